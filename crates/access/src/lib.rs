@@ -1,0 +1,1 @@
+//! Grants, receipts and status notes: types, canonical bytes, verification.

@@ -1,0 +1,1 @@
+//! Where packs rest: one contract, one conformance suite, a local directory.

@@ -1,0 +1,1 @@
+//! Packs: individually sealed segments of one camera behind a clear directory.

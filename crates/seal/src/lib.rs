@@ -1,0 +1,1 @@
+//! Sealing footage: layer keys, the clear header, chunked encryption, key wrapping.

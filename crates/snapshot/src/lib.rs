@@ -1,0 +1,1 @@
+//! Signed, versioned configuration that consumers cache on disk, and signed placements.

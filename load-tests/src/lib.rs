@@ -1,0 +1,1 @@
+//! Cameras without number, and the benches that measure beside a peer.

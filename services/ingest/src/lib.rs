@@ -1,0 +1,1 @@
+//! Records cameras: RTSP, rings, segments, sealing, spool, upload.

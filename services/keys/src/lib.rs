@@ -1,0 +1,1 @@
+//! Custody of layer keys: import, release under a grant, rotation.

@@ -1,0 +1,1 @@
+//! Sites, cameras, purposes, zones and their signed snapshots.

@@ -1,0 +1,1 @@
+//! What people do with Obscura, from end to end against real servers.
