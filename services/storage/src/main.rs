@@ -1,1 +1,10 @@
-fn main() {}
+//! The storage service: see the library.
+
+use obscura_daemon::Daemon;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let daemon = Daemon::start("storage").await?;
+    let router = obscura_storage::router(&daemon).await?;
+    daemon.serve(router, obscura_storage::ROUTES).await
+}

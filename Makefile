@@ -1,0 +1,69 @@
+# The verbs. `make` alone explains them.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+BUF := .tools/python/bin/buf
+SERVICES := -p obscura -p obscura-registry -p obscura-keys -p obscura-storage -p obscura-ingest -p obscura-demo-camera
+
+.PHONY: help run build need need-test test lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
+	fuzz bench-record bench-seal bench-start
+
+help: ## Explain the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+run: build ## Build, start everything with a camera, say what to try (VIDEO=clip.mp4 or RTSP=rtsp://... for real footage)
+	@target/release/obscura demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(RTSP),--rtsp "$(RTSP)") $(ARGS)
+
+build: need ## Build every service, optimised
+	cargo build --release $(SERVICES)
+
+need:
+	@tools/need.sh run
+
+need-test:
+	@tools/need.sh test
+
+test: need-test lint unit vectors journeys ## Everything that must hold: lints, unit and property tests, journeys against real servers
+
+lint: lint-rust lint-proto lint-dependencies ## Formatting, clippy, buf, licences and banned crates
+
+lint-rust:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+lint-proto:
+	cd proto && ../$(BUF) lint
+	cd proto && ../$(BUF) breaking --against baseline.binpb
+
+lint-dependencies:
+	.tools/bin/cargo-deny --log-level error check bans licenses sources
+
+unit:
+	cargo test --workspace --locked --exclude obscura-journeys
+
+vectors:
+	.tools/python/bin/python tests/vectors/check_vectors.py
+
+journeys:
+	cargo build --locked $(SERVICES) -p obscura-load-tests
+	cargo test --locked -p obscura-journeys
+
+generate: need-test ## Accept the protos as they are as the new baseline of the breaking check
+	cd proto && ../$(BUF) build -o baseline.binpb
+
+fuzz: ## Run every fuzz target for FUZZ_SECONDS (60) each
+	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+bench-seal: ## Seal and open per core beside raw AES-256-GCM
+	cargo run --release -q -p obscura-load-tests --bin bench_seal
+
+bench-record: build ## CPU and memory per stream beside one ffmpeg per camera (STREAMS=100)
+	tools/need.sh test
+	cargo build --release -q -p obscura-load-tests
+	target/release/bench_record --streams $(or $(STREAMS),100)
+
+bench-start: build ## Seconds from `obscura up` to the first acknowledged segment
+	cargo build --release -q -p obscura-load-tests
+	target/release/bench_start

@@ -1,0 +1,186 @@
+//! What every back end must do, as one suite that each of them runs in its tests.
+
+#![expect(clippy::expect_used, reason = "a suite says what is wrong by panicking")]
+
+use std::io;
+
+use bytes::Bytes;
+use futures::{future, stream};
+use uuid::Uuid;
+
+use crate::{BlobKey, BlobStore, ByteStream, Error, body, read};
+
+/// Runs the whole suite below keys that nobody else uses.
+///
+/// # Panics
+/// Where the store breaks its contract.
+pub async fn run(store: &dyn BlobStore) {
+    an_object_reads_back(store).await;
+    an_empty_object_is_an_object(store).await;
+    a_body_of_many_pieces_arrives_in_order(store).await;
+    objects_are_written_once(store).await;
+    one_of_many_concurrent_puts_wins(store).await;
+    a_wrong_size_leaves_nothing_visible(store).await;
+    a_broken_body_leaves_nothing_visible(store).await;
+    ranges_must_lie_within_the_object(store).await;
+    absent_objects_are_said_to_be_absent(store).await;
+    deleting_twice_is_fine(store).await;
+    keys_are_listed_in_order_and_page_by_page(store).await;
+}
+
+fn key(prefix: &str, name: &str) -> BlobKey {
+    format!("{prefix}{name}").parse().expect("a valid key")
+}
+
+fn fresh_prefix() -> String {
+    format!("conformance/{}/", Uuid::new_v4())
+}
+
+fn pieces(pieces: Vec<io::Result<Bytes>>) -> ByteStream {
+    Box::pin(stream::iter(pieces))
+}
+
+async fn put(store: &dyn BlobStore, key: &BlobKey, bytes: &[u8]) {
+    let size = bytes.len() as u64;
+    store.put(key, body(Bytes::copy_from_slice(bytes)), size).await.expect("a new object is stored");
+}
+
+async fn an_object_reads_back(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "object.pack");
+    put(store, &key, b"sealed bytes").await;
+    assert_eq!(store.size(&key).await.expect("it has a size"), 12);
+    assert_eq!(read(store, &key, 0..12).await.expect("it reads"), "sealed bytes");
+    assert_eq!(read(store, &key, 7..10).await.expect("a part reads"), "byt");
+}
+
+async fn an_empty_object_is_an_object(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "empty");
+    put(store, &key, b"").await;
+    assert_eq!(store.size(&key).await.expect("it has a size"), 0);
+    assert!(read(store, &key, 0..0).await.expect("it reads").is_empty());
+}
+
+async fn a_body_of_many_pieces_arrives_in_order(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "large");
+    let part = |number: u8| Bytes::from(vec![number; 50_000 + usize::from(number)]);
+    let expected: Vec<u8> = (0..100).flat_map(part).collect();
+    let size = expected.len() as u64;
+    let sent = (0..100).flat_map(|number| [Ok(part(number)), Ok(Bytes::new())]).collect();
+    store.put(&key, pieces(sent), size).await.expect("stored");
+    let stored = read(store, &key, 0..size).await.expect("it reads");
+    assert!(stored == expected, "the pieces came back in another order or number");
+    let middle = read(store, &key, 1_000_000..3_500_000).await.expect("a long range reads");
+    assert!(expected.get(1_000_000..3_500_000).is_some_and(|part| middle == part), "a long range differs");
+}
+
+async fn objects_are_written_once(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "once");
+    put(store, &key, b"first").await;
+    let second = store.put(&key, body("other"), 5).await;
+    assert!(matches!(second, Err(Error::AlreadyExists(_))), "{second:?}");
+    assert_eq!(read(store, &key, 0..5).await.expect("it reads"), "first");
+}
+
+async fn one_of_many_concurrent_puts_wins(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "race");
+    let attempts = (0..16_u8).map(|number| {
+        let key = &key;
+        let bytes = vec![number; 70_000];
+        async move { (number, store.put(key, body(bytes), 70_000).await) }
+    });
+    let mut winners = Vec::new();
+    for (number, outcome) in future::join_all(attempts).await {
+        match outcome {
+            Ok(()) => winners.push(number),
+            Err(error) => assert!(matches!(error, Error::AlreadyExists(_)), "{error}"),
+        }
+    }
+    let stored = read(store, &key, 0..70_000).await.expect("it reads");
+    assert_eq!(winners.len(), 1, "exactly one upload wins");
+    assert!(stored.iter().all(|byte| winners.contains(byte)), "the bytes are those of the winner");
+}
+
+async fn nothing_is_visible(store: &dyn BlobStore, prefix: &str, key: &BlobKey) {
+    assert!(matches!(store.size(key).await, Err(Error::NotFound(_))), "the object has a size");
+    assert!(matches!(read(store, key, 0..0).await, Err(Error::NotFound(_))), "the object reads");
+    assert!(store.list(prefix, None, 10).await.expect("it lists").is_empty(), "the object is listed");
+}
+
+async fn a_wrong_size_leaves_nothing_visible(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let key = key(&prefix, "liar");
+    for announced in [0, 4, 6, u64::MAX] {
+        let outcome = store.put(&key, body("bytes"), announced).await;
+        assert!(matches!(outcome, Err(Error::WrongSize { .. })), "{announced}: {outcome:?}");
+        nothing_is_visible(store, &prefix, &key).await;
+    }
+    put(store, &key, b"truth").await;
+}
+
+async fn a_broken_body_leaves_nothing_visible(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let key = key(&prefix, "broken");
+    let broken = pieces(vec![Ok(Bytes::from_static(b"he")), Err(io::ErrorKind::ConnectionReset.into())]);
+    let outcome = store.put(&key, broken, 5).await;
+    assert!(matches!(outcome, Err(Error::Body(_))), "{outcome:?}");
+    nothing_is_visible(store, &prefix, &key).await;
+}
+
+async fn ranges_must_lie_within_the_object(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "ranges");
+    put(store, &key, b"0123456789").await;
+    assert!(read(store, &key, 10..10).await.expect("an empty range at the end").is_empty());
+    for (start, end) in [(0, 11), (11, 11), (10, 12), (5, 4), (0, u64::MAX), (u64::MAX, u64::MAX)] {
+        let outcome = read(store, &key, start..end).await;
+        assert!(matches!(outcome, Err(Error::OutOfBounds { size: 10, .. })), "{start}..{end}: {outcome:?}");
+    }
+}
+
+async fn absent_objects_are_said_to_be_absent(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    nothing_is_visible(store, &prefix, &key(&prefix, "absent/below/nothing")).await;
+    put(store, &key(&prefix, "object"), b"x").await;
+    let below = store.size(&key(&prefix, "object/below")).await;
+    assert!(matches!(below, Err(Error::NotFound(_))), "{below:?}");
+}
+
+async fn deleting_twice_is_fine(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let key = key(&prefix, "gone");
+    put(store, &key, b"x").await;
+    store.delete(&key).await.expect("it is deleted");
+    store.delete(&key).await.expect("that it is absent is fine");
+    nothing_is_visible(store, &prefix, &key).await;
+    put(store, &key, b"again").await;
+}
+
+async fn keys_are_listed_in_order_and_page_by_page(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let mut expected = Vec::new();
+    // `-` and `.` sort before `/`, digits after it: a tree that is walked by name alone gets it wrong.
+    for name in ["a/1", "a/2", "a-b/1", "a.b/1", "a0/1", "a00", "b/c/d/e", "zz"] {
+        expected.push(key(&prefix, name));
+    }
+    for key in &expected {
+        put(store, key, b"x").await;
+    }
+    expected.sort();
+    for page in [1, 3, 100] {
+        assert_eq!(list_by_pages(store, &prefix, page).await, expected, "pages of {page}");
+    }
+    let below_a: Vec<_> = expected.iter().filter(|key| key.as_str().contains("/a/")).cloned().collect();
+    assert_eq!(list_by_pages(store, &format!("{prefix}a/"), 10).await, below_a);
+    assert!(store.list(&prefix, None, 0).await.expect("it lists").is_empty());
+}
+
+async fn list_by_pages(store: &dyn BlobStore, prefix: &str, page: usize) -> Vec<BlobKey> {
+    let mut keys: Vec<BlobKey> = Vec::new();
+    loop {
+        let next = store.list(prefix, keys.last(), page).await.expect("it lists");
+        assert!(next.len() <= page, "no page is longer than asked for");
+        if next.is_empty() {
+            return keys;
+        }
+        keys.extend(next);
+    }
+}

@@ -1,0 +1,240 @@
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use obscura_clock::Timestamp;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+use tokio::sync::watch;
+
+use crate::{
+    Error, SpiffeId,
+    certificate::{Authority, Leaf},
+    tls,
+};
+
+/// Chains are one or two certificates, and roots two while a CA is replaced.
+const MAX_CERTIFICATES: usize = 16;
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
+const ROOTS: &str = "ca.pem";
+
+/// Who this process is: the certificate and key it shows, and the roots it trusts, from `cert.pem`,
+/// `key.pem` and `ca.pem` in one folder. Clones share one state, so all of them follow a reload.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    id: SpiffeId,
+    current: watch::Sender<Arc<Material>>,
+}
+
+impl Identity {
+    /// Loads and checks the files in `dir`.
+    ///
+    /// # Errors
+    /// Where a file is missing or damaged, the key is readable by everyone or belongs to another
+    /// certificate, or the certificate is expired, not signed by a root in `ca.pem`, or without
+    /// exactly one SPIFFE id. Each names the file.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
+        let material = Material::check(dir, Files::read(dir)?)?;
+        let id = material.leaf.id.clone();
+        let current = watch::Sender::new(Arc::new(material));
+        Ok(Self(Arc::new(Inner { folder: dir.to_owned(), id, current })))
+    }
+
+    /// Who this process is. Never changes.
+    #[must_use]
+    pub fn id(&self) -> &SpiffeId {
+        &self.0.id
+    }
+
+    /// End of validity of the certificate that new connections get.
+    #[must_use]
+    pub fn served_not_after(&self) -> Timestamp {
+        self.0.current.borrow().leaf.not_after
+    }
+
+    /// Looks at the folder now. Returns whether new files were taken up; connections that exist
+    /// keep what they have.
+    ///
+    /// # Errors
+    /// As [`Identity::load`], and [`Error::OtherIdentity`]; what was in use then stays in use.
+    pub fn reload(&self) -> Result<bool, Error> {
+        let files = Files::read(&self.0.folder)?;
+        if files == self.0.current.borrow().files {
+            return Ok(false);
+        }
+        let material = Material::check(&self.0.folder, files)?;
+        if material.leaf.id != self.0.id {
+            let (path, own) = (self.0.folder.clone(), self.0.id.clone());
+            return Err(Error::OtherIdentity { path, own, found: material.leaf.id });
+        }
+        self.0.current.send_replace(Arc::new(material));
+        Ok(true)
+    }
+
+    /// Looks at the folder again and again until every clone is gone. New files that are not good
+    /// are warned about once, and the old ones stay in use.
+    pub fn spawn_reload(&self, every: Duration) {
+        tokio::spawn(reload_forever(Arc::downgrade(&self.0), every));
+    }
+
+    /// For the next connection that comes in.
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.current.borrow().server)
+    }
+
+    /// For the next connection that goes out to `expected`.
+    pub(crate) fn client_config(
+        &self,
+        expected: SpiffeId,
+        protocol: &[u8],
+    ) -> Result<ClientConfig, rustls::Error> {
+        let material = Arc::clone(&self.0.current.borrow());
+        tls::client_config(Arc::clone(&material.own), Arc::clone(&material.roots), expected, protocol)
+    }
+}
+
+async fn reload_forever(inner: Weak<Inner>, every: Duration) {
+    let mut complained_about = String::new();
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let identity = Identity(inner);
+        let not_after = identity.served_not_after();
+        // A task that was cancelled or panicked is tried again at the next turn.
+        let Ok(outcome) = tokio::task::spawn_blocking(move || identity.reload()).await else { continue };
+        match outcome {
+            Ok(false) => complained_about.clear(),
+            Ok(true) => tracing::info!("took up a new certificate"),
+            Err(error) => {
+                let complaint = error.to_string();
+                if complaint != complained_about {
+                    tracing::warn!(error = complaint, %not_after, "keeping the old certificate");
+                }
+                complained_about = complaint;
+            }
+        }
+    }
+}
+
+/// The bytes of the three files.
+#[derive(Clone, PartialEq, Eq)]
+struct Files {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    roots: Vec<u8>,
+}
+
+impl Files {
+    /// Reads again where the set was replaced in between.
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let mut files = Self::read_once(folder)?;
+        for _ in 0..3 {
+            let again = Self::read_once(folder)?;
+            if again == files {
+                break;
+            }
+            files = again;
+        }
+        Ok(files)
+    }
+
+    fn read_once(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| -> Result<Vec<u8>, Error> {
+            let path = folder.join(name);
+            let mut bytes = Vec::new();
+            File::open(&path)
+                .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+                .map_err(Error::file("read", &path))?;
+            Ok(bytes)
+        };
+        Ok(Self { certificate: read(CERTIFICATE)?, key: read(KEY)?, roots: read(ROOTS)? })
+    }
+}
+
+/// Everything about an identity that a reload replaces, checked.
+struct Material {
+    files: Files,
+    leaf: Leaf,
+    own: Arc<CertifiedKey>,
+    roots: Arc<RootCertStore>,
+    server: Arc<ServerConfig>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Material").field("leaf", &self.leaf).finish_non_exhaustive()
+    }
+}
+
+impl Material {
+    fn check(folder: &Path, files: Files) -> Result<Self, Error> {
+        let (certificate_path, key_path, roots_path) =
+            (folder.join(CERTIFICATE), folder.join(KEY), folder.join(ROOTS));
+        refuse_exposed(&key_path)?;
+        let chain = certificates(&certificate_path, &files.certificate)?;
+        let invalid = |error: rustls::Error| Error::invalid(&certificate_path, error);
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or_else(|| Error::invalid(&certificate_path, EMPTY))?;
+        let leaf = Leaf::read(end_entity).map_err(|error| Error::invalid(&certificate_path, error))?;
+        let roots = Arc::new(roots_of(&roots_path, &files.roots, &leaf.id)?);
+        let algorithms = tls::provider().signature_verification_algorithms;
+        tls::verify_chain(end_entity, intermediates, &roots, UnixTime::now(), &algorithms)
+            .map_err(invalid)?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| Error::invalid(&key_path, error))?;
+        let own = CertifiedKey::from_der(chain, key, &tls::provider())
+            .map_err(|error| Error::invalid(&key_path, error))?;
+        let own = Arc::new(own);
+        let server = tls::server_config(Arc::clone(&own), Arc::clone(&roots), leaf.id.trust_domain().clone());
+        Ok(Self { server: Arc::new(server.map_err(invalid)?), files, leaf, own, roots })
+    }
+}
+
+const EMPTY: &str = "no certificate in it; expected PEM, the service's own first";
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).take(MAX_CERTIFICATES).collect();
+    let found = found.map_err(|error| Error::invalid(path, error))?;
+    if found.is_empty() {
+        return Err(Error::invalid(path, EMPTY));
+    }
+    Ok(found)
+}
+
+/// Only roots of our own trust domain: one of another could otherwise name our services. A root
+/// without a SPIFFE id, as other issuers make, counts as ours, for it stands in our file.
+fn roots_of(path: &Path, pem: &[u8], own: &SpiffeId) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path, pem)? {
+        if Authority::read(&root).is_ok_and(|authority| authority.trust_domain != *own.trust_domain()) {
+            return Err(Error::invalid(path, format!("holds a root of another trust domain than {own}")));
+        }
+        roots.add(root).map_err(|error| Error::invalid(path, error))?;
+    }
+    Ok(roots)
+}
+
+fn refuse_exposed(key: &Path) -> Result<(), Error> {
+    let mode = fs::metadata(key).map_err(Error::file("look at", key))?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(Error::invalid(
+            key,
+            "every user of this machine may read it: chmod 600 it, and re-issue",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+use obscura_clock::Clock as _;
+use obscura_proto::keys::v1::{GetIntakeKeyRequest, GetKeyStatusRequest, RotateKeyEncryptionKeyRequest};
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn took<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let clock = SystemClock::shared();
+    let started = clock.monotonic();
+    let done = work.await;
+    (done, clock.monotonic().since(started))
+}
+
+#[tokio::test]
+async fn a_peer_that_connects_and_says_nothing_is_sent_away() {
+    let shop = Installation::new();
+    let limits = Limits { handshake: SHORT, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn silent_strangers_do_not_hold_up_others_below_the_bound_and_only_for_the_deadline_at_it() {
+    let shop = Installation::new();
+    let ingest = shop.identity("ingest");
+    let limits = Limits { handshakes: 2, handshake: SHORT, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let call = async || server.client(&ingest).get_intake_key(GetIntakeKeyRequest {}).await.is_ok();
+
+    let _one = TcpStream::connect(server.address).await.unwrap();
+    let (answered, below) = took(call()).await;
+    assert!(answered && below < SHORT, "{below:?}");
+    let _two = TcpStream::connect(server.address).await.unwrap();
+    let _three = TcpStream::connect(server.address).await.unwrap();
+    let (answered, _) = took(call()).await;
+    assert!(answered);
+}
+
+#[tokio::test]
+async fn a_handshake_over_the_bound_waits_for_a_place() {
+    let shop = Installation::new();
+    let limits = Limits { handshakes: 1, handshake: SHORT, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let _silent = TcpStream::connect(server.address).await.unwrap();
+    let mut client = server.client(&shop.identity("ingest"));
+    let (answer, waited) = took(client.get_intake_key(GetIntakeKeyRequest {})).await;
+    assert!(answer.is_ok() && waited > SHORT / 2, "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_connection_over_the_bound_waits_until_another_ends() {
+    let shop = Installation::new();
+    let ingest = shop.identity("ingest");
+    let limits = Limits { connections: 1, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let mut first = server.client(&ingest);
+    first.get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+    let mut second = server.client(&ingest);
+    let waiting = tokio::time::timeout(SHORT, second.get_intake_key(GetIntakeKeyRequest {})).await;
+    assert!(waiting.is_err());
+    drop(first);
+    second.get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_while_the_server_drains_and_no_new_one_is_taken() {
+    let shop = Installation::new();
+    let ingest = shop.identity("ingest");
+    let cli = shop.identity("cli");
+    let server = Served::keys(shop.identity("keys")).await;
+    let mut client = server.client(&cli);
+    // Connected first, so that the request is under way when the server is told to stop.
+    client.get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+    let slow = tokio::spawn(async move { client.get_key_status(GetKeyStatusRequest {}).await });
+    tokio::time::sleep(SHORT / 3).await;
+    server.shutdown.cancel();
+    assert_eq!(slow.await.unwrap().unwrap().into_inner().layer_keys, 7);
+    let mut late = server.client(&ingest);
+    server.task.await.unwrap().unwrap();
+    assert_eq!(
+        late.get_intake_key(GetIntakeKeyRequest {}).await.unwrap_err().code(),
+        tonic::Code::Unavailable
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_does_not_hold_up_the_drain_for_ever() {
+    let shop = Installation::new();
+    let limits = Limits { drain: SHORT, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let mut client = server.client(&shop.identity("cli"));
+    let answer = client.rotate_key_encryption_key(RotateKeyEncryptionKeyRequest {}).await.unwrap();
+    let mut stream = answer.into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    let ((), drained) = took(server.stop()).await;
+    assert!(drained >= SHORT && drained < SHORT * 10, "{drained:?}");
+    assert!(stream.message().await.is_err());
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_go_and_its_channel_comes_back_by_itself() {
+    let shop = Installation::new();
+    let limits = Limits { connection_age: Duration::from_millis(50), connections: 1, ..LIMITS };
+    let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
+    let first = server.client(&shop.identity("ingest"));
+    first.clone().get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+    // There is one place: the second gets it only once the first connection has gone.
+    server.client(&shop.identity("ingest")).get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+    first.clone().get_intake_key(GetIntakeKeyRequest {}).await.unwrap();
+}

@@ -1,0 +1,68 @@
+//! A small implementation of a generated service.
+
+use std::{pin::Pin, time::Duration};
+
+use axum::Router;
+use futures::{Stream, StreamExt as _, stream};
+use obscura_proto::keys::v1::{
+    GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
+    ImportLayerKeyRequest, ImportLayerKeyResponse, ReleaseNodesRequest, ReleaseNodesResponse,
+    RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse,
+    keys_service_server::{KeysService, KeysServiceServer},
+};
+use tonic::{Request, Response, Status};
+
+use crate::Peer;
+
+pub fn router() -> Router {
+    tonic::service::Routes::new(KeysServiceServer::new(Keys)).into_axum_router()
+}
+
+struct Keys;
+
+#[tonic::async_trait]
+impl KeysService for Keys {
+    type RotateKeyEncryptionKeyStream =
+        Pin<Box<dyn Stream<Item = Result<RotateKeyEncryptionKeyResponse, Status>> + Send>>;
+
+    /// Says who asked.
+    async fn get_intake_key(
+        &self,
+        request: Request<GetIntakeKeyRequest>,
+    ) -> Result<Response<GetIntakeKeyResponse>, Status> {
+        let Peer(id) = request.extensions().get().cloned().unwrap();
+        Ok(Response::new(GetIntakeKeyResponse { zone: id.to_string(), ..Default::default() }))
+    }
+
+    async fn import_layer_key(
+        &self,
+        _: Request<ImportLayerKeyRequest>,
+    ) -> Result<Response<ImportLayerKeyResponse>, Status> {
+        Ok(Response::default())
+    }
+
+    async fn release_nodes(
+        &self,
+        _: Request<ReleaseNodesRequest>,
+    ) -> Result<Response<ReleaseNodesResponse>, Status> {
+        Ok(Response::default())
+    }
+
+    /// Never ends.
+    async fn rotate_key_encryption_key(
+        &self,
+        _: Request<RotateKeyEncryptionKeyRequest>,
+    ) -> Result<Response<Self::RotateKeyEncryptionKeyStream>, Status> {
+        let first = stream::iter([Ok(RotateKeyEncryptionKeyResponse::default())]);
+        Ok(Response::new(first.chain(stream::pending()).boxed()))
+    }
+
+    /// Takes its time.
+    async fn get_key_status(
+        &self,
+        _: Request<GetKeyStatusRequest>,
+    ) -> Result<Response<GetKeyStatusResponse>, Status> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(Response::new(GetKeyStatusResponse { layer_keys: 7, ..Default::default() }))
+    }
+}

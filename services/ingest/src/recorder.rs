@@ -1,0 +1,132 @@
+//! One camera: connect, record, and when that ends, wait and connect again.
+
+mod backoff;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::sync::Arc;
+
+use obscura_clock::{SharedClock, Timestamp};
+use obscura_ids::CameraId;
+use obscura_proto::footage::v1::GapReason;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::{backoff::Backoff, track::Track};
+use crate::{
+    failure::Failure,
+    frame::Release,
+    gap::Gaps,
+    gauge::{Gauge, State},
+    outbox::Outbox,
+    segment::Parts,
+    session::{Event, Session},
+    source::Source,
+};
+
+/// Everything one camera needs to be recorded.
+pub struct Recorder {
+    /// The camera.
+    pub camera: CameraId,
+    /// Where its video comes from; why not, where it cannot be recorded as configured.
+    pub source: Result<Source, Failure>,
+    /// How its frames are released.
+    pub release: Release,
+    /// What its segments are made with.
+    pub parts: Parts,
+    /// Where its gaps go.
+    pub gaps: Gaps,
+    /// Where its segments go.
+    pub outbox: Arc<Outbox>,
+    /// What is told about it.
+    pub gauge: Arc<Gauge>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Since when the recorder was not running; `None` where it never was before.
+    pub stopped_since: Option<Timestamp>,
+    /// Changes whenever open segments must end.
+    pub cut: watch::Receiver<u64>,
+    /// Ends the recorder.
+    pub shutdown: CancellationToken,
+}
+
+impl Recorder {
+    /// Records until told to stop. Never gives up.
+    pub async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        if let Some(since) = self.stopped_since {
+            self.gaps.not_recording(since, GapReason::RecorderStopped);
+        }
+        let mut backoff = Backoff::default();
+        while !shutdown.is_cancelled() {
+            self.gauge.set_state(State::Connecting);
+            let failure = match self.connect().await {
+                Ok(session) => {
+                    backoff.reset();
+                    self.gauge.connected();
+                    self.record(session).await
+                }
+                Err(failure) => failure,
+            };
+            if shutdown.is_cancelled() {
+                break;
+            }
+            self.note(&failure);
+            let wait = backoff.next(failure.reason);
+            let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Session, Failure> {
+        let source = self.source.as_ref().map_err(Clone::clone)?;
+        if self.release == Release::NeedsMasking {
+            return Err(Failure::not_permitted(
+                "the camera has a permanent mask and no masking service is configured",
+                "run a masking service, or remove the permanent mask",
+            ));
+        }
+        tokio::select! {
+            session = Session::open(source, Arc::clone(&self.clock)) => session,
+            () = self.shutdown.cancelled() => Err(Failure::ended()),
+        }
+    }
+
+    /// Records one session and says why it ended. Every segment that was started is closed.
+    async fn record(&mut self, mut session: Session) -> Failure {
+        let mut track = Track::new(self.release, Arc::clone(&self.gauge));
+        loop {
+            let event = tokio::select! {
+                event = session.next() => event,
+                changed = self.cut.changed() => {
+                    track.cut(self);
+                    if changed.is_err() { return Failure::ended() }
+                    self.gauge.cut_done(*self.cut.borrow());
+                    continue;
+                }
+                () = self.shutdown.cancelled() => Err(Failure::ended()),
+            };
+            match event {
+                Ok(Event::Frame(frame)) => track.take(self, frame),
+                Ok(Event::SenderReport(report)) => track.heard(report),
+                Err(failure) => {
+                    track.end(self);
+                    return failure;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        let now = self.clock.wall();
+        let since = self.gauge.recorded_through().unwrap_or(now);
+        self.gaps.not_recording(since.min(now), failure.reason);
+        let waiting = match failure.reason {
+            GapReason::NotPermitted | GapReason::UnsupportedCodec => State::NotPermitted(failure.reason),
+            reason => State::Waiting(reason),
+        };
+        if self.gauge.set_state(waiting) {
+            tracing::warn!(camera = %self.camera, reason = failure.reason.as_str_name(), finding = failure.finding, "not recording");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The frames of one session on their way into segments.
+
+use std::{sync::Arc, time::Duration};
+
+use obscura_clock::{ClockQuality, Timestamp};
+use obscura_media::SenderReport;
+use obscura_proto::footage::v1::GapReason;
+
+use super::Recorder;
+use crate::{
+    error::Error,
+    frame::{Clear, Frame, Picture, Release, Released},
+    gauge::{Gauge, State},
+    reorder::{Reorder, Timed},
+    ring::{Cursor, Read, Ring},
+    segment::SegmentWriter,
+    spool,
+    synchronised::clock_is_synchronised,
+    timeline::{MEDIA_HZ, Timeline},
+};
+
+/// A segment ends at the first key frame after this long.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// A segment ends here even without a key frame; the next one is marked dependent.
+const LONGEST: Duration = Duration::from_secs(10);
+/// A frame that seems to last longer marks a break in the camera's time.
+const LONGEST_FRAME: i64 = 10 * MEDIA_HZ;
+
+/// One session of one camera.
+pub struct Track {
+    release: Release,
+    ring: Ring<Released>,
+    cursor: Cursor,
+    reorder: Reorder,
+    timeline: Option<Timeline>,
+    quality: ClockQuality,
+    report: Option<SenderReport>,
+    /// The frame whose duration is not yet known.
+    held: Option<Timed>,
+    writer: Option<SegmentWriter>,
+    /// Whether the next segment continues a group of pictures.
+    continues: bool,
+    gauge: Arc<Gauge>,
+}
+
+impl Track {
+    /// Before the first frame.
+    pub fn new(release: Release, gauge: Arc<Gauge>) -> Self {
+        let ring = Ring::default();
+        let cursor = ring.cursor();
+        Self {
+            release,
+            ring,
+            cursor,
+            reorder: Reorder::default(),
+            timeline: None,
+            quality: ClockQuality::FreeRunning,
+            report: None,
+            held: None,
+            writer: None,
+            continues: false,
+            gauge,
+        }
+    }
+
+    /// The camera said what time it is.
+    pub fn heard(&mut self, report: SenderReport) {
+        self.report = Some(report);
+    }
+
+    /// Takes a frame off the network.
+    pub fn take(&mut self, recorder: &mut Recorder, frame: Frame<Clear>) {
+        let Some(frame) = self.release.release(frame) else { return };
+        self.observe(recorder, frame.picture());
+        let random_access = frame.picture().random_access;
+        self.ring.push(frame, random_access);
+        loop {
+            match self.ring.read(&mut self.cursor) {
+                Read::Frame(frame) => self.order(recorder, frame),
+                Read::Skipped(frames) => {
+                    tracing::warn!(camera = %recorder.camera, frames, "frames were overtaken before they were sealed");
+                    self.end(recorder);
+                    recorder.gaps.not_recording(recorder.clock.wall(), GapReason::SlowDisk);
+                }
+                Read::Empty => break,
+            }
+        }
+        self.ring.trim(self.cursor);
+    }
+
+    /// Ends the open segment now; the next frame continues it in another one.
+    pub fn cut(&mut self, recorder: &mut Recorder) {
+        let open = self.writer.is_some();
+        self.close(recorder);
+        self.continues = open;
+    }
+
+    /// Ends the session: nothing that was received stays behind.
+    pub fn end(&mut self, recorder: &mut Recorder) {
+        while let Some(timed) = self.reorder.pop() {
+            self.advance(recorder, timed);
+        }
+        if let Some(last) = self.held.take() {
+            self.write(recorder, last, MEDIA_HZ / 25);
+        }
+        self.close(recorder);
+        self.continues = false;
+        self.reorder = Reorder::default();
+    }
+
+    /// Follows the clocks. A step of ours ends the run: wall time may not jump inside one.
+    fn observe(&mut self, recorder: &mut Recorder, picture: &Picture) {
+        self.gauge.received(picture.lost_packets);
+        let (media, wall, monotonic) = (picture.media_time, picture.arrived, picture.arrived_monotonic);
+        let stepped = match &mut self.timeline {
+            Some(timeline) => timeline.observe(media, wall, monotonic).err(),
+            None => {
+                self.timeline = Some(Timeline::start(media, wall, monotonic));
+                self.quality = quality();
+                None
+            }
+        };
+        if let Some(step) = stepped {
+            tracing::warn!(camera = %recorder.camera, by_ms = step.by_nanos / 1_000_000, "the recorder's clock was set");
+            self.quality = ClockQuality::Stepped;
+            let before = self.gauge.recorded_through();
+            self.end(recorder);
+            self.timeline = Some(Timeline::start(media, wall, monotonic));
+            if let Some(before) = before.filter(|before| *before < wall) {
+                recorder.gaps.passed(before, wall, GapReason::ClockStep);
+            }
+        }
+    }
+
+    fn order(&mut self, recorder: &mut Recorder, frame: Frame<Released>) {
+        if frame.picture().random_access {
+            while let Some(timed) = self.reorder.pop() {
+                self.advance(recorder, timed);
+            }
+        }
+        if let Some(timed) = self.reorder.push(frame) {
+            self.advance(recorder, timed);
+        }
+    }
+
+    /// The next frame tells how long the one before lasted.
+    fn advance(&mut self, recorder: &mut Recorder, next: Timed) {
+        if let Some(held) = self.held.take() {
+            let lasted = next.decode_time.saturating_sub(held.decode_time);
+            let broken = lasted > LONGEST_FRAME;
+            self.write(recorder, held, if broken { MEDIA_HZ / 25 } else { lasted });
+            if broken {
+                self.close(recorder);
+                self.continues = false;
+            }
+        }
+        self.held = Some(next);
+    }
+
+    fn write(&mut self, recorder: &mut Recorder, timed: Timed, lasted: i64) {
+        let picture = timed.frame.picture();
+        self.note_loss(recorder, &timed);
+        if self.must_end(picture) {
+            self.close(recorder);
+            self.continues = !picture.random_access;
+        }
+        if self.writer.is_none() && !self.open(recorder, &timed) {
+            return;
+        }
+        let duration = u32::try_from(lasted.max(1)).unwrap_or(1);
+        let Some(timeline) = &self.timeline else { return };
+        let Some(writer) = &mut self.writer else { return };
+        match writer.push(&recorder.parts, timed, duration, |media| timeline.wall(media)) {
+            Ok(Some(spooled)) => self.gauge.spooled(spooled.position, spooled.through),
+            Ok(None) => {}
+            Err(error) => self.give_up(recorder, &error),
+        }
+    }
+
+    fn must_end(&self, picture: &Picture) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        let lasted = writer.media_duration();
+        let long_enough = picture.random_access && lasted >= SHORTEST;
+        long_enough || lasted >= LONGEST || !writer.has_parameters(&picture.parameters)
+    }
+
+    /// Starts a segment: at a key frame, or where a long group of pictures was split.
+    fn open(&mut self, recorder: &mut Recorder, timed: &Timed) -> bool {
+        let picture = timed.frame.picture();
+        let dependent = !picture.random_access;
+        if dependent && !self.continues {
+            return false;
+        }
+        let Some(timeline) = &self.timeline else { return false };
+        let start =
+            timeline.wall(timed.decode_time).max(self.gauge.recorded_through().unwrap_or(picture_floor()));
+        let parameters = Arc::clone(&picture.parameters);
+        match SegmentWriter::open(&mut recorder.parts, parameters, start, timed.decode_time, dependent) {
+            Ok((writer, key)) => {
+                if let Some((serial, request)) = key {
+                    recorder.outbox.add_key(serial, request);
+                }
+                recorder.gaps.recording(start);
+                self.gauge.set_state(State::Recording);
+                self.writer = Some(writer);
+                self.continues = false;
+                true
+            }
+            Err(error) => {
+                self.refuse(recorder, &error);
+                false
+            }
+        }
+    }
+
+    fn close(&mut self, recorder: &mut Recorder) {
+        let Some(writer) = self.writer.take() else { return };
+        let Some(timeline) = &self.timeline else { return };
+        let wall = |media| timeline.wall(media);
+        match writer.close(&recorder.parts, wall, self.quality, self.report, timeline.drift_ppm()) {
+            Ok(sealed) => {
+                self.gauge.spooled(sealed.end, sealed.entry.span.end());
+                self.gauge.sealed(&sealed.entry);
+                recorder.outbox.add_segment(sealed, recorder.clock.monotonic());
+            }
+            Err((writer, error)) => {
+                self.writer = Some(*writer);
+                self.give_up(recorder, &error);
+            }
+        }
+        self.quality = quality();
+    }
+
+    /// Keeps of the open segment what is in the spool already.
+    fn give_up(&mut self, recorder: &mut Recorder, error: &Error) {
+        let through = self.gauge.recorded_through().unwrap_or_else(|| recorder.clock.wall());
+        if let Some(sealed) = self.writer.take().and_then(|writer| writer.abandon(&recorder.parts, through)) {
+            recorder.outbox.add_segment(sealed, recorder.clock.monotonic());
+        }
+        self.refuse(recorder, error);
+    }
+
+    /// Nothing is recorded until the next key frame that the spool takes.
+    fn refuse(&mut self, recorder: &mut Recorder, error: &Error) {
+        let reason = match error {
+            Error::Spool(spool::Error::Full { .. }) => GapReason::SpoolFull,
+            Error::Spool(_) => GapReason::SlowDisk,
+            Error::Seal(_) | Error::NoHour(_) => GapReason::NotPermitted,
+            Error::Media(_) => GapReason::UnsupportedCodec,
+        };
+        self.continues = false;
+        let since = self.gauge.recorded_through().unwrap_or_else(|| recorder.clock.wall());
+        recorder.gaps.not_recording(since, reason);
+        if self.gauge.set_state(State::Waiting(reason)) {
+            tracing::error!(camera = %recorder.camera, %error, "frames are dropped until this is over");
+        }
+    }
+
+    /// Lost packets took frames with them: the span between the frames around them is a gap.
+    fn note_loss(&self, recorder: &mut Recorder, timed: &Timed) {
+        let Some(timeline) = &self.timeline else { return };
+        if timed.frame.picture().lost_packets == 0 || self.writer.is_none() {
+            return;
+        }
+        let at = timeline.wall(timed.decode_time);
+        let before = self.writer.as_ref().map_or(at, |writer| timeline.wall(writer.last_frame_at())).min(at);
+        recorder.gaps.passed(before, at, GapReason::PacketLoss);
+    }
+}
+
+/// Before the first segment of a camera there is nothing that a start could overlap.
+const fn picture_floor() -> Timestamp {
+    Timestamp::from_unix_nanos(0)
+}
+
+fn quality() -> ClockQuality {
+    if clock_is_synchronised() { ClockQuality::Synchronised } else { ClockQuality::FreeRunning }
+}

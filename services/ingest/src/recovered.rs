@@ -1,0 +1,73 @@
+//! Puts what an earlier run left in the spool back into the outbox.
+
+use std::{collections::HashSet, sync::Arc};
+
+use obscura_clock::Monotonic;
+use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
+use prost::Message as _;
+
+use crate::{
+    outbox::{Formed, Outbox},
+    segment::{self, Sealed},
+    spool::{Error, Serial, Spool, recovery::Recovered},
+};
+
+/// Keys, gaps, packs that were formed, and all other segments in the order in which they began.
+///
+/// # Errors
+/// Where the spool cannot be read.
+pub fn enqueue(
+    spool: &Arc<Spool>,
+    outbox: &Outbox,
+    recovered: &Recovered,
+    now: Monotonic,
+) -> Result<(), Error> {
+    for (serial, (_, bytes)) in &recovered.keys {
+        match ImportLayerKeyRequest::decode(bytes.as_slice()) {
+            Ok(request) => outbox.add_key(*serial, request),
+            Err(error) => {
+                tracing::error!(%error, "a layer key in the spool is unreadable; its segments cannot be opened")
+            }
+        }
+    }
+    for (serial, (_, bytes)) in &recovered.gaps {
+        if let Ok(gap) = Gap::decode(bytes.as_slice()) {
+            outbox.add_gap(*serial, gap);
+        }
+    }
+    let mut packed: HashSet<&Serial> = HashSet::new();
+    for (serial, _, id, serials) in &recovered.packs {
+        let segments =
+            serials.iter().map(|serial| sealed(spool, recovered, *serial)).collect::<Result<Vec<_>, _>>()?;
+        // A segment that is missing here was freed with its pack; then nothing of the pack is left.
+        let segments: Vec<Sealed> = segments.into_iter().flatten().collect();
+        if segments.len() == serials.len() {
+            packed.extend(serials);
+            outbox.add_pack(Formed { id: *id, serial: *serial, segments, attempts: 0, not_before: now });
+        }
+    }
+    let loose = recovered.segments.keys().filter(|serial| !packed.contains(serial));
+    let mut count = 0_u32;
+    for serial in loose {
+        if let Some(sealed) = sealed(spool, recovered, *serial)? {
+            outbox.add_segment(sealed, now);
+            count += 1;
+        }
+    }
+    if count > 0 || !recovered.packs.is_empty() {
+        tracing::info!(
+            segments = count,
+            packs = recovered.packs.len(),
+            keys = recovered.keys.len(),
+            "found in the spool"
+        );
+    }
+    Ok(())
+}
+
+fn sealed(spool: &Spool, recovered: &Recovered, serial: Serial) -> Result<Option<Sealed>, Error> {
+    match recovered.segments.get(&serial) {
+        Some(segment) => segment::recovered(spool, serial, segment),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,122 @@
+//! Segments that an earlier run left in the spool, complete or cut.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use obscura_clock::{ClockQuality, Span};
+use obscura_ids::Digest;
+use obscura_pack::Entry;
+use obscura_proto::footage::v1::PackEntry;
+use obscura_seal::{CHUNK_BYTES, SegmentHeader, TAG_BYTES};
+use prost::Message as _;
+
+use super::{Opening, Sealed, Tail, opening::TAIL_FIELDS};
+use crate::spool::{Error, Extent, Position, Serial, Spool, record::Record, recovery};
+
+/// Prepares a recovered segment for its pack. A complete one is taken as it is; a cut one becomes
+/// prefix, full chunks, and the tail that was sealed after them. `None` where not even the prefix
+/// is whole.
+///
+/// # Errors
+/// Where the spool cannot be read.
+pub fn recovered(
+    spool: &Spool,
+    serial: Serial,
+    segment: &recovery::Segment,
+) -> Result<Option<Sealed>, Error> {
+    let Some(opening) = Opening::decode(&segment.opening) else { return Ok(None) };
+    let Some(header) = header(&opening.prefix) else { return Ok(None) };
+    let mut extents = vec![prefix_extent(segment, &opening)];
+    extents.extend(&segment.data);
+    let complete = segment.entry.as_deref().and_then(|bytes| PackEntry::decode(bytes).ok());
+    let complete = complete.and_then(|entry| Entry::try_from(entry).ok());
+    let entry = match complete {
+        Some(entry) => entry,
+        None => cut_entry(spool, segment, &opening, header, &mut extents)?,
+    };
+    Ok(Some(Sealed { serial, entry, extents, placement: opening.placement, end: Position::default() }))
+}
+
+/// The prefix lies at the end of the `Open` record.
+fn prefix_extent(segment: &recovery::Segment, opening: &Opening) -> Extent {
+    let before = (segment.opening.len() - opening.prefix.len()) as u64;
+    let length = u32::try_from(opening.prefix.len()).unwrap_or(u32::MAX);
+    Extent { start: Position(segment.first.0 + before), length }
+}
+
+fn header(prefix: &[u8]) -> Option<SegmentHeader> {
+    let (length, rest) = prefix.split_first_chunk::<2>()?;
+    let header = SegmentHeader::decode(rest.get(..usize::from(u16::from_be_bytes(*length)))?).ok()?;
+    (obscura_seal::prefix_length(&header) == prefix.len()).then_some(header)
+}
+
+fn cut_entry(
+    spool: &Spool,
+    segment: &recovery::Segment,
+    opening: &Opening,
+    header: SegmentHeader,
+    extents: &mut Vec<Extent>,
+) -> Result<Entry, Error> {
+    let sealed_bytes: u64 = segment.data.iter().map(|extent| u64::from(extent.length)).sum();
+    let chunk_bytes = (CHUNK_BYTES + TAG_BYTES) as u64;
+    let chunks = u32::try_from(sealed_bytes / chunk_bytes).unwrap_or(u32::MAX);
+    // Only the last chunk is short: the crash came between the sealed bytes and their entry.
+    let finished = !sealed_bytes.is_multiple_of(chunk_bytes);
+    let mut tail = None;
+    if let Some((extent, _)) = segment.tail {
+        let mut payload = Vec::new();
+        spool.read(extent, &mut payload)?;
+        tail = Tail::decode(&payload).map(|tail| (tail, extent));
+    }
+    if let Some((tail, extent)) = &tail
+        && tail.full_chunks == chunks
+        && !finished
+    {
+        let fields = TAIL_FIELDS as u64;
+        let length = extent.length.saturating_sub(u32::try_from(TAIL_FIELDS).unwrap_or(0));
+        extents.push(Extent { start: Position(extent.start.0 + fields), length });
+    }
+    let (sha256, length) = hash(spool, extents)?;
+    let tail = tail.map(|(tail, _)| tail);
+    let end = tail.as_ref().map_or(opening.start, |tail| tail.end.max(opening.start));
+    Ok(Entry {
+        header,
+        offset: 0,
+        length,
+        sha256,
+        span: Span::try_new(opening.start, end).unwrap_or_else(|| empty(opening)),
+        media_duration: Duration::from_nanos(tail.as_ref().map_or(0, |tail| tail.media_nanos)),
+        frames: tail.as_ref().map_or(0, |tail| tail.frames),
+        damaged: tail.as_ref().is_some_and(|tail| tail.damaged),
+        torn_after_chunks: (!finished).then_some(chunks),
+        clock_quality: ClockQuality::FreeRunning,
+    })
+}
+
+#[expect(clippy::expect_used, reason = "a moment is never before itself")]
+fn empty(opening: &Opening) -> Span {
+    Span::try_new(opening.start, opening.start).expect("a moment is never before itself")
+}
+
+fn hash(spool: &Spool, extents: &[Extent]) -> Result<(Digest, u64), Error> {
+    let mut context = Context::new(&SHA256);
+    let mut length = 0;
+    let mut bytes = Vec::new();
+    for extent in extents {
+        bytes.clear();
+        spool.read(*extent, &mut bytes)?;
+        context.update(&bytes);
+        length += u64::from(extent.length);
+    }
+    Ok((digest(context), length))
+}
+
+/// The finished hash.
+pub fn digest(context: Context) -> Digest {
+    Digest::try_from(context.finish().as_ref()).unwrap_or(Digest::ZERO)
+}
+
+/// A record, for short.
+pub fn record(kind: crate::spool::record::Kind, serial: Serial, payload: &[u8]) -> Record<'_> {
+    Record { kind, serial, payload }
+}

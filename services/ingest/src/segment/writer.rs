@@ -1,0 +1,437 @@
+//! Frames in, sealed records out: a fragment at a time, nothing copied twice.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use obscura_clock::{ClockQuality, Monotonic, Span, Timestamp};
+use obscura_ids::{CameraId, Digest, Layer, Sequence, WriterEpoch, ZoneId};
+use obscura_media::{Sample, SenderReport, Trailer, VideoParameters, fragment_head, init_segment};
+use obscura_pack::Entry;
+use obscura_proto::{footage::v1::PackEntry, keys::v1::ImportLayerKeyRequest, registry::v1::SignedPlacement};
+use obscura_seal::{Hour, SegmentCipher, SegmentHeader, SegmentSealer};
+use prost::Message as _;
+
+use super::{
+    Opening, Sealed, Tail,
+    torn::{digest, record},
+};
+use crate::{
+    error::Error,
+    frame::Picture,
+    layer_key::LayerKeys,
+    reorder::Timed,
+    spool::{self, Extent, Position, Serial, Spool, record::Kind},
+    timeline::media_nanos,
+};
+
+/// A fragment is sealed and spooled when it is this old: together with the commit interval of the
+/// spool this bounds what a crash loses to less than a second.
+const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
+/// A fragment is sealed and spooled when it is this large.
+const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// A segment is given up when so much sealed data cannot be spooled.
+const MAX_UNSPOOLED_BYTES: usize = 8 * 1024 * 1024;
+
+/// What all segments of a camera have in common.
+pub struct Parts {
+    /// Where sealed bytes go.
+    pub spool: Arc<Spool>,
+    /// How they are sealed.
+    pub cipher: Arc<dyn SegmentCipher>,
+    /// Keys of the layer.
+    pub keys: LayerKeys,
+    /// Where the footage may rest.
+    pub placement: SignedPlacement,
+    /// The zone of this data plane.
+    pub zone: ZoneId,
+    /// The camera.
+    pub camera: CameraId,
+    /// The layer.
+    pub layer: Layer,
+    /// This run of the recorder.
+    pub writer_epoch: WriterEpoch,
+    /// Hash of the mask set in force.
+    pub mask_set_hash: Digest,
+    /// Number of the next segment.
+    pub next_sequence: u64,
+}
+
+/// A segment that is being written.
+pub struct SegmentWriter {
+    serial: Serial,
+    header: SegmentHeader,
+    parameters: Arc<VideoParameters>,
+    sealer: Box<dyn SegmentSealer>,
+    hash: Context,
+    /// Sealed bytes that are not yet in the spool.
+    out: Vec<u8>,
+    length: u64,
+    extents: Vec<Extent>,
+    placement: SignedPlacement,
+    pending: Vec<(Timed, u32)>,
+    pending_bytes: usize,
+    pending_since: Option<Monotonic>,
+    fragments: u32,
+    first_decode_time: i64,
+    last_end: i64,
+    start: Timestamp,
+    frames: u32,
+    lost_packets: u32,
+    end: Position,
+}
+
+/// What was spooled by one step.
+#[derive(Debug)]
+pub struct Spooled {
+    /// Durable once the spool has committed up to here.
+    pub position: Position,
+    /// Wall time up to which frames are in it.
+    pub through: Timestamp,
+}
+
+impl SegmentWriter {
+    /// Starts a segment at a frame. Returns the layer key that must be imported, where a new one was made.
+    ///
+    /// # Errors
+    /// Where the key cannot be made, or the spool does not take the start.
+    pub fn open(
+        parts: &mut Parts,
+        parameters: Arc<VideoParameters>,
+        start: Timestamp,
+        first_decode_time: i64,
+        dependent: bool,
+    ) -> Result<(Self, Option<(Serial, ImportLayerKeyRequest)>), Error> {
+        let (hour, slot) = Hour::of(start).ok_or(Error::NoHour(start))?;
+        let init = init_segment(&parameters)?;
+        let init_hash = sha256(&init);
+        let key = parts.keys.of(hour)?;
+        let header = SegmentHeader {
+            key_id: key.id,
+            hour,
+            slot,
+            zone: parts.zone.clone(),
+            camera: parts.camera,
+            layer: parts.layer,
+            dependent,
+            writer_epoch: parts.writer_epoch,
+            sequence: Sequence(parts.next_sequence),
+            init_hash,
+            mask_set_hash: parts.mask_set_hash,
+        };
+        let mut prefix = Vec::with_capacity(256);
+        let mut sealer = parts.cipher.begin(&key.key.leaf(slot), &header, &mut prefix)?;
+        let import = key
+            .wrapped
+            .map(|key| ImportLayerKeyRequest { key: Some(key), placement: Some(parts.placement.clone()) });
+        let spooled = spool_start(parts, &import, start, &prefix);
+        let Started { serial, extent, end, key } = match spooled {
+            Ok(started) => started,
+            Err(error) => {
+                parts.keys.forget();
+                return Err(error.into());
+            }
+        };
+        parts.next_sequence += 1;
+        let mut hash = Context::new(&SHA256);
+        hash.update(&prefix);
+        let mut out = Vec::new();
+        sealer.update(&init, &mut out);
+        let writer = Self {
+            serial,
+            header,
+            parameters,
+            sealer,
+            hash,
+            out,
+            length: prefix.len() as u64,
+            extents: vec![extent],
+            placement: parts.placement.clone(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pending_since: None,
+            fragments: 0,
+            first_decode_time,
+            last_end: first_decode_time,
+            start,
+            frames: 0,
+            lost_packets: 0,
+            end,
+        };
+        Ok((writer, key.zip(import)))
+    }
+
+    /// Adds a frame that lasts `duration` ticks. Seals and spools the fragment when it is due.
+    ///
+    /// # Errors
+    /// Where sealing fails or the spool refuses for too long; end the segment with [`Self::abandon`].
+    pub fn push(
+        &mut self,
+        parts: &Parts,
+        timed: Timed,
+        duration: u32,
+        wall: impl Fn(i64) -> Timestamp,
+    ) -> Result<Option<Spooled>, Error> {
+        let picture = timed.frame.picture();
+        let arrived = picture.arrived_monotonic;
+        self.frames += 1;
+        self.lost_packets += u32::from(picture.lost_packets);
+        self.pending_bytes += picture.data.len();
+        self.last_end = timed.decode_time + i64::from(duration);
+        self.pending.push((timed, duration));
+        let since = *self.pending_since.get_or_insert(arrived);
+        if arrived.since(since) < FRAGMENT_EVERY && self.pending_bytes < FRAGMENT_BYTES {
+            return Ok(None);
+        }
+        self.flush(parts, &wall)
+    }
+
+    /// How long the segment is by the camera's time.
+    #[must_use]
+    pub fn media_duration(&self) -> Duration {
+        Duration::from_nanos(media_nanos(self.last_end - self.first_decode_time).unsigned_abs())
+    }
+
+    /// Whether the segment was started with these parameter sets.
+    #[must_use]
+    pub fn has_parameters(&self, parameters: &Arc<VideoParameters>) -> bool {
+        Arc::ptr_eq(&self.parameters, parameters) || self.parameters.sample_entry == parameters.sample_entry
+    }
+
+    /// When the last frame ends, in the camera's time.
+    #[must_use]
+    pub fn last_frame_at(&self) -> i64 {
+        self.last_end
+    }
+
+    /// Completes the segment.
+    ///
+    /// # Errors
+    /// Where sealing fails or the spool refuses; end the segment with [`Self::abandon`].
+    pub fn close(
+        mut self,
+        parts: &Parts,
+        wall: impl Fn(i64) -> Timestamp,
+        quality: ClockQuality,
+        report: Option<SenderReport>,
+        drift_ppm: i32,
+    ) -> Result<Sealed, (Box<Self>, Error)> {
+        self.seal_pending();
+        let end = wall(self.last_end).max(self.start);
+        let trailer = Trailer {
+            start: self.refined_start(&wall),
+            wall_duration: end.since(self.start),
+            media_duration_90k: u64::try_from(self.last_end - self.first_decode_time).unwrap_or(0),
+            frames: self.frames,
+            lost_packets: self.lost_packets,
+            dependent: self.header.dependent,
+            clock_quality: quality,
+            rtcp_sender_report: report,
+            drift_ppm,
+        };
+        self.sealer.update(&trailer.encode(), &mut self.out);
+        let sealer = std::mem::replace(&mut self.sealer, Box::new(Finished));
+        if let Err(error) = sealer.finish(&mut self.out) {
+            self.out.clear();
+            return Err((Box::new(self), error.into()));
+        }
+        let entry = self.entry(end, None, quality, true);
+        match self.spool_close(parts, &entry) {
+            Ok(()) => Ok(self.sealed(entry)),
+            Err(error) => Err((Box::new(self), error.into())),
+        }
+    }
+
+    /// Ends a segment that cannot be completed: what is in the spool of it is kept as a torn segment.
+    /// `None` where not even that can be noted; the next start finds it.
+    pub fn abandon(mut self, parts: &Parts, through: Timestamp) -> Option<Sealed> {
+        self.out.clear();
+        self.pending.clear();
+        let spooled =
+            self.length.saturating_sub(self.extents.first().map_or(0, |prefix| u64::from(prefix.length)));
+        let chunk = (obscura_seal::CHUNK_BYTES + obscura_seal::TAG_BYTES) as u64;
+        let chunks = u32::try_from(spooled / chunk).unwrap_or(u32::MAX);
+        let entry = self.entry(through.max(self.start), Some(chunks), ClockQuality::FreeRunning, false);
+        self.spool_close(parts, &entry).ok()?;
+        Some(self.sealed(entry))
+    }
+
+    /// The segment's start as it is known now, never outside the slot whose key seals it.
+    fn refined_start(&self, wall: &impl Fn(i64) -> Timestamp) -> Timestamp {
+        let first = self.header.hour.slot_start(self.header.slot);
+        let last = first + obscura_seal::SLOT_DURATION - Duration::from_nanos(1);
+        wall(self.first_decode_time).clamp(first, last)
+    }
+
+    fn flush(&mut self, parts: &Parts, wall: &impl Fn(i64) -> Timestamp) -> Result<Option<Spooled>, Error> {
+        self.seal_pending();
+        let through = wall(self.last_end).max(self.start);
+        let tail = Tail {
+            full_chunks: self.sealer.full_chunks(),
+            end: through,
+            media_nanos: media_nanos(self.last_end - self.first_decode_time).unsigned_abs(),
+            frames: self.frames,
+            damaged: self.lost_packets > 0,
+            sealed: self.sealer.checkpoint()?,
+        };
+        let tail = tail.encode();
+        let data = record(Kind::Data, self.serial, &self.out);
+        let tail = record(Kind::Tail, self.serial, &tail);
+        let both = [data, tail];
+        let records = if self.out.is_empty() { &both[1..] } else { &both[..] };
+        match parts.spool.append(records) {
+            Ok((extents, position)) => {
+                self.took(&extents);
+                self.end = position;
+                Ok(Some(Spooled { position, through }))
+            }
+            Err(spool::Error::Slow(_)) if self.out.len() < MAX_UNSPOOLED_BYTES => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn seal_pending(&mut self) {
+        let Some((first, _)) = self.pending.first() else { return };
+        let base = u64::try_from(first.decode_time - self.first_decode_time).unwrap_or(0);
+        let samples: Vec<Sample<'_>> =
+            self.pending.iter().map(|(timed, duration)| sample(timed, *duration)).collect();
+        self.fragments += 1;
+        self.sealer.update(&fragment_head(self.fragments, base, &samples), &mut self.out);
+        for sample in samples {
+            self.sealer.update(sample.data, &mut self.out);
+        }
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.pending_since = None;
+    }
+
+    /// The sealed bytes are in the spool: hash them once, here.
+    fn took(&mut self, extents: &[Extent]) {
+        if !self.out.is_empty() {
+            self.hash.update(&self.out);
+            self.length += self.out.len() as u64;
+            self.extents.extend(extents.first());
+            self.out.clear();
+        }
+    }
+
+    fn entry(
+        &self,
+        end: Timestamp,
+        torn: Option<u32>,
+        clock_quality: ClockQuality,
+        with_unspooled: bool,
+    ) -> Entry {
+        let mut hash = self.hash.clone();
+        let mut length = self.length;
+        if with_unspooled {
+            hash.update(&self.out);
+            length += self.out.len() as u64;
+        }
+        Entry {
+            header: self.header.clone(),
+            offset: 0,
+            length,
+            sha256: digest(hash),
+            span: Span::try_new(self.start, end.max(self.start)).unwrap_or_else(|| instant(self.start)),
+            media_duration: self.media_duration(),
+            frames: self.frames,
+            damaged: self.lost_packets > 0,
+            torn_after_chunks: torn,
+            clock_quality,
+        }
+    }
+
+    fn spool_close(&mut self, parts: &Parts, entry: &Entry) -> Result<(), spool::Error> {
+        let entry = PackEntry::from(entry.clone()).encode_to_vec();
+        let data = record(Kind::Data, self.serial, &self.out);
+        let close = record(Kind::Close, self.serial, &entry);
+        let both = [data, close];
+        let records = if self.out.is_empty() { &both[1..] } else { &both[..] };
+        let (extents, end) = parts.spool.append(records)?;
+        self.took(&extents);
+        self.end = end;
+        Ok(())
+    }
+
+    fn sealed(self, entry: Entry) -> Sealed {
+        Sealed { serial: self.serial, entry, extents: self.extents, placement: self.placement, end: self.end }
+    }
+}
+
+struct Started {
+    serial: Serial,
+    extent: Extent,
+    end: Position,
+    key: Option<Serial>,
+}
+
+/// The key goes before the segment that it seals.
+fn spool_start(
+    parts: &Parts,
+    import: &Option<ImportLayerKeyRequest>,
+    start: Timestamp,
+    prefix: &[u8],
+) -> Result<Started, spool::Error> {
+    let serial = parts.spool.next_serial();
+    let opening = Opening { placement: parts.placement.clone(), start, prefix: prefix.to_vec() }.encode();
+    let key = import.as_ref().map(|request| (parts.spool.next_serial(), request.encode_to_vec()));
+    let mut records = Vec::with_capacity(2);
+    if let Some((serial, bytes)) = &key {
+        records.push(record(Kind::Key, *serial, bytes));
+    }
+    records.push(record(Kind::Open, serial, &opening));
+    let (extents, end) = parts.spool.append(&records)?;
+    if let (Some((key, _)), Some(extent)) = (&key, extents.first()) {
+        parts.spool.hold(*key, *extent);
+    }
+    let open =
+        extents.last().copied().ok_or_else(|| spool::Error::Failed("an append returned no place".into()))?;
+    parts.spool.hold(serial, open);
+    let before = (opening.len() - prefix.len()) as u64;
+    let extent = Extent {
+        start: Position(open.start.0 + before),
+        length: u32::try_from(prefix.len()).unwrap_or(u32::MAX),
+    };
+    Ok(Started { serial, extent, end, key: key.map(|(serial, _)| serial) })
+}
+
+fn sample(timed: &Timed, duration: u32) -> Sample<'_> {
+    let picture: &Picture = timed.frame.picture();
+    Sample {
+        data: &picture.data,
+        duration,
+        random_access: picture.random_access,
+        composition_offset: timed.composition_offset,
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(bytes);
+    digest(context)
+}
+
+#[expect(clippy::expect_used, reason = "a moment is never before itself")]
+fn instant(at: Timestamp) -> Span {
+    Span::try_new(at, at).expect("a moment is never before itself")
+}
+
+/// Stands in for a sealer that has finished.
+#[derive(Debug)]
+struct Finished;
+
+impl SegmentSealer for Finished {
+    fn update(&mut self, _: &[u8], _: &mut Vec<u8>) {}
+
+    fn full_chunks(&self) -> u32 {
+        0
+    }
+
+    fn checkpoint(&self) -> Result<Vec<u8>, obscura_seal::Error> {
+        Err(obscura_seal::Error::Library("seal after the end"))
+    }
+
+    fn finish(self: Box<Self>, _: &mut Vec<u8>) -> Result<(), obscura_seal::Error> {
+        Ok(())
+    }
+}

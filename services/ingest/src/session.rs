@@ -1,0 +1,144 @@
+//! One RTSP session: from DESCRIBE to a stream of clear frames.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use obscura_clock::{SharedClock, Timestamp};
+use obscura_media::{SenderReport, VideoParameters};
+use retina::{
+    client::{Demuxed, PlayOptions, Session as Rtsp, SessionOptions, SetupOptions},
+    codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame},
+};
+
+use crate::{
+    failure::Failure,
+    frame::{Clear, Frame, Picture},
+    source::Source,
+};
+
+/// How long opening a session may take.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a camera may send nothing before the session is given up.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something that came from the camera.
+#[derive(Debug)]
+pub enum Event {
+    /// A frame.
+    Frame(Frame<Clear>),
+    /// The camera said what time it is.
+    SenderReport(SenderReport),
+}
+
+/// An open session.
+pub struct Session {
+    demuxed: Demuxed,
+    stream: usize,
+    parameters: Option<Arc<VideoParameters>>,
+    clock: SharedClock,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Opens a session and starts its H.264 stream, interleaved in the RTSP connection.
+    ///
+    /// # Errors
+    /// A [`Failure`] in words.
+    pub async fn open(source: &Source, clock: SharedClock) -> Result<Self, Failure> {
+        let opening = Self::open_unbounded(source, clock);
+        tokio::time::timeout(OPEN_TIMEOUT, opening)
+            .await
+            .unwrap_or_else(|_| Err(Failure::no_answer(OPEN_TIMEOUT)))
+    }
+
+    async fn open_unbounded(source: &Source, clock: SharedClock) -> Result<Self, Failure> {
+        let options = SessionOptions::default().creds(source.credentials()).user_agent("Obscura".into());
+        let mut session =
+            Rtsp::describe(source.url().clone(), options).await.map_err(|e| Failure::of_rtsp(&e))?;
+        let offered = || session.streams().iter().map(|s| format!("{}/{}", s.media(), s.encoding_name()));
+        let stream = session
+            .streams()
+            .iter()
+            .position(|stream| stream.media() == "video" && stream.encoding_name() == "h264")
+            .ok_or_else(|| Failure::unsupported_codec(&offered().collect::<Vec<_>>()))?;
+        let setup = SetupOptions::default().frame_format(FrameFormat::MP4);
+        session.setup(stream, setup).await.map_err(|e| Failure::of_rtsp(&e))?;
+        let playing = session.play(PlayOptions::default()).await.map_err(|e| Failure::of_rtsp(&e))?;
+        let demuxed = playing.demuxed().map_err(|e| Failure::of_rtsp(&e))?;
+        Ok(Self { demuxed, stream, parameters: None, clock })
+    }
+
+    /// The next event. Frames before the first parameter sets cannot be decoded and are left out.
+    ///
+    /// # Errors
+    /// A [`Failure`] where the session ended or nothing came for [`FRAME_TIMEOUT`].
+    pub async fn next(&mut self) -> Result<Event, Failure> {
+        let first = self.parameters.is_none();
+        tokio::time::timeout(FRAME_TIMEOUT, self.next_unbounded())
+            .await
+            .unwrap_or_else(|_| Err(Failure::frame_timeout(FRAME_TIMEOUT, first)))
+    }
+
+    async fn next_unbounded(&mut self) -> Result<Event, Failure> {
+        loop {
+            let item = self.demuxed.next().await.ok_or_else(Failure::ended)?;
+            match item.map_err(|error| Failure::of_rtsp(&error))? {
+                CodecItem::VideoFrame(frame) => {
+                    if let Some(frame) = self.receive(frame)? {
+                        return Ok(Event::Frame(frame));
+                    }
+                }
+                CodecItem::Rtcp(packet) => {
+                    if let Some(report) = sender_report(&packet, self.clock.wall()) {
+                        return Ok(Event::SenderReport(report));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn receive(&mut self, frame: VideoFrame) -> Result<Option<Frame<Clear>>, Failure> {
+        if frame.has_new_parameters() || self.parameters.is_none() {
+            self.parameters = self.read_parameters()?;
+        }
+        let Some(parameters) = &self.parameters else { return Ok(None) };
+        Ok(Some(Frame::received(Picture {
+            media_time: frame.timestamp().elapsed(),
+            arrived: self.clock.wall(),
+            arrived_monotonic: self.clock.monotonic(),
+            random_access: frame.is_random_access_point(),
+            lost_packets: frame.loss(),
+            parameters: Arc::clone(parameters),
+            data: Bytes::from(frame.into_data()),
+        })))
+    }
+
+    fn read_parameters(&self) -> Result<Option<Arc<VideoParameters>>, Failure> {
+        let stream = self.demuxed.streams().get(self.stream);
+        let Some(ParametersRef::Video(video)) = stream.and_then(retina::client::Stream::parameters) else {
+            return Ok(None);
+        };
+        let sample_entry = video.mp4_sample_entry().build().map_err(|error| Failure::of_rtsp(&error))?;
+        let (width, height) = video.pixel_dimensions();
+        Ok(Some(Arc::new(VideoParameters {
+            sample_entry: Bytes::from(sample_entry),
+            width: u16::try_from(width).unwrap_or(u16::MAX),
+            height: u16::try_from(height).unwrap_or(u16::MAX),
+            codec: video.rfc6381_codec().to_owned(),
+        })))
+    }
+}
+
+fn sender_report(packet: &retina::rtcp::ReceivedCompoundPacket, received: Timestamp) -> Option<SenderReport> {
+    packet.pkts().find_map(|packet| {
+        let report = packet.as_sender_report().ok().flatten()?;
+        Some(SenderReport { ntp: report.ntp_timestamp().0, rtp: report.rtp_timestamp(), received })
+    })
+}

@@ -1,0 +1,129 @@
+use std::{fs::OpenOptions, io::Write as _};
+
+use obscura_clock::SystemClock;
+
+use super::{record::Kind, *};
+
+const LIMITS: Limits = Limits { bytes: 1024 * 1024 * 1024 };
+
+fn open(dir: &tempfile::TempDir) -> (Arc<Spool>, recovery::Recovered) {
+    Spool::open(dir.path().to_owned(), LIMITS, SystemClock::shared()).unwrap()
+}
+
+fn record(kind: Kind, serial: Serial, payload: &[u8]) -> Record<'_> {
+    Record { kind, serial, payload }
+}
+
+fn segment(spool: &Spool, data: &[u8]) -> (Serial, Extent) {
+    let serial = spool.next_serial();
+    let (extents, _) =
+        spool.append(&[record(Kind::Open, serial, b"opening"), record(Kind::Data, serial, data)]).unwrap();
+    spool.hold(serial, extents[0]);
+    (serial, extents[1])
+}
+
+#[tokio::test]
+async fn what_is_committed_is_read_back_by_this_run_and_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (serial, extent) = segment(&spool, b"sealed bytes");
+    let (_, end) = spool.append(&[record(Kind::Close, serial, b"entry")]).unwrap();
+    spool.wait_committed(end).await.unwrap();
+    let mut bytes = Vec::new();
+    spool.read(extent, &mut bytes).unwrap();
+    assert_eq!(bytes, b"sealed bytes");
+    drop(spool); // As a crash: nothing is closed.
+
+    let (spool, recovered) = open(&dir);
+    let found = &recovered.segments[&serial];
+    assert_eq!((&found.opening[..], found.entry.as_deref()), (&b"opening"[..], Some(&b"entry"[..])));
+    let mut bytes = Vec::new();
+    spool.read(found.data[0], &mut bytes).unwrap();
+    assert_eq!(bytes, b"sealed bytes");
+    assert!(recovered.last_alive.is_some());
+    assert!(spool.next_serial() > serial);
+}
+
+#[test]
+fn a_torn_end_is_cut_and_everything_before_it_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (serial, _) = segment(&spool, b"whole");
+    spool.close();
+    let path = file::path(dir.path(), Position(0));
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0, 0, 0, 9, 1, 2, 3]).unwrap();
+
+    for _ in 0..2 {
+        let (spool, recovered) = open(&dir);
+        assert!(recovered.segments.contains_key(&serial));
+        assert_eq!(recovered.end.0, std::fs::metadata(&path).unwrap().len());
+        spool.close();
+    }
+}
+
+#[test]
+fn what_is_done_is_gone_after_a_restart_and_its_files_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (kept, _) = segment(&spool, b"kept");
+    let (freed, _) = segment(&spool, b"freed");
+    let done = record::encode_serials(&[freed]);
+    spool.append(&[record(Kind::Done, Serial(0), &done)]).unwrap();
+    spool.release(&[freed]);
+    spool.close();
+
+    let (spool, recovered) = open(&dir);
+    assert_eq!(recovered.segments.keys().copied().collect::<Vec<_>>(), [kept]);
+    segment(&spool, b"a new file, since every start begins one");
+    spool.close();
+    let (spool, _) = open(&dir);
+    spool.release(&[kept]);
+    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(files, 1, "the first file holds nothing that is needed");
+}
+
+#[test]
+fn an_older_file_stays_while_anything_in_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    segment(&spool, b"old and needed");
+    spool.close();
+    let (spool, _) = open(&dir);
+    let (newer, _) = segment(&spool, b"newer");
+    spool.close();
+    let (spool, _) = open(&dir);
+    spool.release(&[newer]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_full_spool_refuses_new_segments_but_lets_open_ones_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(dir.path().to_owned(), Limits { bytes: 10 }, SystemClock::shared()).unwrap();
+    let (serial, _) = segment(&spool, b"more than ten bytes");
+    let refused = spool.append(&[record(Kind::Open, spool.next_serial(), b"x")]);
+    assert!(matches!(refused, Err(Error::Full { limit: 10, .. })));
+    spool.append(&[record(Kind::Close, serial, b"entry")]).unwrap();
+}
+
+#[test]
+fn a_damaged_closed_file_loses_only_what_follows_the_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (first, _) = segment(&spool, b"first");
+    let (second, _) = segment(&spool, b"second");
+    spool.close();
+    let (spool, _) = open(&dir);
+    let (third, _) = segment(&spool, b"third, in the next file");
+    spool.close();
+    let path = file::path(dir.path(), Position(0));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"second").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let (_, recovered) = open(&dir);
+    assert_eq!(recovered.damaged_files, 1);
+    assert!(recovered.segments[&first].data.len() == 1 && recovered.segments[&second].data.is_empty());
+    assert!(recovered.segments.contains_key(&third));
+}

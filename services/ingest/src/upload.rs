@@ -1,0 +1,257 @@
+//! Empties the outbox: layer keys to `keys`, packs and gaps to `storage`; then frees the spool.
+//!
+//! Order is the safety here. A pack is offered only when its layer keys are in custody, and the
+//! spool lets go of a segment only when object and index row are durable too. Every step can be
+//! repeated: the same pack goes under the same id, importing or committing twice changes nothing.
+
+mod body;
+mod pack;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use obscura_clock::SharedClock;
+use obscura_identity::HttpClient;
+use obscura_ids::{CameraId, PackId};
+use obscura_proto::{
+    keys::v1::keys_service_client::KeysServiceClient,
+    storage::v1::{RecordGapsRequest, storage_service_client::StorageServiceClient},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::{
+    outbox::{Formed, Outbox, PackPolicy},
+    segment::record,
+    spool::{
+        Serial, Spool,
+        record::{Kind, encode_serials},
+    },
+};
+
+/// How often the outbox is looked at when nobody calls.
+const TICK: Duration = Duration::from_millis(500);
+/// Longest wait for an answer to one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Packs that are sent at the same time.
+const PARALLEL_UPLOADS: usize = 3;
+/// Gaps in one call; the limit of `RecordGaps`.
+const GAP_BATCH: usize = 1_000;
+
+/// Sends what waits.
+#[derive(Debug)]
+pub struct Uploader {
+    spool: Arc<Spool>,
+    outbox: Arc<Outbox>,
+    storage: StorageServiceClient<Channel>,
+    keys: KeysServiceClient<Channel>,
+    objects: HttpClient,
+    clock: SharedClock,
+    policy: PackPolicy,
+    /// Cameras whose segments must not wait for their pack to fill; `None` stands for all.
+    flushing: Mutex<HashMap<Option<CameraId>, u32>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Uploader {
+    /// An uploader over these connections.
+    #[must_use]
+    pub fn new(
+        spool: Arc<Spool>,
+        outbox: Arc<Outbox>,
+        storage: Channel,
+        keys: Channel,
+        objects: HttpClient,
+        clock: SharedClock,
+        policy: PackPolicy,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            spool,
+            outbox,
+            storage: StorageServiceClient::new(storage),
+            keys: KeysServiceClient::new(keys),
+            objects,
+            clock,
+            policy,
+            flushing: Mutex::default(),
+            permits: Arc::new(Semaphore::new(PARALLEL_UPLOADS)),
+        })
+    }
+
+    /// Sends until told to stop.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut packs = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            let changed = self.outbox.changed.notified();
+            self.send_keys().await;
+            self.send_gaps().await;
+            self.form_packs().await;
+            self.start_packs(&mut packs);
+            while packs.try_join_next().is_some() {}
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(TICK) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        packs.shutdown().await;
+    }
+
+    /// Sends everything that waits of one camera, or of all, without waiting for packs to fill.
+    /// Returns how many segments left; those that did not within `patience` go on waiting.
+    pub async fn flush(&self, camera: Option<CameraId>, patience: Duration) -> usize {
+        let before = self.outbox.waiting_segments(camera);
+        let _flushing = Flushing::start(self, camera);
+        let left = tokio::time::timeout(patience, async {
+            while self.outbox.waiting_segments(camera) > 0 {
+                let changed = self.outbox.changed.notified();
+                if self.outbox.waiting_segments(camera) == 0 {
+                    break;
+                }
+                let _ = tokio::time::timeout(TICK, changed).await;
+            }
+        })
+        .await;
+        let after = if left.is_ok() { 0 } else { self.outbox.waiting_segments(camera) };
+        before.saturating_sub(after)
+    }
+
+    async fn send_keys(&self) {
+        for (serial, request) in self.outbox.keys() {
+            let mut keys = self.keys.clone();
+            match tokio::time::timeout(CALL_TIMEOUT, keys.import_layer_key(request)).await {
+                Ok(Ok(_)) => {
+                    self.free(&[serial]);
+                    self.outbox.key_done(serial);
+                }
+                Ok(Err(status)) => {
+                    tracing::warn!(code = ?status.code(), message = status.message(), "a layer key could not be imported; it waits in the spool");
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+    }
+
+    async fn send_gaps(&self) {
+        let (serials, gaps) = self.outbox.gap_batch(GAP_BATCH);
+        if gaps.is_empty() {
+            return;
+        }
+        let mut storage = self.storage.clone();
+        let sent = tokio::time::timeout(CALL_TIMEOUT, storage.record_gaps(RecordGapsRequest { gaps })).await;
+        match sent {
+            Ok(Ok(_)) => {
+                self.free(&serials);
+                self.outbox.gaps_done(&serials);
+            }
+            Ok(Err(status)) => {
+                tracing::warn!(code = ?status.code(), message = status.message(), "gaps could not be indexed; they wait in the spool")
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Forms packs of what is committed, and notes each in the spool before it is first offered.
+    async fn form_packs(&self) {
+        let flushing = self.flushed();
+        let flushed = |camera| flushing.contains(&None) || flushing.contains(&Some(camera));
+        while let Some(segments) = self.outbox.take_full(self.policy, self.clock.monotonic(), flushed) {
+            let id = PackId::generate();
+            let serial = self.spool.next_serial();
+            let serials: Vec<Serial> = segments.iter().map(|sealed| sealed.serial).collect();
+            let payload = [&id.as_bytes()[..], &encode_serials(&serials)].concat();
+            let needed = segments.iter().map(|sealed| sealed.end).max().unwrap_or_default();
+            let appended = self.spool.append(&[record(Kind::Pack, serial, &payload)]);
+            match appended {
+                Ok((extents, end)) => {
+                    extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent));
+                    if self.spool.wait_committed(end.max(needed)).await.is_err() {
+                        tracing::error!("the spool stopped; packs wait for the next start");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a pack could not be noted; it is formed anew after a restart")
+                }
+            }
+            let not_before = self.clock.monotonic();
+            self.outbox.add_pack(Formed { id, serial, segments, attempts: 0, not_before });
+        }
+    }
+
+    fn start_packs(self: &Arc<Self>, running: &mut JoinSet<()>) {
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            let Some(pack) = self.outbox.take_pack(self.clock.monotonic()) else { break };
+            let uploader = Arc::clone(self);
+            running.spawn(async move {
+                uploader.send_pack(pack).await;
+                drop(permit);
+                uploader.outbox.changed.notify_waiters();
+            });
+        }
+    }
+
+    async fn send_pack(&self, mut pack: Formed) {
+        match pack::send(self, &pack).await {
+            Ok(()) => {
+                let mut serials: Vec<Serial> = pack.segments.iter().map(|sealed| sealed.serial).collect();
+                serials.push(pack.serial);
+                self.free(&serials);
+                self.outbox.pack_done(pack.id);
+            }
+            Err(error) => {
+                tracing::warn!(pack = %pack.id, attempt = pack.attempts, error, "a pack could not be stored; it waits in the spool");
+                let wait = Duration::from_millis(500).saturating_mul(1 << pack.attempts.min(6));
+                pack.attempts = pack.attempts.saturating_add(1);
+                pack.not_before = obscura_clock::Monotonic::from_nanos(
+                    self.clock.monotonic().as_nanos()
+                        + u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX / 2),
+                );
+                self.outbox.pack_failed(pack);
+            }
+        }
+    }
+
+    /// Notes that nothing of these serials is needed any more, and lets the spool remove files.
+    fn free(&self, serials: &[Serial]) {
+        if let Err(error) = self.spool.append(&[record(Kind::Done, Serial(0), &encode_serials(serials))]) {
+            tracing::warn!(%error, "what was stored could not be noted; it is offered again after a restart");
+            return;
+        }
+        self.spool.release(serials);
+    }
+
+    fn flushed(&self) -> HashSet<Option<CameraId>> {
+        self.flushing.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}
+
+/// Lets packs leave before they are full, as long as it lives.
+struct Flushing<'a> {
+    uploader: &'a Uploader,
+    camera: Option<CameraId>,
+}
+
+impl<'a> Flushing<'a> {
+    fn start(uploader: &'a Uploader, camera: Option<CameraId>) -> Self {
+        *uploader.flushing.lock().unwrap_or_else(PoisonError::into_inner).entry(camera).or_default() += 1;
+        uploader.outbox.changed.notify_waiters();
+        Self { uploader, camera }
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        let mut flushing = self.uploader.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = flushing.get_mut(&self.camera) {
+            *count -= 1;
+            if *count == 0 {
+                flushing.remove(&self.camera);
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The gRPC face: validates, calls, translates.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, stream};
+use obscura_identity::{Peer, SpiffeId};
+use obscura_proto::keys::v1::{
+    GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
+    ImportLayerKeyRequest, ImportLayerKeyResponse, ReleaseNodesRequest, ReleaseNodesResponse,
+    RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse, keys_service_server::KeysService,
+};
+use obscura_status::{Code, Failure};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    custody::Custody,
+    error::Error,
+    metrics::KeyMetrics,
+    rotation::{Progress, Rotation},
+};
+
+/// Progress messages that may wait for a slow caller; more are dropped, the last one never.
+const PROGRESS_QUEUE: usize = 16;
+
+type ProgressStream = Pin<Box<dyn Stream<Item = Result<RotateKeyEncryptionKeyResponse, Status>> + Send>>;
+
+/// Answers for one zone's custody.
+pub struct KeysGrpc {
+    custody: Arc<Custody>,
+    metrics: KeyMetrics,
+    rewrap_batch: u32,
+}
+
+impl KeysGrpc {
+    /// The service in front of `custody`.
+    pub const fn new(custody: Arc<Custody>, metrics: KeyMetrics, rewrap_batch: u32) -> Self {
+        Self { custody, metrics, rewrap_batch }
+    }
+}
+
+#[tonic::async_trait]
+impl KeysService for KeysGrpc {
+    type RotateKeyEncryptionKeyStream = ProgressStream;
+
+    async fn get_intake_key(
+        &self,
+        _request: Request<GetIntakeKeyRequest>,
+    ) -> Result<Response<GetIntakeKeyResponse>, Status> {
+        let zone = self.custody.parts.zone.to_string();
+        let public_key = self.custody.intake.public().0.to_vec().into();
+        Ok(Response::new(GetIntakeKeyResponse { zone, public_key }))
+    }
+
+    async fn import_layer_key(
+        &self,
+        request: Request<ImportLayerKeyRequest>,
+    ) -> Result<Response<ImportLayerKeyResponse>, Status> {
+        self.custody.import(request.get_ref()).await.map_err(status)?;
+        self.metrics.imported();
+        Ok(Response::new(ImportLayerKeyResponse {}))
+    }
+
+    async fn release_nodes(
+        &self,
+        request: Request<ReleaseNodesRequest>,
+    ) -> Result<Response<ReleaseNodesResponse>, Status> {
+        let released = self.custody.release(&caller(&request)?, request.get_ref()).await;
+        let keys = released.inspect_err(|_| self.metrics.refused()).map_err(status)?;
+        self.metrics.released(keys.len());
+        Ok(Response::new(ReleaseNodesResponse { keys }))
+    }
+
+    async fn rotate_key_encryption_key(
+        &self,
+        _request: Request<RotateKeyEncryptionKeyRequest>,
+    ) -> Result<Response<ProgressStream>, Status> {
+        let (sender, receiver) = mpsc::channel(PROGRESS_QUEUE);
+        let (custody, metrics, batch) = (self.custody.clone(), self.metrics.clone(), self.rewrap_batch);
+        // On its own, so that it goes on when the caller does not wait for the end.
+        tokio::spawn(async move {
+            let last = rotate(&custody, batch, &metrics, &sender).await;
+            // A caller that went away needs no answer.
+            let _ = sender.send(last.map(message).map_err(status)).await;
+        });
+        let next = |mut receiver: mpsc::Receiver<_>| async move { Some((receiver.recv().await?, receiver)) };
+        Ok(Response::new(Box::pin(stream::unfold(receiver, next))))
+    }
+
+    async fn get_key_status(
+        &self,
+        _request: Request<GetKeyStatusRequest>,
+    ) -> Result<Response<GetKeyStatusResponse>, Status> {
+        let parts = &self.custody.parts;
+        let version = parts.encryption.current().await.map_err(|error| status(error.into()))?;
+        let counts = parts.store.counts().await.map_err(|error| status(error.into()))?;
+        Ok(Response::new(GetKeyStatusResponse {
+            key_encryption_key_version: version.0,
+            layer_keys: counts.layer_keys,
+            epoch_keys: counts.epoch_keys,
+        }))
+    }
+}
+
+async fn rotate(
+    custody: &Custody,
+    batch: u32,
+    metrics: &KeyMetrics,
+    sender: &mpsc::Sender<Result<RotateKeyEncryptionKeyResponse, Status>>,
+) -> Result<Progress, Error> {
+    let mut rotation = Rotation::begin(custody, batch).await?;
+    let last = rotation
+        .run(|progress| {
+            metrics.rotating(progress);
+            // A full queue loses an intermediate report, not the rotation.
+            let _ = sender.try_send(Ok(message(progress)));
+        })
+        .await?;
+    metrics.rotating(last);
+    tracing::info!(version = last.version.0, rows = last.total, "rotated the key-encryption key");
+    Ok(last)
+}
+
+const fn message(progress: Progress) -> RotateKeyEncryptionKeyResponse {
+    RotateKeyEncryptionKeyResponse {
+        version: progress.version.0,
+        rewrapped: progress.rewrapped,
+        total: progress.total,
+    }
+}
+
+/// The service that calls, as the mTLS layer saw it.
+fn caller<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+    let peer = request.extensions().get::<Peer>();
+    let unknown = || Failure::new(Code::Unauthenticated, "nobody vouches for the caller: connect with mTLS");
+    peer.map(|Peer(id)| id.clone()).ok_or_else(|| unknown().into())
+}
+
+fn status(error: Error) -> Status {
+    Failure::from(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+    use crate::test_support::{Bench, HOUR, caller as cli, node_set};
+
+    async fn service(bench: &Bench) -> KeysGrpc {
+        KeysGrpc::new(Arc::new(bench.open().await), KeyMetrics::new(), 2)
+    }
+
+    fn from_cli<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Peer(cli()));
+        request
+    }
+
+    #[tokio::test]
+    async fn a_recorder_imports_and_a_reader_with_a_grant_gets_the_nodes() {
+        let bench = Bench::new();
+        let service = service(&bench).await;
+        let intake = service.get_intake_key(Request::new(GetIntakeKeyRequest {})).await.unwrap().into_inner();
+        assert_eq!(intake.zone, "eea");
+        let public = obscura_seal::RecipientPublicKey(intake.public_key[..].try_into().unwrap());
+        let key = bench.made_key(HOUR);
+        let import = bench.import_wrapped_to(public, &key);
+        service.import_layer_key(Request::new(import)).await.unwrap();
+
+        let release = bench.release_of(&[&key], bench.hour_of(&key));
+        let response = service.release_nodes(from_cli(release)).await.unwrap().into_inner();
+        let slot = obscura_seal::Slot::new(1_234).unwrap();
+        let leaf = node_set(&response.keys[0]).leaf(slot).unwrap();
+        assert_eq!(leaf.expose(), key.key.leaf(slot).expose());
+        let kept = service.get_key_status(Request::new(GetKeyStatusRequest {})).await.unwrap().into_inner();
+        assert_eq!((kept.layer_keys, kept.epoch_keys, kept.key_encryption_key_version), (1, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_vouches_for_gets_nothing() {
+        let bench = Bench::new();
+        let service = service(&bench).await;
+        let refused = service.release_nodes(Request::new(ReleaseNodesRequest::default())).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        let refused = service.release_nodes(from_cli(ReleaseNodesRequest::default())).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_reports_its_progress_and_its_end() {
+        let bench = Bench::new();
+        let service = service(&bench).await;
+        for day in 0..5 {
+            let import = bench.import_of(&service.custody, &bench.made_key(HOUR + 24 * day));
+            service.import_layer_key(Request::new(import)).await.unwrap();
+        }
+        let request = Request::new(RotateKeyEncryptionKeyRequest {});
+        let reports = service.rotate_key_encryption_key(request).await.unwrap().into_inner();
+        let reports: Vec<_> = reports.map(|report| report.unwrap().rewrapped).collect().await;
+        assert_eq!(reports, [3, 5, 6, 6]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_goes_on_when_the_caller_hangs_up() {
+        let bench = Bench::new();
+        let service = service(&bench).await;
+        let request = Request::new(RotateKeyEncryptionKeyRequest {});
+        drop(service.rotate_key_encryption_key(request).await.unwrap());
+        for _ in 0..500 {
+            if service.custody.parts.encryption.versions().await.unwrap()
+                == [crate::key_encryption::KeyVersion(2)]
+            {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the rotation stopped");
+    }
+}

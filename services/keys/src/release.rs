@@ -1,0 +1,294 @@
+//! Releasing the parts of layer keys that a grant covers.
+
+use std::collections::BTreeMap;
+
+use obscura_access::{Grant, Refusal};
+use obscura_clock::Span;
+use obscura_identity::SpiffeId;
+use obscura_ids::LayerKeyId;
+use obscura_proto::{
+    footage::v1 as footage,
+    keys::v1::{Node, ReleaseNodesRequest, ReleasedKey},
+};
+use obscura_seal::{LayerKey, SLOT_DURATION, SlotRange};
+
+use crate::{
+    custody::Custody,
+    epoch::{EpochKey, ExpiryDay},
+    error::Error,
+    store::LayerKeyRow,
+};
+
+/// Most keys in one request.
+pub const MAX_KEYS: usize = 256;
+
+/// A key of which the grant covers some slots.
+struct Covered {
+    row: LayerKeyRow,
+    slots: SlotRange,
+}
+
+impl Custody {
+    /// Verifies the grant for the calling service and releases, for each named key, the nodes that
+    /// cover the slots of its hour which the grant's span touches. One key outside the grant refuses
+    /// the whole request.
+    pub async fn release(
+        &self,
+        caller: &SpiffeId,
+        request: &ReleaseNodesRequest,
+    ) -> Result<Vec<ReleasedKey>, Error> {
+        let key_ids = key_ids(request)?;
+        let grant = self.verify(caller, request)?;
+        // Everything is checked before anything is opened.
+        let mut covered = Vec::with_capacity(key_ids.len());
+        for key_id in key_ids {
+            covered.push(self.covered(&grant, key_id).await?);
+        }
+        let mut epochs = BTreeMap::new();
+        let mut released = Vec::with_capacity(covered.len());
+        for key in &covered {
+            released.push(released_key(&self.open_covered(&key.row, &mut epochs).await?, key));
+        }
+        tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");
+        Ok(released)
+    }
+
+    fn verify(&self, caller: &SpiffeId, request: &ReleaseNodesRequest) -> Result<Grant, Error> {
+        let grant = request.grant.as_ref().ok_or_else(|| Error::malformed("request", "it has no grant"))?;
+        let note = request.status_note.as_ref();
+        let note = note.ok_or_else(|| Error::malformed("request", "it has no status note"))?;
+        let now = self.parts.clock.wall();
+        Ok(obscura_access::verify(&self.parts.access, grant, note, caller, now)?)
+    }
+
+    async fn covered(&self, grant: &Grant, key_id: LayerKeyId) -> Result<Covered, Error> {
+        let row = self.parts.store.layer_key(key_id).await?.ok_or(Error::UnknownKey(key_id))?;
+        if row.context.zone != self.parts.zone {
+            let (found, own) = (row.context.zone, self.parts.zone.clone());
+            return Err(Error::WrongZone { what: "key", found, own });
+        }
+        let slots = covered_slots(grant, &row).map_err(|reason| Error::OutsideGrant { key_id, reason })?;
+        Ok(Covered { row, slots })
+    }
+
+    /// Opens a row; keys of one day share one epoch key.
+    async fn open_covered(
+        &self,
+        row: &LayerKeyRow,
+        epochs: &mut BTreeMap<ExpiryDay, EpochKey>,
+    ) -> Result<LayerKey, Error> {
+        let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
+        if !epochs.contains_key(&row.day) {
+            let wrapped = self.parts.store.epoch_key(&self.parts.zone, row.day).await?.ok_or_else(damaged)?;
+            epochs.insert(row.day, self.open_epoch(row.day, &wrapped).await?);
+        }
+        let epoch = epochs.get(&row.day).ok_or_else(damaged)?;
+        epoch.open(row.day, &row.context, &row.sealed).ok_or_else(damaged)
+    }
+}
+
+fn key_ids(request: &ReleaseNodesRequest) -> Result<Vec<LayerKeyId>, Error> {
+    if request.key_ids.len() > MAX_KEYS {
+        return Err(Error::TooManyKeys(request.key_ids.len()));
+    }
+    let parse = |id: &String| id.parse().map_err(|error| malformed_id(&error));
+    request.key_ids.iter().map(parse).collect()
+}
+
+fn malformed_id(error: &obscura_ids::InvalidId) -> Error {
+    Error::malformed("request", error.to_string())
+}
+
+/// The slots of the key's hour that the grant's span touches, for a granted camera and layer.
+fn covered_slots(grant: &Grant, row: &LayerKeyRow) -> Result<SlotRange, Refusal> {
+    let context = &row.context;
+    let slots = context.hour.slots_overlapping(grant.span);
+    let first = slots.map_or(SlotRange::WHOLE_HOUR.first(), SlotRange::first);
+    let start = context.hour.slot_start(first);
+    grant.covers(context.camera, context.layer, start)?;
+    slots.ok_or(Refusal::OutsideSpan(start))
+}
+
+fn released_key(key: &LayerKey, covered: &Covered) -> ReleasedKey {
+    let nodes = key.cover(covered.slots).into_iter().map(|node| Node {
+        depth: node.depth().into(),
+        index: node.index().into(),
+        secret: node.secret().to_vec().into(),
+    });
+    ReleasedKey {
+        key_id: covered.row.context.key_id.to_string(),
+        nodes: nodes.collect(),
+        released: released_span(covered),
+    }
+}
+
+/// From the start of the first slot to the end of the last.
+fn released_span(covered: &Covered) -> Option<footage::Span> {
+    let hour = covered.row.context.hour;
+    let start = hour.slot_start(covered.slots.first());
+    let end = hour.slot_start(covered.slots.last()) + SLOT_DURATION;
+    Span::try_new(start, end).map(|span| footage::Span {
+        start_unix_ns: span.start().unix_nanos(),
+        end_unix_ns: span.end().unix_nanos(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use obscura_ids::{CameraId, Layer};
+    use obscura_seal::{Hour, NodeSet, SLOTS_PER_HOUR, Slot};
+
+    use super::*;
+    use crate::test_support::{Bench, HOUR, MadeKey, caller, node_set};
+
+    async fn with_key() -> (Bench, Custody, MadeKey) {
+        let bench = Bench::new();
+        let custody = bench.open().await;
+        let key = bench.made_key(HOUR);
+        custody.import(&bench.import_of(&custody, &key)).await.unwrap();
+        (bench, custody, key)
+    }
+
+    fn opens(nodes: &NodeSet, key: &MadeKey, slot: u16) -> bool {
+        let slot = Slot::new(slot).unwrap();
+        let leaf = nodes.leaf(slot);
+        leaf.is_some_and(|leaf| leaf.expose() == key.key.leaf(slot).expose())
+    }
+
+    #[tokio::test]
+    async fn exactly_the_slots_that_the_span_touches_are_released() {
+        let (bench, custody, key) = with_key().await;
+        let start = key.context.hour.slot_start(Slot::new(100).unwrap());
+        let span = Span::try_new(start + Duration::from_millis(1_999), start + Duration::from_millis(6_001))
+            .unwrap();
+        let request = bench.release_of(&[&key], span);
+        let released = custody.release(&caller(), &request).await.unwrap();
+        assert_eq!(released.len(), 1);
+        assert_eq!(released[0].released.unwrap().start_unix_ns, start.unix_nanos());
+        let end = start + 4 * SLOT_DURATION;
+        assert_eq!(released[0].released.unwrap().end_unix_ns, end.unix_nanos());
+        let nodes = node_set(&released[0]);
+        for slot in 0..SLOTS_PER_HOUR {
+            assert_eq!(opens(&nodes, &key, slot), (100..=103).contains(&slot), "slot {slot}");
+            assert_eq!(nodes.leaf(Slot::new(slot).unwrap()).is_some(), (100..=103).contains(&slot));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_span_over_two_hours_releases_the_right_part_of_each_key() {
+        let (bench, custody, first) = with_key().await;
+        let mut second = bench.made_key(HOUR + 1);
+        second.context.camera = first.context.camera;
+        custody.import(&bench.import_of(&custody, &second)).await.unwrap();
+        let border = second.context.hour.slot_start(Slot::new(0).unwrap());
+        let span = Span::try_new(border - SLOT_DURATION, border + SLOT_DURATION).unwrap();
+        let released = custody.release(&caller(), &bench.release_of(&[&second, &first], span)).await.unwrap();
+        assert_eq!(released[0].key_id, second.context.key_id.to_string());
+        assert!(opens(&node_set(&released[0]), &second, 0) && !opens(&node_set(&released[0]), &second, 1));
+        assert!(
+            opens(&node_set(&released[1]), &first, 1_799) && !opens(&node_set(&released[1]), &first, 1_798)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_key_outside_the_grant_refuses_the_request_by_name() {
+        let (bench, custody, key) = with_key().await;
+        let other = bench.made_key(HOUR);
+        custody.import(&bench.import_of(&custody, &other)).await.unwrap();
+        let mut camera_missing = bench.release_of(&[&key], bench.hour_of(&key));
+        camera_missing.key_ids.push(other.context.key_id.to_string());
+        let refused = custody.release(&caller(), &camera_missing).await.unwrap_err();
+        let Error::OutsideGrant { key_id, reason } = refused else { panic!("{refused}") };
+        assert_eq!((key_id, reason), (other.context.key_id, Refusal::CameraNotGranted(other.context.camera)));
+
+        let before =
+            Span::try_new(bench.hour_of(&key).start() - SLOT_DURATION, bench.hour_of(&key).start()).unwrap();
+        let refused = custody.release(&caller(), &bench.release_of(&[&key], before)).await;
+        assert!(matches!(refused, Err(Error::OutsideGrant { reason: Refusal::OutsideSpan(_), .. })));
+
+        let mut masked = bench.made_key(HOUR);
+        masked.context.layer = Layer::Masked;
+        custody.import(&bench.import_of(&custody, &masked)).await.unwrap();
+        let refused = custody.release(&caller(), &bench.release_of(&[&masked], bench.hour_of(&masked))).await;
+        let reason = Refusal::LayerNotGranted(Layer::Masked);
+        assert!(matches!(refused, Err(Error::OutsideGrant { reason: found, .. }) if found == reason));
+    }
+
+    #[tokio::test]
+    async fn an_expired_grant_an_old_note_and_another_caller_are_refused() {
+        let (bench, custody, key) = with_key().await;
+        let request = bench.release_of(&[&key], bench.hour_of(&key));
+        let stranger = "spiffe://example.org/obscura/export".parse().unwrap();
+        let refused = custody.release(&stranger, &request).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::WrongHolder { .. }))));
+        bench.clock.advance(Duration::from_secs(31));
+        let refused = custody.release(&caller(), &request).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::StaleNote { .. }))));
+        bench.clock.advance(Duration::from_secs(600));
+        let fresh = ReleaseNodesRequest { status_note: Some(bench.issuer.status_note()), ..request };
+        let refused = custody.release(&caller(), &fresh).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::Expired(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_grant_by_another_issuer_opens_nothing() {
+        let (bench, custody, key) = with_key().await;
+        let request = Bench::new().release_of(&[&key], bench.hour_of(&key));
+        let refused = custody.release(&caller(), &request).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::BadSignature { .. }))));
+    }
+
+    #[tokio::test]
+    async fn unknown_malformed_and_too_many_keys_are_told_apart() {
+        let (bench, custody, key) = with_key().await;
+        let request = bench.release_of(&[&key], bench.hour_of(&key));
+        let with = |key_ids| ReleaseNodesRequest { key_ids, ..request.clone() };
+        let unknown = LayerKeyId::generate();
+        let refused = custody.release(&caller(), &with(vec![unknown.to_string()])).await;
+        assert!(matches!(refused, Err(Error::UnknownKey(id)) if id == unknown));
+        let refused = custody.release(&caller(), &with(vec!["x".into()])).await;
+        assert!(matches!(refused, Err(Error::Malformed { .. })));
+        let most = vec![key.context.key_id.to_string(); MAX_KEYS];
+        assert_eq!(custody.release(&caller(), &with(most)).await.unwrap().len(), MAX_KEYS);
+        let too_many = vec![key.context.key_id.to_string(); MAX_KEYS + 1];
+        assert!(matches!(custody.release(&caller(), &with(too_many)).await, Err(Error::TooManyKeys(257))));
+    }
+
+    #[tokio::test]
+    async fn a_row_changed_in_the_database_fails_closed_and_is_named() {
+        let changes = [
+            ("layer_key", "UPDATE layer_key SET sealed_key = zeroblob(60)".to_owned()),
+            ("layer_key", "UPDATE layer_key SET writer_epoch = writer_epoch + 1".to_owned()),
+            ("layer_key", "UPDATE layer_key SET layer = 77".to_owned()),
+            ("layer_key", "UPDATE layer_key SET expiry_day = expiry_day + 1".to_owned()),
+            ("epoch", "UPDATE epoch_key SET key_version = 9".to_owned()),
+            ("epoch", "UPDATE epoch_key SET wrapped_key = x'0102'".to_owned()),
+        ];
+        for (what, sql) in changes {
+            let (bench, custody, key) = with_key().await;
+            bench.sql(&sql).await;
+            let refused = custody.release(&caller(), &bench.release_of(&[&key], bench.hour_of(&key))).await;
+            let Err(Error::Damaged { row }) = refused else { panic!("{sql} went unnoticed") };
+            assert!(row.replace(' ', "_").starts_with(what), "{sql}: {row}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_relabelled_to_a_granted_camera_does_not_open() {
+        let (bench, custody, secret) = with_key().await;
+        let granted = CameraId::generate();
+        bench.sql(&format!("UPDATE layer_key SET camera_id = '{granted}'")).await;
+        let mut pretended = bench.made_key(HOUR);
+        pretended.context.key_id = secret.context.key_id;
+        pretended.context.camera = granted;
+        let request = bench.release_of(&[&pretended], bench.hour_of(&pretended));
+        assert!(matches!(custody.release(&caller(), &request).await, Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_bench_hour_is_an_hour() {
+        assert!(Hour::new(HOUR).is_ok());
+    }
+}

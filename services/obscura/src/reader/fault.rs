@@ -1,0 +1,94 @@
+//! What can be wrong with stored footage, each with its place.
+
+use std::ops::Range;
+
+use obscura_clock::Timestamp;
+
+/// Something is wrong with a stored segment, or with the object it rests in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Key of the object.
+    pub object_key: String,
+    /// Bytes of the object that belong to the segment or head that is wrong.
+    pub bytes: Range<u64>,
+    /// First frame of the segment; absent where the fault is in the head of the object.
+    pub time: Option<Timestamp>,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The object is gone.
+    #[error("the object is missing")]
+    Missing,
+    /// It may be there, but could not be fetched.
+    #[error("the object could not be fetched: {0}")]
+    Unreachable(String),
+    /// The object is too short.
+    #[error("the object is cut: bytes {first} to {last} are not there")]
+    Cut {
+        /// First byte that lacks.
+        first: u64,
+        /// Last byte that lacks.
+        last: u64,
+    },
+    /// Another camera's, or another zone's or layer's.
+    #[error("object swapped: the header names {what} {named} where {expected} belongs")]
+    Swapped {
+        /// Camera, zone or layer.
+        what: &'static str,
+        /// As the stored bytes say.
+        named: String,
+        /// As the index says.
+        expected: String,
+    },
+    /// Of the same camera, but another one.
+    #[error("segment swapped: the header names {named} where {expected} belongs")]
+    OtherSegment {
+        /// As the stored bytes say.
+        named: String,
+        /// As the index says.
+        expected: String,
+    },
+    /// Bytes differ, and it is known which.
+    #[error("byte range {first} to {last} of the object changed ({what})")]
+    Changed {
+        /// First byte of the part that does not authenticate.
+        first: u64,
+        /// Last byte of it.
+        last: u64,
+        /// Which part that is.
+        what: &'static str,
+    },
+    /// The key service does not have its key any more.
+    #[error("the key of this segment was not released")]
+    NoKey,
+    /// The bytes are those of the index but do not open.
+    #[error("the segment does not open: {0}")]
+    Sealed(#[from] obscura_seal::Error),
+    /// It opens but is not the footage it should be.
+    #[error("the footage inside is not readable: {0}")]
+    Media(String),
+    /// It opens and reads but says something else about itself than the index.
+    #[error("the trailer inside says {inside} where the index says {index}")]
+    Disagrees {
+        /// What the segment says about itself.
+        inside: String,
+        /// What the index says.
+        index: String,
+    },
+    /// The head of the pack is no head.
+    #[error("the head of the object is not readable: {0}")]
+    Head(String),
+    /// The head knows the segment differently, or not at all.
+    #[error("the head of the object and the index disagree about this segment")]
+    HeadDisagrees,
+    /// The index lost a segment.
+    #[error("the object holds a segment that the index does not know")]
+    NotIndexed,
+    /// The row of the index makes no sense.
+    #[error("the index has a row that makes no sense: {0}")]
+    Row(String),
+}

@@ -1,0 +1,309 @@
+//! What is known about an installation right now: from the services themselves where they answer.
+
+mod page;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+use obscura_clock::{SharedClock, Timestamp};
+use obscura_identity::Identity;
+use obscura_proto::{
+    footage::v1::GapReason,
+    ingest::v1::{CameraState, CameraStatus, GetIngestStatusRequest, GetIngestStatusResponse},
+    registry::v1::Camera as RegistryCamera,
+};
+use serde::Serialize;
+
+pub use page::page;
+
+use crate::{
+    installation::SERVICES,
+    services::{PROMPT, Services},
+    supervisor::{Child, Report},
+    words,
+};
+
+/// The whole of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The state directory.
+    pub state_directory: String,
+    /// The supervisor; absent while it does not run.
+    pub supervisor: Option<SupervisorStatus>,
+    /// In the order of their start.
+    pub services: Vec<ServiceStatus>,
+    /// By name.
+    pub cameras: Vec<CameraStatusLine>,
+    /// Absent while `ingest` does not answer.
+    pub spool: Option<Spool>,
+    /// The newest remarks of the supervisor.
+    pub notices: Vec<String>,
+    /// What kept the page from being complete.
+    pub unknown: Vec<String>,
+}
+
+/// How the supervisor does.
+#[derive(Clone, Debug, Serialize)]
+pub struct SupervisorStatus {
+    /// Process id.
+    pub pid: u32,
+    /// Since when it runs.
+    pub since: String,
+    /// Seconds from its start to the first durable segment; absent before that.
+    pub recording_after_s: Option<f64>,
+}
+
+/// How one child does.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceStatus {
+    /// Name.
+    pub name: String,
+    /// Whether it says that it is well; for the demo camera, whether it runs.
+    pub healthy: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Since when it runs, or does not.
+    pub since: Option<String>,
+    /// For how many seconds that has been so.
+    pub seconds: Option<u64>,
+    /// How often it was started again.
+    pub restarts: Option<u32>,
+    /// End of its certificate; the demo camera has none.
+    pub certificate_until: Option<String>,
+    /// Seconds until then.
+    pub certificate_seconds: Option<u64>,
+}
+
+/// How one camera does.
+#[derive(Clone, Debug, Serialize)]
+pub struct CameraStatusLine {
+    /// UUID.
+    pub id: String,
+    /// Name; the id where the registry does not answer.
+    pub name: String,
+    /// What it is doing, in words.
+    pub state: String,
+    /// Whether frames arrive and are sealed.
+    pub recording: bool,
+    /// Why it is not recording, in words.
+    pub reason: Option<String>,
+    /// Everything before is durable.
+    pub acknowledged_through: Option<String>,
+    /// How many seconds ago that is.
+    pub acknowledged_seconds_ago: Option<f64>,
+    /// Segments sealed since the recorder started.
+    pub segments: u64,
+    /// Sealed bytes since then.
+    pub bytes: u64,
+    /// Packets lost since then.
+    pub packets_lost: u64,
+    /// Not encrypted on the network.
+    pub plaintext: bool,
+}
+
+/// What waits on the recorder's disk.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spool {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Bound in bytes.
+    pub limit_bytes: u64,
+    /// Segments that wait for upload.
+    pub pending_segments: u64,
+    /// Keys that wait for import.
+    pub pending_keys: u64,
+}
+
+/// Asks every service, at the same time. Also says when this recorder's first segment was durable.
+pub async fn collect(services: &Services, report: Option<&Report>, clock: &SharedClock) -> (Status, Option<Timestamp>) {
+    let health = join_all(SERVICES.map(|service| services.health(service)));
+    let mut ingest = services.ingest();
+    let request = ingest.get_ingest_status(GetIngestStatusRequest {});
+    let ingest = services.ask("ingest", "ask how the cameras do", PROMPT, request);
+    let (health, ingest, registry) = tokio::join!(health, ingest, services.cameras(false));
+    let now = clock.wall();
+    let unknown = [ingest.as_ref().err(), registry.as_ref().err()].into_iter().flatten();
+    let status = Status {
+        state_directory: services.installation().root().display().to_string(),
+        supervisor: report.map(supervisor),
+        unknown: unknown.map(|problem| problem.what().to_owned()).collect(),
+        services: service_lines(services, &health, report, now),
+        spool: ingest.as_ref().ok().map(spool),
+        cameras: camera_lines(ingest.as_ref().ok(), registry.as_deref().unwrap_or_default(), now),
+        notices: report.map(|report| report.notices.iter().cloned().collect()).unwrap_or_default(),
+    };
+    let first = ingest.ok().map(|answer| answer.first_acknowledged_unix_ns).filter(|nanos| *nanos > 0);
+    (status, first.map(Timestamp::from_unix_nanos))
+}
+
+impl Status {
+    /// Whether everything that should run does.
+    pub fn is_well(&self) -> bool {
+        self.supervisor.is_some() && self.services.iter().all(|service| service.healthy)
+    }
+}
+
+fn supervisor(report: &Report) -> SupervisorStatus {
+    let after = report.first_acknowledged.map(|first| first.since(report.started).as_secs_f64());
+    SupervisorStatus { pid: report.pid, since: report.started.to_string(), recording_after_s: after }
+}
+
+fn spool(answer: &GetIngestStatusResponse) -> Spool {
+    Spool {
+        bytes: answer.spool_bytes,
+        limit_bytes: answer.spool_limit_bytes,
+        pending_segments: answer.pending_segments,
+        pending_keys: answer.pending_keys,
+    }
+}
+
+fn service_lines(
+    services: &Services,
+    health: &[Result<(), String>],
+    report: Option<&Report>,
+    now: Timestamp,
+) -> Vec<ServiceStatus> {
+    let children: BTreeMap<&str, &Child> = report
+        .map(|report| report.children.iter().map(|child| (child.name.as_str(), child)).collect())
+        .unwrap_or_default();
+    let certificate = |name: &str| Identity::load(&services.installation().identity_dir(name)).ok();
+    let mut lines: Vec<_> = SERVICES
+        .into_iter()
+        .zip(health)
+        .map(|(name, health)| {
+            let until = certificate(name).map(|identity| identity.served_not_after());
+            let line = ServiceStatus::new(name, health.as_ref().err().cloned(), children.get(name).copied(), now);
+            ServiceStatus {
+                certificate_until: until.map(|until| until.to_string()),
+                certificate_seconds: until.map(|until| until.since(now).as_secs()),
+                ..line
+            }
+        })
+        .collect();
+    let others = children.into_iter().filter(|(name, _)| !SERVICES.contains(name));
+    lines.extend(others.map(|(name, child)| {
+        let problem = child.pid.is_none().then(|| child.last_end.clone().unwrap_or_else(|| "it does not run".into()));
+        ServiceStatus::new(name, problem, Some(child), now)
+    }));
+    lines
+}
+
+impl ServiceStatus {
+    fn new(name: &str, problem: Option<String>, child: Option<&Child>, now: Timestamp) -> Self {
+        let since = child.and_then(|child| child.since);
+        Self {
+            name: name.to_owned(),
+            healthy: problem.is_none(),
+            problem,
+            pid: child.and_then(|child| child.pid),
+            since: since.map(|since| since.to_string()),
+            seconds: since.map(|since| now.since(since).as_secs()),
+            restarts: child.map(|child| child.restarts),
+            certificate_until: None,
+            certificate_seconds: None,
+        }
+    }
+}
+
+/// Cameras of the recorder with the names of the registry, then those the recorder does not know yet.
+fn camera_lines(
+    ingest: Option<&GetIngestStatusResponse>,
+    registry: &[RegistryCamera],
+    now: Timestamp,
+) -> Vec<CameraStatusLine> {
+    let mut names: BTreeMap<&str, &str> =
+        registry.iter().map(|camera| (camera.camera_id.as_str(), camera.name.as_str())).collect();
+    let recorded = ingest.map(|answer| answer.cameras.as_slice()).unwrap_or_default();
+    let mut lines: Vec<_> = recorded
+        .iter()
+        .map(|camera| CameraStatusLine::new(camera, names.remove(camera.camera_id.as_str()), now))
+        .collect();
+    let state = if ingest.is_some() { "not known to the recorder yet" } else { "unknown: ingest does not answer" };
+    lines.extend(names.into_iter().map(|(id, name)| CameraStatusLine::unknown(id, name, state)));
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
+}
+
+impl CameraStatusLine {
+    fn new(camera: &CameraStatus, name: Option<&str>, now: Timestamp) -> Self {
+        let through = Some(camera.acknowledged_through_unix_ns).filter(|nanos| *nanos > 0);
+        let through = through.map(Timestamp::from_unix_nanos);
+        let reason = camera.reason();
+        Self {
+            id: camera.camera_id.clone(),
+            name: name.unwrap_or(&camera.camera_id).to_owned(),
+            state: words::camera_state(camera.state()).to_owned(),
+            recording: camera.state() == CameraState::Recording,
+            reason: (reason != GapReason::Unspecified).then(|| words::gap_reason(reason).to_owned()),
+            acknowledged_through: through.map(|moment| moment.to_string()),
+            acknowledged_seconds_ago: through.map(|moment| now.since(moment)).map(|ago| ago.as_secs_f64()),
+            segments: camera.segments,
+            bytes: camera.bytes,
+            packets_lost: camera.packets_lost,
+            plaintext: camera.plaintext,
+        }
+    }
+
+    fn unknown(id: &str, name: &str, state: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            state: state.to_owned(),
+            recording: false,
+            reason: None,
+            acknowledged_through: None,
+            acknowledged_seconds_ago: None,
+            segments: 0,
+            bytes: 0,
+            packets_lost: 0,
+            plaintext: false,
+        }
+    }
+
+    /// How long ago the newest durable frame was filmed.
+    pub fn behind(&self) -> Option<Duration> {
+        self.acknowledged_seconds_ago.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    fn registered(id: &str, name: &str) -> RegistryCamera {
+        RegistryCamera { camera_id: id.into(), name: name.into(), ..RegistryCamera::default() }
+    }
+
+    #[test]
+    fn a_camera_is_shown_with_its_name_and_its_trouble_in_words() {
+        let mut camera = CameraStatus { camera_id: "1".into(), ..CameraStatus::default() };
+        camera.set_state(CameraState::Waiting);
+        camera.set_reason(GapReason::Unauthorized);
+        camera.acknowledged_through_unix_ns = (now() - Duration::from_secs(90)).unix_nanos();
+        let answer = GetIngestStatusResponse { cameras: vec![camera], ..GetIngestStatusResponse::default() };
+        let lines = camera_lines(Some(&answer), &[registered("1", "gate"), registered("2", "door")], now());
+        assert_eq!((lines[0].name.as_str(), lines[0].state.as_str()), ("door", "not known to the recorder yet"));
+        assert_eq!(lines[1].name, "gate");
+        assert_eq!(lines[1].reason.as_deref(), Some("the camera refuses the user name or password"));
+        assert_eq!(lines[1].behind(), Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn with_the_registry_away_a_camera_keeps_its_id_for_a_name() {
+        let camera = CameraStatus { camera_id: "1".into(), ..CameraStatus::default() };
+        let answer = GetIngestStatusResponse { cameras: vec![camera], ..GetIngestStatusResponse::default() };
+        assert_eq!(camera_lines(Some(&answer), &[], now())[0].name, "1");
+    }
+
+    #[test]
+    fn with_the_recorder_away_cameras_are_listed_as_unknown() {
+        let lines = camera_lines(None, &[registered("1", "gate")], now());
+        assert_eq!(lines[0].state, "unknown: ingest does not answer");
+    }
+}

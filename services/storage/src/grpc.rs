@@ -1,0 +1,135 @@
+//! `obscura.storage.v1.StorageService`: validate, ask the index, translate.
+
+mod commit;
+mod downloads;
+mod recordings;
+mod segments;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use obscura_access::AccessTrust;
+use obscura_blob::{BlobKey, BlobStore};
+use obscura_clock::{SharedClock, Span, Timestamp};
+use obscura_identity::Peer;
+use obscura_ids::Layer;
+use obscura_pack::ObjectName;
+use obscura_proto::{
+    footage::v1 as footage,
+    storage::v1::{
+        CommitPackRequest, CommitPackResponse, CreateDownloadsRequest, CreateDownloadsResponse,
+        CreateUploadRequest, CreateUploadResponse, FindSegmentsRequest, FindSegmentsResponse,
+        ListRecordingsRequest, ListRecordingsResponse, RecordGapsRequest, RecordGapsResponse,
+        storage_service_server::StorageService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Error, config::PublicAddress, gap, metrics::Metrics, placement::PlacementCheck, store::Store,
+    url_signer::UrlSigner,
+};
+
+/// How long a signed URL holds at most.
+pub const URL_VALIDITY: Duration = Duration::from_secs(300);
+
+/// What the rpcs need.
+#[derive(Debug)]
+pub struct Grpc {
+    /// Which footage may rest here.
+    pub placement: PlacementCheck,
+    /// Whose grants count.
+    pub access: AccessTrust,
+    /// The index.
+    pub store: Store,
+    /// The objects.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Signs URLs.
+    pub signer: Arc<UrlSigner>,
+    /// Where those URLs lead.
+    pub address: PublicAddress,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+impl Grpc {
+    async fn base_url(&self) -> Result<String, Error> {
+        self.address.base_url().await.map_err(Error::Address)
+    }
+
+    async fn record(&self, request: RecordGapsRequest) -> Result<RecordGapsResponse, Error> {
+        let gaps = gap::read(request.gaps)?;
+        self.store.record_gaps(&gaps).await?;
+        self.metrics.gaps.inc_by(gaps.len() as u64);
+        Ok(RecordGapsResponse {})
+    }
+}
+
+#[async_trait]
+impl StorageService for Grpc {
+    async fn create_upload(
+        &self,
+        request: Request<CreateUploadRequest>,
+    ) -> Result<Response<CreateUploadResponse>, Status> {
+        Ok(Response::new(self.upload(request.into_inner()).await?))
+    }
+
+    async fn commit_pack(
+        &self,
+        request: Request<CommitPackRequest>,
+    ) -> Result<Response<CommitPackResponse>, Status> {
+        Ok(Response::new(self.commit(request.into_inner()).await?))
+    }
+
+    async fn record_gaps(
+        &self,
+        request: Request<RecordGapsRequest>,
+    ) -> Result<Response<RecordGapsResponse>, Status> {
+        Ok(Response::new(self.record(request.into_inner()).await?))
+    }
+
+    async fn list_recordings(
+        &self,
+        request: Request<ListRecordingsRequest>,
+    ) -> Result<Response<ListRecordingsResponse>, Status> {
+        Ok(Response::new(self.recordings(request.into_inner()).await?))
+    }
+
+    async fn find_segments(
+        &self,
+        request: Request<FindSegmentsRequest>,
+    ) -> Result<Response<FindSegmentsResponse>, Status> {
+        Ok(Response::new(self.segments(request.into_inner()).await?))
+    }
+
+    async fn create_downloads(
+        &self,
+        request: Request<CreateDownloadsRequest>,
+    ) -> Result<Response<CreateDownloadsResponse>, Status> {
+        let Peer(caller) = request.extensions().get().cloned().ok_or(Error::NoPeer)?;
+        Ok(Response::new(self.downloads(&caller, request.into_inner()).await?))
+    }
+}
+
+fn layer(code: i32) -> Result<Layer, Error> {
+    let layer = u8::try_from(code).ok().and_then(Layer::from_code);
+    layer.ok_or_else(|| Error::invalid("layer", "it is not one that is known here"))
+}
+
+fn span(span: footage::Span) -> Result<Span, Error> {
+    let (start, end) =
+        (Timestamp::from_unix_nanos(span.start_unix_ns), Timestamp::from_unix_nanos(span.end_unix_ns));
+    Span::try_new(start, end).ok_or_else(|| Error::invalid("span", "it ends before it starts"))
+}
+
+/// An object key as a key of the store and as what its name says.
+fn pack_key(text: &str) -> Result<(BlobKey, ObjectName), Error> {
+    let name = obscura_pack::parse_object_key(text)
+        .map_err(|error| Error::invalid("object key", error.to_string()))?;
+    Ok((text.parse()?, name))
+}

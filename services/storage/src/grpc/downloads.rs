@@ -1,0 +1,72 @@
+//! `CreateDownloads`: no object without a grant.
+
+use std::collections::HashMap;
+
+use obscura_access::{Grant, Refusal, verify};
+use obscura_identity::SpiffeId;
+use obscura_ids::PackId;
+use obscura_pack::ObjectName;
+use obscura_proto::storage::v1::{CreateDownloadsRequest, CreateDownloadsResponse};
+
+use super::{Grpc, URL_VALIDITY, pack_key};
+use crate::{
+    Error,
+    store::PackSummary,
+    url_signer::{Method, Ticket},
+};
+
+/// Objects in one request.
+const MAX_OBJECTS: usize = 1_000;
+
+impl Grpc {
+    /// URLs for objects that the grant covers: all of them or none.
+    pub(super) async fn downloads(
+        &self,
+        caller: &SpiffeId,
+        request: CreateDownloadsRequest,
+    ) -> Result<CreateDownloadsResponse, Error> {
+        let now = self.clock.wall();
+        let grant = request.grant.as_ref().ok_or_else(|| Error::invalid("grant", "there is none"))?;
+        let note =
+            request.status_note.as_ref().ok_or_else(|| Error::invalid("status note", "there is none"))?;
+        let grant = verify(&self.access, grant, note, caller, now)?;
+        let packs = self.granted_packs(&grant, &request.object_keys).await?;
+        let expires = grant.expires.min(now + URL_VALIDITY);
+        let base_url = self.base_url().await?;
+        let url = |pack: PackSummary| {
+            let ticket = Ticket { method: Method::Get, key: pack.key, size: pack.bytes, expires };
+            format!("{base_url}{}", self.signer.sign(&ticket))
+        };
+        let urls = packs.into_iter().map(url).collect();
+        Ok(CreateDownloadsResponse { urls, expires_unix_ns: expires.unix_nanos() })
+    }
+
+    async fn granted_packs(&self, grant: &Grant, keys: &[String]) -> Result<Vec<PackSummary>, Error> {
+        if keys.len() > MAX_OBJECTS {
+            return Err(Error::invalid(
+                "object keys",
+                format!("at most {MAX_OBJECTS} at once, got {}", keys.len()),
+            ));
+        }
+        let keys = keys.iter().map(|key| pack_key(key)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<PackId> = keys.iter().map(|(_, name)| name.pack).collect();
+        let known = self.store.summaries(&ids).await?;
+        let known: HashMap<PackId, PackSummary> = known.into_iter().map(|pack| (pack.pack, pack)).collect();
+        let granted = |(key, name): (_, ObjectName)| {
+            let pack = known.get(&name.pack).filter(|pack| pack.key == key);
+            // What a grant does not name is refused alike, whether it exists or not.
+            covered(grant, &name, pack)?;
+            pack.cloned().ok_or(Error::UnknownPack(key))
+        };
+        keys.into_iter().map(granted).collect()
+    }
+}
+
+/// Whether the grant names camera and layer, and a segment of the pack may start in its span.
+fn covered(grant: &Grant, name: &ObjectName, pack: Option<&PackSummary>) -> Result<(), Refusal> {
+    let start = pack.map_or(grant.span.start(), |pack| pack.span.start());
+    match grant.covers(name.camera, name.layer, start) {
+        Err(Refusal::OutsideSpan(_)) if pack.is_none_or(|pack| pack.span.overlaps(grant.span)) => Ok(()),
+        verdict => verdict,
+    }
+}

@@ -1,0 +1,51 @@
+//! `FindSegments`.
+
+use obscura_proto::storage::v1::{FindSegmentsRequest, FindSegmentsResponse};
+
+use super::{Grpc, layer, span};
+use crate::{
+    Error,
+    page::{PAGE_SEGMENTS, Page, Position, Query, Told},
+    store::Slice,
+};
+
+/// Packs that are read together: about a page of segments in packs of a minute.
+const PACKS: u16 = 64;
+
+impl Grpc {
+    pub(super) async fn segments(&self, request: FindSegmentsRequest) -> Result<FindSegmentsResponse, Error> {
+        let span = request.span.ok_or_else(|| Error::invalid("span", "there is none")).and_then(span)?;
+        let query = Query { camera: request.camera_id.parse()?, layer: layer(request.layer)?, span };
+        let after = Position::from_token(&request.page_token, &query)?;
+        let (segments, next) = self.page(query, after).await?;
+        let next_page_token = next.map_or_else(String::new, |position| position.to_token(&query));
+        Ok(FindSegmentsResponse { segments, next_page_token })
+    }
+
+    async fn page(&self, query: Query, after: Option<Position>) -> Result<Told, Error> {
+        let mut page = Page::new(query, after, PAGE_SEGMENTS);
+        let mut slice = Slice {
+            camera: query.camera,
+            layer: query.layer,
+            from: page.from(),
+            to: query.span.end(),
+            after: None,
+            limit: PACKS,
+        };
+        loop {
+            let packs = self.store.packs(&slice).await?;
+            for pack in &packs {
+                page.add(pack)?;
+                if page.is_full() {
+                    return Ok(page.finish(false));
+                }
+            }
+            match packs.last() {
+                Some(last) if packs.len() >= usize::from(PACKS) => {
+                    slice.after = Some((last.span.start(), last.pack));
+                }
+                _ => return Ok(page.finish(true)),
+            }
+        }
+    }
+}

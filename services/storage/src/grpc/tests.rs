@@ -1,0 +1,400 @@
+use std::sync::atomic::Ordering;
+
+use obscura_access::LocalIssuer;
+use obscura_ids::{CameraId, GapId, PackId};
+use obscura_pack::Directory;
+use obscura_proto::{
+    access::v1::{SignedGrant, SignedStatusNote},
+    footage::v1::{Gap, GapReason, Layer as LayerMessage, Span as SpanMessage},
+    storage::v1::SegmentLocation,
+};
+use proptest::prelude::*;
+use tonic::Code;
+
+use super::*;
+use crate::{
+    inspection::sha256,
+    test_support::{Installation, at, camera, holder, key_of, object, pack, row, span},
+};
+
+fn id(number: u8) -> PackId {
+    PackId::from_bytes([number; 16])
+}
+
+fn message(span: Span) -> SpanMessage {
+    SpanMessage { start_unix_ns: span.start().unix_nanos(), end_unix_ns: span.end().unix_nanos() }
+}
+
+fn code(error: Error) -> Code {
+    Status::from(error).code()
+}
+
+impl Installation {
+    fn upload_of(&self, pack: &Directory) -> CreateUploadRequest {
+        CreateUploadRequest {
+            placement: Some(self.placement(pack.camera.as_bytes()[0])),
+            pack_id: pack.pack_id.to_string(),
+            layer: LayerMessage::Original.into(),
+            start_unix_ns: pack.entries[0].span.start().unix_nanos(),
+            size_bytes: object(pack).len() as u64,
+        }
+    }
+
+    async fn find_all(&self, camera: CameraId, span: Span) -> Vec<SegmentLocation> {
+        let mut request = FindSegmentsRequest {
+            camera_id: camera.to_string(),
+            layer: LayerMessage::Original.into(),
+            span: Some(message(span)),
+            page_token: String::new(),
+        };
+        let mut segments = Vec::new();
+        loop {
+            let page = self.grpc.segments(request.clone()).await.unwrap();
+            segments.extend(page.segments);
+            if page.next_page_token.is_empty() {
+                return segments;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    async fn recorded(&self) -> Vec<(Span, u64)> {
+        let answer = self.grpc.recordings(ListRecordingsRequest::default()).await.unwrap();
+        answer.runs.into_iter().map(|run| (super::span(run.span.unwrap()).unwrap(), run.segments)).collect()
+    }
+
+    fn downloads_of(&self, grant: SignedGrant, packs: &[&Directory]) -> CreateDownloadsRequest {
+        CreateDownloadsRequest {
+            grant: Some(grant),
+            status_note: Some(self.issuer.status_note()),
+            object_keys: packs.iter().map(|pack| key_of(pack).to_string()).collect(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pack_travels_from_upload_url_to_download_url() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000), (4_000, 8_000)]);
+    let upload = installation.grpc.upload(installation.upload_of(&pack)).await.unwrap();
+    assert_eq!(upload.object_key, key_of(&pack).to_string());
+    assert!(upload.url.starts_with(&format!("https://127.0.0.1:9000/objects/{}?", upload.object_key)));
+    assert_eq!(installation.put(&upload.url, &object(&pack)).await, http::StatusCode::CREATED);
+    assert_eq!(installation.grpc.commit(installation.commit_of(&pack)).await.unwrap().segments, 2);
+
+    let found = installation.find_all(camera(1), span(5_000, 6_000)).await;
+    assert_eq!(found.len(), 1);
+    let (offset, length) = (found[0].object_offset, found[0].entry.as_ref().unwrap().length);
+    let request = installation.downloads_of(installation.grant(1, span(5_000, 6_000)), &[&pack]);
+    let mut request = Request::new(request);
+    request.extensions_mut().insert(Peer(holder()));
+    let downloads = installation.grpc.create_downloads(request).await.unwrap().into_inner();
+    let range = format!("bytes={offset}-{}", offset + length - 1);
+    let (status, _, bytes) = installation.get(&downloads.urls[0], &range).await;
+    assert_eq!(status, http::StatusCode::PARTIAL_CONTENT);
+    assert_eq!(bytes, object(&pack)[offset as usize..(offset + length) as usize]);
+}
+
+#[tokio::test]
+async fn no_upload_and_no_commit_without_a_placement_in_this_zone() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000)]);
+    installation.place(&key_of(&pack), object(&pack)).await;
+    let mut forged = installation.placement(1);
+    forged.signature = vec![0; 64].into();
+    let foreign = installation.placement_in(1, "ch", "eea");
+    let elsewhere = installation.placement_in(1, "eea", "us-east");
+    for placement in [forged, foreign, elsewhere] {
+        let upload =
+            CreateUploadRequest { placement: Some(placement.clone()), ..installation.upload_of(&pack) };
+        assert_eq!(code(installation.grpc.upload(upload).await.unwrap_err()), Code::PermissionDenied);
+        let commit = CommitPackRequest { placement: Some(placement), ..installation.commit_of(&pack) };
+        assert_eq!(code(installation.grpc.commit(commit).await.unwrap_err()), Code::PermissionDenied);
+    }
+    let of_another_camera =
+        CommitPackRequest { placement: Some(installation.placement(2)), ..installation.commit_of(&pack) };
+    assert_eq!(code(installation.grpc.commit(of_another_camera).await.unwrap_err()), Code::InvalidArgument);
+    assert!(installation.recorded().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_makes_no_sense_is_refused() {
+    let installation = Installation::start().await;
+    let good = installation.upload_of(&pack(1, id(1), &[(0, 4_000)]));
+    let wrong = [
+        CreateUploadRequest { placement: None, ..good.clone() },
+        CreateUploadRequest { pack_id: "first".into(), ..good.clone() },
+        CreateUploadRequest { layer: 0, ..good.clone() },
+        CreateUploadRequest { layer: -1, ..good.clone() },
+        CreateUploadRequest { size_bytes: 0, ..good.clone() },
+        CreateUploadRequest { size_bytes: crate::MAX_OBJECT_BYTES + 1, ..good.clone() },
+    ];
+    for request in wrong {
+        let refused = installation.grpc.upload(request.clone()).await.unwrap_err();
+        assert_eq!(code(refused), Code::InvalidArgument, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_know_its_address_yet_says_so() {
+    let mut installation = Installation::start().await;
+    installation.grpc.address = PublicAddress::File(installation.directory.path().join("absent"));
+    let request = installation.upload_of(&pack(1, id(1), &[(0, 4_000)]));
+    assert_eq!(code(installation.grpc.upload(request).await.unwrap_err()), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_pack_must_be_uploaded_before_it_is_committed() {
+    let installation = Installation::start().await;
+    let request = installation.commit_of(&pack(1, id(1), &[(0, 4_000)]));
+    let refused = installation.grpc.commit(request).await.unwrap_err();
+    assert!(matches!(refused, Error::NotUploaded(_)), "{refused}");
+    assert_eq!(code(refused), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn an_object_that_lies_never_enters_the_index() {
+    let installation = Installation::start().await;
+    let honest = pack(1, id(1), &[(0, 4_000)]);
+    let (bytes, head) = (object(&honest), honest.encode_head());
+    let of_camera_2 = object(&pack(2, id(1), &[(0, 4_000)]));
+    let with_other_id = object(&pack(1, id(2), &[(0, 4_000)]));
+    let lies: [(&str, Vec<u8>); 7] = [
+        ("another camera", of_camera_2),
+        ("another pack", with_other_id),
+        ("add up to", bytes[..bytes.len() - 1].to_vec()),
+        ("add up to", [&bytes[..], b"x"].concat()),
+        ("inside its head", head[..head.len() - 1].to_vec()),
+        ("shorter than any pack", b"OBSPACK".to_vec()),
+        ("does not start with OBSPACK", b"not a pack at all".to_vec()),
+    ];
+    for (why, lie) in lies {
+        installation.place(&key_of(&honest), lie.clone()).await;
+        // The recorder lies along: its hash is that of the head as it lies there.
+        let length = lie.first_chunk().and_then(|first| Directory::head_length(first).ok()).unwrap_or(0);
+        let hash = sha256(lie.get(..length).unwrap_or_default());
+        let request = CommitPackRequest {
+            directory_sha256: hash.as_bytes().to_vec().into(),
+            ..installation.commit_of(&honest)
+        };
+        let refused = installation.grpc.commit(request).await.unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+        assert_eq!(code(refused), Code::DataLoss);
+        installation.grpc.blobs.delete(&key_of(&honest)).await.unwrap();
+    }
+    assert_eq!(installation.grpc.metrics.lying_objects.get(), 7);
+    assert!(installation.recorded().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_head_that_is_not_the_one_the_recorder_made_never_enters_the_index() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000)]);
+    installation.place(&key_of(&pack), object(&pack)).await;
+    let request = CommitPackRequest { directory_sha256: vec![7; 32].into(), ..installation.commit_of(&pack) };
+    assert_eq!(code(installation.grpc.commit(request).await.unwrap_err()), Code::DataLoss);
+    let short = CommitPackRequest { directory_sha256: vec![7; 31].into(), ..installation.commit_of(&pack) };
+    assert_eq!(code(installation.grpc.commit(short).await.unwrap_err()), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn committing_twice_answers_the_same_and_changes_nothing() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000), (4_000, 8_000)]);
+    installation.place_and_commit(&pack).await;
+    installation.grpc.blobs.delete(&key_of(&pack)).await.unwrap();
+    let again = installation.grpc.commit(installation.commit_of(&pack)).await.unwrap();
+    assert_eq!(again.segments, 2, "not even the object is looked at again");
+    assert_eq!(installation.recorded().await, [(span(0, 8_000), 2)]);
+
+    let other = CommitPackRequest { directory_sha256: vec![7; 32].into(), ..installation.commit_of(&pack) };
+    assert_eq!(code(installation.grpc.commit(other).await.unwrap_err()), Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn one_of_two_commits_at_once_inserts_and_both_answer_the_same() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000)]);
+    installation.place(&key_of(&pack), object(&pack)).await;
+    let commit = || installation.grpc.commit(installation.commit_of(&pack));
+    let (first, second) = tokio::join!(commit(), commit());
+    assert_eq!((first.unwrap().segments, second.unwrap().segments), (1, 1));
+    assert_eq!(installation.grpc.metrics.committed_packs.get(), 1);
+    assert_eq!(installation.recorded().await, [(span(0, 4_000), 1)]);
+}
+
+#[tokio::test]
+async fn the_index_outlives_a_restart() {
+    let installation = Installation::start().await;
+    let packs = [pack(1, id(1), &[(0, 4_000)]), pack(1, id(2), &[(4_500, 8_000)])];
+    installation.place_and_commit(&packs[1]).await;
+    let upload = installation.grpc.upload(installation.upload_of(&packs[0])).await.unwrap();
+    let installation = installation.restart().await;
+    assert_eq!(installation.put(&upload.url, &object(&packs[0])).await, http::StatusCode::CREATED);
+    installation.grpc.commit(installation.commit_of(&packs[0])).await.unwrap();
+    installation.grpc.commit(installation.commit_of(&packs[1])).await.unwrap();
+    assert_eq!(installation.recorded().await, [(span(0, 8_000), 2)]);
+    assert_eq!(installation.find_all(camera(1), span(0, 8_000)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn ten_thousand_packs_are_listed_and_found_without_looking_at_an_object() {
+    let installation = Installation::start().await;
+    let packs = (0..10_000_i64).map(|number| {
+        let start = number * 60_000;
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        row(&pack(1, PackId::from_bytes(bytes), &[(start, start + 30_000), (start + 30_000, start + 60_000)]))
+    });
+    installation.grpc.store.fill(packs).await;
+    let looks = installation.looks.load(Ordering::Relaxed);
+    let end = 10_000 * 60_000;
+    assert_eq!(installation.recorded().await, [(span(0, end), 20_000)]);
+    let segments = installation.find_all(camera(1), span(0, end)).await;
+    assert_eq!(segments.len(), 20_000);
+    let starts: Vec<i64> =
+        segments.iter().map(|segment| segment.entry.as_ref().unwrap().start_unix_ns).collect();
+    assert!(starts.is_sorted());
+    assert_eq!(installation.looks.load(Ordering::Relaxed), looks, "no object was looked at");
+}
+
+#[tokio::test]
+async fn gaps_are_recorded_replaced_and_listed() {
+    let installation = Installation::start().await;
+    let gap = |end: i64| Gap {
+        camera_id: camera(1).to_string(),
+        gap_id: GapId::from_bytes([1; 16]).to_string(),
+        start_unix_ns: at(0).unix_nanos(),
+        end_unix_ns: end,
+        reason: GapReason::Unauthorized.into(),
+    };
+    for end in [0, at(500).unix_nanos()] {
+        installation.grpc.record(RecordGapsRequest { gaps: vec![gap(end)] }).await.unwrap();
+        let listed = installation.grpc.recordings(ListRecordingsRequest::default()).await.unwrap();
+        assert_eq!((listed.gaps, listed.truncated), (vec![gap(end)], false));
+    }
+    let elsewhere = ListRecordingsRequest { camera_id: camera(2).to_string(), span: None };
+    assert!(installation.grpc.recordings(elsewhere).await.unwrap().gaps.is_empty());
+    let broken = RecordGapsRequest { gaps: vec![gap(0), Gap::default()] };
+    assert_eq!(code(installation.grpc.record(broken).await.unwrap_err()), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_query_that_makes_no_sense_is_refused() {
+    let installation = Installation::start().await;
+    let backwards = Some(SpanMessage { start_unix_ns: 2, end_unix_ns: 1 });
+    let good = FindSegmentsRequest {
+        camera_id: camera(1).to_string(),
+        layer: 1,
+        span: Some(message(span(0, 1))),
+        page_token: String::new(),
+    };
+    let wrong = [
+        FindSegmentsRequest { camera_id: String::new(), ..good.clone() },
+        FindSegmentsRequest { layer: 9, ..good.clone() },
+        FindSegmentsRequest { span: None, ..good.clone() },
+        FindSegmentsRequest { span: backwards, ..good.clone() },
+        FindSegmentsRequest { page_token: "AAAA".into(), ..good.clone() },
+    ];
+    for request in wrong {
+        let refused = installation.grpc.segments(request.clone()).await.unwrap_err();
+        assert_eq!(code(refused), Code::InvalidArgument, "{request:?}");
+    }
+    let list = ListRecordingsRequest { camera_id: "front door".into(), span: None };
+    assert_eq!(code(installation.grpc.recordings(list).await.unwrap_err()), Code::InvalidArgument);
+    let list = ListRecordingsRequest { camera_id: String::new(), span: backwards };
+    assert_eq!(code(installation.grpc.recordings(list).await.unwrap_err()), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_download_url_holds_no_longer_than_five_minutes_or_the_grant() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000)]);
+    installation.place_and_commit(&pack).await;
+    let grant = installation.grant(1, span(0, 4_000));
+    let request = installation.downloads_of(grant.clone(), &[&pack]);
+    let answer = installation.grpc.downloads(&holder(), request).await.unwrap();
+    let now = installation.clock.wall();
+    assert_eq!(answer.expires_unix_ns, (now + URL_VALIDITY).unix_nanos());
+
+    installation.clock.advance(Duration::from_secs(590));
+    let request = installation.downloads_of(grant, &[&pack, &pack]);
+    let answer = installation.grpc.downloads(&holder(), request).await.unwrap();
+    assert_eq!(answer.urls.len(), 2);
+    assert_eq!(answer.expires_unix_ns, (now + Duration::from_secs(600)).unix_nanos());
+}
+
+#[tokio::test]
+async fn no_download_without_a_grant_that_covers_every_object() {
+    let installation = Installation::start().await;
+    let (mine, later) = (pack(1, id(1), &[(0, 4_000)]), pack(1, id(2), &[(60_000, 64_000)]));
+    let (foreign, absent) = (pack(2, id(3), &[(0, 4_000)]), pack(1, id(4), &[(0, 4_000)]));
+    for pack in [&mine, &later, &foreign] {
+        installation.place_and_commit(pack).await;
+    }
+    let grant = || installation.grant(1, span(0, 4_000));
+    let refused =
+        async |request| installation.grpc.downloads(&holder(), request).await.map(drop).map_err(code);
+    assert_eq!(refused(installation.downloads_of(grant(), &[&mine])).await, Ok(()));
+    for (packs, expected) in [
+        (vec![&mine, &later], Code::PermissionDenied),
+        (vec![&foreign], Code::PermissionDenied),
+        (vec![&absent], Code::NotFound),
+        (vec![&mine; 1_001], Code::InvalidArgument),
+    ] {
+        assert_eq!(refused(installation.downloads_of(grant(), &packs)).await, Err(expected));
+    }
+    let by_another_name = CreateDownloadsRequest {
+        object_keys: vec![key_of(&mine).to_string().replace("2026-11-23", "2026-11-24")],
+        ..installation.downloads_of(grant(), &[])
+    };
+    assert_eq!(refused(by_another_name).await, Err(Code::NotFound));
+    let without = CreateDownloadsRequest { grant: None, ..installation.downloads_of(grant(), &[&mine]) };
+    assert_eq!(refused(without).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn a_grant_counts_only_fresh_and_in_the_hands_of_its_holder() {
+    let installation = Installation::start().await;
+    let pack = pack(1, id(1), &[(0, 4_000)]);
+    installation.place_and_commit(&pack).await;
+    let request = installation.downloads_of(installation.grant(1, span(0, 4_000)), &[&pack]);
+    let ingest = "spiffe://example.org/obscura/ingest".parse().unwrap();
+    assert_eq!(
+        code(installation.grpc.downloads(&ingest, request.clone()).await.unwrap_err()),
+        Code::PermissionDenied
+    );
+    let nobody = installation.grpc.create_downloads(Request::new(request.clone())).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
+
+    let other = tempfile::TempDir::new().unwrap();
+    LocalIssuer::create(other.path()).unwrap();
+    let other = LocalIssuer::open(other.path(), Arc::clone(&installation.grpc.clock)).unwrap();
+    let forged = CreateDownloadsRequest { status_note: Some(other.status_note()), ..request.clone() };
+    assert_eq!(
+        code(installation.grpc.downloads(&holder(), forged).await.unwrap_err()),
+        Code::Unauthenticated
+    );
+    let noteless =
+        CreateDownloadsRequest { status_note: Some(SignedStatusNote::default()), ..request.clone() };
+    assert!(installation.grpc.downloads(&holder(), noteless).await.is_err());
+
+    installation.clock.advance(Duration::from_secs(31));
+    let stale = installation.grpc.downloads(&holder(), request.clone()).await.unwrap_err();
+    assert_eq!(code(stale), Code::PermissionDenied);
+    installation.clock.advance(Duration::from_secs(600));
+    let expired = CreateDownloadsRequest { status_note: Some(installation.issuer.status_note()), ..request };
+    assert_eq!(
+        code(installation.grpc.downloads(&holder(), expired).await.unwrap_err()),
+        Code::PermissionDenied
+    );
+}
+
+proptest! {
+    #[test]
+    fn an_arbitrary_object_key_is_refused_or_is_a_pack_below_the_root(text in "\\PC{0,160}") {
+        if let Ok((key, name)) = pack_key(&text) {
+            prop_assert_eq!(key.as_str(), name.to_string());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The table of gaps.
+
+use obscura_clock::{Span, Timestamp};
+use obscura_ids::{CameraId, GapId};
+use obscura_proto::footage::v1::GapReason;
+use sea_orm::{
+    ActiveValue::Set, Condition, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*,
+    sea_query::OnConflict,
+};
+
+use super::{Error, pack};
+use crate::gap::Gap;
+
+/// A row as the database has it. Times are nanoseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "gaps")]
+pub struct Model {
+    /// 16 bytes.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub gap_id: Vec<u8>,
+    /// 16 bytes.
+    pub camera: Vec<u8>,
+    /// First moment.
+    pub start_ns: i64,
+    /// End; null while it lasts.
+    pub end_ns: Option<i64>,
+    /// Number of the reason in `obscura.footage.v1.GapReason`.
+    pub reason: i32,
+}
+
+/// None: rows are found by camera and time.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Result<(), Error> {
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let replace = OnConflict::column(Column::GapId)
+        .update_columns([Column::Camera, Column::StartNs, Column::EndNs, Column::Reason])
+        .to_owned();
+    Entity::insert_many(gaps.iter().map(ActiveModel::from))
+        .on_conflict(replace)
+        .exec_without_returning(database)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn list(
+    database: &impl ConnectionTrait,
+    camera: Option<CameraId>,
+    span: Option<Span>,
+    limit: u64,
+) -> Result<Vec<Gap>, Error> {
+    let mut condition = Condition::all();
+    if let Some(camera) = camera {
+        condition = condition.add(Column::Camera.eq(camera.as_bytes().to_vec()));
+    }
+    if let Some(span) = span {
+        let lasting = Column::EndNs.is_null().or(Column::EndNs.gt(span.start().unix_nanos()));
+        condition = condition.add(Column::StartNs.lt(span.end().unix_nanos())).add(lasting);
+    }
+    let query = Entity::find().filter(condition).order_by_asc(Column::Camera).order_by_asc(Column::StartNs);
+    let rows = query.order_by_asc(Column::GapId).limit(limit).all(database).await?;
+    rows.into_iter().map(Gap::try_from).collect()
+}
+
+impl From<&Gap> for ActiveModel {
+    fn from(gap: &Gap) -> Self {
+        Self {
+            gap_id: Set(gap.id.as_bytes().to_vec()),
+            camera: Set(gap.camera.as_bytes().to_vec()),
+            start_ns: Set(gap.start.unix_nanos()),
+            end_ns: Set(gap.end.map(Timestamp::unix_nanos)),
+            reason: Set(gap.reason.into()),
+        }
+    }
+}
+
+impl TryFrom<Model> for Gap {
+    type Error = Error;
+
+    fn try_from(model: Model) -> Result<Self, Error> {
+        let id = model.gap_id.try_into().map_err(|_| Error::Corrupt("a gap id that is none"))?;
+        Ok(Self {
+            id: GapId::from_bytes(id),
+            camera: pack::camera_id(model.camera)?,
+            start: Timestamp::from_unix_nanos(model.start_ns),
+            end: model.end_ns.map(Timestamp::from_unix_nanos),
+            reason: GapReason::try_from(model.reason).map_err(|_| Error::Corrupt("a reason that is none"))?,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine lacks, says what it does, and never asks.
+#   tools/need.sh run    what building and running needs (GStreamer for the demo camera)
+#   tools/need.sh test   that, and what the tests and lints need
+# Python and cargo tools go to .tools/ in this folder; versions are pinned here and in tools/requirements.txt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo_deny_version=0.20.2
+run_packages=(
+  build-essential pkg-config
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+  gstreamer1.0-libav gstreamer1.0-x gstreamer1.0-rtsp
+)
+test_packages=(ffmpeg python3-venv)
+
+say() { printf '\033[1mneed:\033[0m %s\n' "$*"; }
+
+install_debian() {
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      say "these Debian packages are missing, and this user may not install them without a password. Run:"
+      echo "  sudo apt-get install --no-install-recommends ${missing[*]}"
+      exit 1
+    fi
+    as_root=(sudo -n)
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install_python() {
+  local stamp=.tools/python/.requirements
+  cmp -s tools/requirements.txt "$stamp" && return
+  say "installing Python tools into .tools/python: $(grep -v '^#' tools/requirements.txt | tr '\n' ' ')"
+  python3 -m venv .tools/python
+  .tools/python/bin/pip install --quiet --disable-pip-version-check -r tools/requirements.txt
+  cp tools/requirements.txt "$stamp"
+}
+
+install_cargo_deny() {
+  .tools/bin/cargo-deny --version 2>/dev/null | grep -q " $cargo_deny_version$" && return
+  say "building cargo-deny $cargo_deny_version into .tools/bin (some minutes, once)"
+  CARGO_TARGET_DIR=.tools/build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --quiet --locked --root .tools --version "$cargo_deny_version" cargo-deny
+  rm -rf .tools/build
+}
+
+command -v cargo >/dev/null || { say "cargo is missing: install Rust 1.95 or newer (https://rustup.rs)"; exit 1; }
+install_debian "${run_packages[@]}"
+if [ "${1:-run}" = test ]; then
+  install_debian "${test_packages[@]}"
+  install_python
+  install_cargo_deny
+fi
