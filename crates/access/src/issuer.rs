@@ -3,101 +3,38 @@
 //! The order is the order of the real thing: the claims are appended durably to the journal, only
 //! then is the receipt signed, and only then the grant.
 
+mod error;
+mod journal_claims;
+
 use std::{
     collections::BTreeSet,
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use obscura_clock::{SharedClock, Span, Timestamp};
+use obscura_clock::{SharedClock, Span};
 use obscura_identity::SpiffeId;
-use obscura_ids::{CameraId, Digest, GrantId, Layer};
-use obscura_proto::{
-    access::v1::{GrantClaims, Receipt, SignedGrant, SignedReceipt, SignedStatusNote, StatusNote},
-    footage::v1 as footage,
-};
+use obscura_ids::{CameraId, Layer};
+use obscura_proto::access::v1::{Receipt, SignedGrant, SignedReceipt, SignedStatusNote, StatusNote};
 use prost::Message as _;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessTrust,
     claims::Claims,
     journal::{Journal, Leaf},
-    key_file,
-    signing::{self, sha256},
+    key_file, signing,
 };
+
+pub use error::Error;
+pub(crate) use journal_claims::JournalClaims;
 
 /// Longest validity of a local grant.
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(15 * 60);
 /// Name of the journal in receipts.
 const LOG_NAME: &str = "obscura local journal";
-
-/// Why the local issuer cannot do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is an issuer in the directory already.
-    #[error("{path} exists: this directory has an issuer already; its keys are never overwritten")]
-    Exists {
-        /// The journal that is there.
-        path: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-    /// Others may read a private key.
-    #[error(
-        "{path} has mode {mode:o}, so others may use this key: run `chmod 600` on it, or replace the key"
-    )]
-    ReadableByOthers {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file holds something else.
-    #[error("{path} is not an Ed25519 private key (PKCS#8): restore it from a backup")]
-    NotAKey {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The chain does not hold.
-    #[error("{path}, line {line}: the line {why}; the journal was changed: keep it as evidence")]
-    Journal {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: u64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Another process appends for too long.
-    #[error("{path} has been locked by another process for 5 s: wait for it and try again")]
-    Busy {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The request is not one that any verifier would honour.
-    #[error("no grant for this request: {0}")]
-    Request(String),
-    /// No randomness.
-    #[error("the system gave no randomness for a new key")]
-    Random,
-}
-
-impl Error {
-    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        |source| Self::File { path, source }
-    }
-}
 
 /// What a person asks for.
 #[derive(Clone, Debug)]
@@ -236,68 +173,6 @@ fn public(key: &Ed25519KeyPair) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(key.public_key().as_ref());
     bytes
-}
-
-/// The claims as a person reads them in the journal; they serialise to the very bytes of the grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct JournalClaims {
-    grant_id: GrantId,
-    subject: String,
-    cameras: BTreeSet<CameraId>,
-    layers: BTreeSet<Layer>,
-    span: Span,
-    purpose: String,
-    reason: String,
-    holder: String,
-    not_before_unix_ns: i64,
-    expires_unix_ns: i64,
-}
-
-impl JournalClaims {
-    fn new(request: GrantRequest, now: Timestamp) -> Result<Self, Error> {
-        if request.valid_for > MAX_VALID_FOR {
-            let limit = MAX_VALID_FOR.as_secs() / 60;
-            return Err(Error::Request(format!("it is to be valid for more than {limit} minutes")));
-        }
-        Ok(Self {
-            grant_id: GrantId::generate(),
-            subject: request.subject,
-            cameras: request.cameras,
-            layers: request.layers,
-            span: request.span,
-            purpose: request.purpose,
-            reason: request.reason,
-            holder: request.holder.to_string(),
-            not_before_unix_ns: now.unix_nanos(),
-            expires_unix_ns: (now + request.valid_for).unix_nanos(),
-        })
-    }
-
-    /// SHA-256 of the serialised claims.
-    pub(crate) fn hash(&self) -> Digest {
-        sha256(&self.to_proto().encode_to_vec())
-    }
-
-    fn to_proto(&self) -> GrantClaims {
-        GrantClaims {
-            grant_id: self.grant_id.to_string(),
-            subject: self.subject.clone(),
-            camera_ids: self.cameras.iter().map(ToString::to_string).collect(),
-            layers: self.layers.iter().map(|layer| i32::from(layer.code())).collect(),
-            span: Some(footage::Span {
-                start_unix_ns: self.span.start().unix_nanos(),
-                end_unix_ns: self.span.end().unix_nanos(),
-            }),
-            purpose: self.purpose.clone(),
-            reason: self.reason.clone(),
-            approvals: Vec::new(),
-            holder: self.holder.clone(),
-            relay: String::new(),
-            not_before_unix_ns: self.not_before_unix_ns,
-            expires_unix_ns: self.expires_unix_ns,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -24,8 +24,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use axum::{Router, routing::get};
 use clap::Parser as _;
+use http::header::CONTENT_TYPE;
 use obscura_clock::{SharedClock, SystemClock};
 use obscura_identity::{Identity, Route, channel, serve};
 use obscura_telemetry::{Metrics, RpcMetricsLayer};

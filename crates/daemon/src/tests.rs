@@ -71,7 +71,7 @@ impl Place {
         self.issue("ingest", "ingest");
         let client = HttpClient::new(&Identity::load(&self.at("ingest")).unwrap(), "keys");
         let body: BoxBody = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
-        let request = axum::http::Request::get(format!("https://{address}{path}")).body(body).unwrap();
+        let request = http::Request::get(format!("https://{address}{path}")).body(body).unwrap();
         let response = client.send(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,6 +1,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,12 +14,11 @@ use hyper_util::{
     rt::TokioIo,
 };
 use rustls::pki_types::ServerName;
-use std::sync::Arc;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::Channel;
 
-use crate::{Endpoint, Error, Identity, InvalidSpiffeId, SpiffeId};
+use crate::{Endpoint, Error, Identity, InvalidSpiffeId, SpiffeId, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ impl Connector {
             stream.set_nodelay(true).map_err(unreachable)?;
             let connector =
                 TlsConnector::from(Arc::new(config.map_err(io::Error::other).map_err(handshake)?));
-            connector.connect(unused_name(), stream).await.map_err(handshake)
+            connector.connect(unused_name(), stream).await.map_err(|error| handshake(tls::in_words(error)))
         };
         let stream = timeout(CONNECT_TIMEOUT, dial)
             .await

@@ -28,7 +28,7 @@ pub enum Error {
         /// Which file or folder.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
+        why: Box<dyn std::error::Error + Send + Sync>,
     },
     /// There is a CA already; another one would lock out everyone who trusts the first.
     #[error("{} holds a CA already: open it, or choose another folder", .0.display())]
@@ -92,7 +92,7 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
-    pub(crate) fn invalid(path: &Path, why: impl ToString) -> Self {
-        Self::Invalid { path: path.to_owned(), why: why.to_string() }
+    pub(crate) fn invalid(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Invalid { path: path.to_owned(), why: why.into() }
     }
 }

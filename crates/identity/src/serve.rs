@@ -149,7 +149,10 @@ impl Server {
         drop(permit);
         match shaken {
             Ok(Ok(stream)) => self.converse(stream).await,
-            Ok(Err(error)) => tracing::warn!(%error, "handshake refused"),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::debug!("left before the handshake");
+            }
+            Ok(Err(error)) => tracing::warn!(error = %tls::in_words(error), "handshake refused"),
             Err(_) => tracing::warn!("handshake took too long"),
         }
     }

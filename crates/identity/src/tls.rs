@@ -2,7 +2,7 @@
 //!
 //! Session resumption is off: a resumed session would not look at certificates again.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use obscura_clock::Timestamp;
 use rustls::{
@@ -74,6 +74,13 @@ pub fn client_config(
     // The name would be a SPIFFE id, which is not a DNS name, and says who speaks to whom in clear.
     config.enable_sni = false;
     Ok(config)
+}
+
+/// rustls shows our own refusals in Rust's notation; this says them in their words.
+pub fn in_words(error: io::Error) -> io::Error {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(own)))) = tls else { return error };
+    io::Error::new(error.kind(), own.to_string())
 }
 
 /// Checks that `leaf` chains to `roots` for serving at this moment.

@@ -137,7 +137,12 @@ impl Raw {
     fn new(arguments: &Arguments, copies: bool) -> Result<Self> {
         let key = UnboundKey::new(&AES_256_GCM, &[7; 32]).ok().context("the library refused a key")?;
         let bytes = clear_bytes(arguments);
-        Ok(Self { key: LessSafeKey::new(key), elsewhere: copies.then(|| bytes.clone()), bytes, tags: Vec::new() })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            elsewhere: copies.then(|| bytes.clone()),
+            bytes,
+            tags: Vec::new(),
+        })
     }
 }
 

@@ -90,7 +90,7 @@ impl Server {
     fn mount_scene(&self, arguments: &Arguments) -> anyhow::Result<()> {
         let size = arguments.size()?;
         let fps = arguments.fps;
-        let font = (size.height() / 34).max(8);
+        let font = (size.height() / 52).max(7);
         let overlay = format!(
             "clockoverlay halignment=left valignment=top shaded-background=true \
              time-format=\"%Y-%m-%d %H:%M:%S\" font-desc=\"Monospace {font}\""

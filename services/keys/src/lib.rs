@@ -28,7 +28,6 @@ mod test_support;
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use obscura_access::AccessTrust;
 use obscura_daemon::Daemon;
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
@@ -65,7 +64,6 @@ pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
 
 async fn open_custody(daemon: &Daemon) -> anyhow::Result<Custody> {
     let directory = &daemon.config.data_dir;
-    std::fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     let store = Store::open(&directory.join(DATABASE)).await?;
     let may_create = store.is_empty().await?;
     let encryption = LocalKeyFile::open_or_create(&directory.join(KEY_FILE), may_create)?;
@@ -90,11 +88,11 @@ async fn finish_interrupted_rotation(custody: &Custody, batch: u32) {
     };
     match finished {
         Ok(Some(progress)) => {
-            tracing::info!(version = progress.version.0, "finished an interrupted rotation")
+            tracing::info!(version = progress.version.0, "finished an interrupted rotation");
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::error!(%error, "could not finish an interrupted rotation; old key versions stay")
+            tracing::error!(%error, "could not finish an interrupted rotation; old key versions stay");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Releasing the parts of layer keys that a grant covers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use obscura_access::{Grant, Refusal};
 use obscura_clock::Span;
@@ -78,11 +78,13 @@ impl Custody {
         epochs: &mut BTreeMap<ExpiryDay, EpochKey>,
     ) -> Result<LayerKey, Error> {
         let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
-        if !epochs.contains_key(&row.day) {
-            let wrapped = self.parts.store.epoch_key(&self.parts.zone, row.day).await?.ok_or_else(damaged)?;
-            epochs.insert(row.day, self.open_epoch(row.day, &wrapped).await?);
-        }
-        let epoch = epochs.get(&row.day).ok_or_else(damaged)?;
+        let epoch = match epochs.entry(row.day) {
+            Entry::Occupied(opened) => opened.into_mut(),
+            Entry::Vacant(unopened) => {
+                let wrapped = self.parts.store.epoch_key(&self.parts.zone, row.day).await?;
+                unopened.insert(self.open_epoch(row.day, &wrapped.ok_or_else(damaged)?).await?)
+            }
+        };
         epoch.open(row.day, &row.context, &row.sealed).ok_or_else(damaged)
     }
 }

@@ -29,7 +29,10 @@ pub async fn seal(services: &Services, source: &Rtsp) -> Result<SealedSource> {
     let key = answer.public_key.as_ref().try_into().doing("use the recorder's key: it is not 32 bytes")?;
     let message = source.to_message().encode_to_vec();
     let wrapped = wrap(&RecipientPublicKey(key), SOURCE_INFO, b"", &message).doing("seal the source")?;
-    Ok(SealedSource { encapsulated_key: wrapped.encapsulated_key.into(), ciphertext: wrapped.ciphertext.into() })
+    Ok(SealedSource {
+        encapsulated_key: wrapped.encapsulated_key.into(),
+        ciphertext: wrapped.ciphertext.into(),
+    })
 }
 
 /// Has the recorder connect to a source and say what it found.
@@ -43,7 +46,9 @@ pub async fn test(services: &Services, target: Target) -> Result<Finding> {
 pub async fn add(services: &Services, request: AddCameraRequest) -> Result<Camera> {
     let mut registry = services.registry();
     let answer = services.ask("registry", "add the camera", PROMPT, registry.add_camera(request)).await?;
-    answer.camera.ok_or_else(|| Problem::new("cannot add the camera: the registry did not say what it stored"))
+    answer
+        .camera
+        .ok_or_else(|| Problem::new("cannot add the camera: the registry did not say what it stored"))
 }
 
 /// Waits until the demo camera of this machine listens.
@@ -106,7 +111,8 @@ impl Finding {
         if self.ok {
             return None;
         }
-        let finding = if self.finding.is_empty() { self.reason.unwrap_or_default().to_owned() } else { self.finding };
+        let finding =
+            if self.finding.is_empty() { self.reason.unwrap_or_default().to_owned() } else { self.finding };
         let problem = Problem::new(format_args!("the camera cannot be recorded: {finding}"));
         Some(match self.next_step {
             Some(step) => problem.next(step),
@@ -125,12 +131,13 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// A purpose whose retention needs no reason.
-pub fn demo_purpose() -> Purpose {
+/// A purpose whose retention needs no reason, reviewed on this day.
+pub fn demo_purpose(review_on: String) -> Purpose {
     let mut purpose = Purpose {
         text: "Showing what Obscura does".to_owned(),
         retention_hours: 24,
         owner: "demo".to_owned(),
+        review_on,
         ..Purpose::default()
     };
     purpose.set_legal_basis(obscura_proto::registry::v1::LegalBasis::LegitimateInterests);

@@ -68,8 +68,10 @@ pub struct Installation {
 impl Installation {
     /// Opens an installation that `obscura up` made.
     pub fn open(root: &Path) -> Result<Self> {
-        let text = fs::read_to_string(root.join("installation.toml")).map_err(|error| missing(root, &error))?;
-        let settings = toml::from_str(&text).doing(format_args!("read {}/installation.toml", root.display()))?;
+        let text =
+            fs::read_to_string(root.join("installation.toml")).map_err(|error| missing(root, &error))?;
+        let settings =
+            toml::from_str(&text).doing(format_args!("read {}/installation.toml", root.display()))?;
         Ok(Self { root: root.to_owned(), settings })
     }
 

@@ -108,7 +108,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Runs and gaps of one camera, or of all, without opening anything.
-    pub async fn recordings(&self, camera: Option<CameraId>, span: Option<Span>) -> Result<ListRecordingsResponse> {
+    pub async fn recordings(
+        &self,
+        camera: Option<CameraId>,
+        span: Option<Span>,
+    ) -> Result<ListRecordingsResponse> {
         recordings(self.services, camera, span).await
     }
 
@@ -134,7 +138,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    async fn read_stretch(&self, wanted: &Wanted, segments: Vec<Located>, sink: &mut impl Sink) -> Result<()> {
+    async fn read_stretch(
+        &self,
+        wanted: &Wanted,
+        segments: Vec<Located>,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
         let released = release::release(self.services, &self.issuer, wanted, &segments).await?;
         let Released { urls, keys } = released;
         let fetch = Fetch::new(self.http.clone(), urls);
@@ -162,11 +171,12 @@ async fn run_of(
     let sealed = fetch.run(&run).await;
     let open_all = move || {
         let parts = run.into_iter().zip(sealed);
-        parts.map(|(located, sealed)| {
-            let opened = sealed.and_then(|sealed| open::open(&sealed, &located, &keys, examine));
-            (located, opened)
-        })
-        .collect()
+        parts
+            .map(|(located, sealed)| {
+                let opened = sealed.and_then(|sealed| open::open(&sealed, &located, &keys, examine));
+                (located, opened)
+            })
+            .collect()
     };
     tokio::task::spawn_blocking(open_all).await.doing("open segments")
 }

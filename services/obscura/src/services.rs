@@ -8,9 +8,7 @@ use obscura_identity::{Endpoint, HttpClient, Identity, channel};
 use obscura_proto::{
     ingest::v1::ingest_service_client::IngestServiceClient,
     keys::v1::keys_service_client::KeysServiceClient,
-    registry::v1::{
-        Camera, ListCamerasRequest, registry_service_client::RegistryServiceClient,
-    },
+    registry::v1::{Camera, ListCamerasRequest, registry_service_client::RegistryServiceClient},
     storage::v1::storage_service_client::StorageServiceClient,
 };
 use tokio::time::timeout;
@@ -53,7 +51,10 @@ impl Services {
         let connect = |service| (service, channel(&identity, service, endpoint(service)));
         Ok(Self {
             channels: SERVICES.into_iter().map(connect).collect(),
-            http: SERVICES.into_iter().map(|service| (service, HttpClient::new(&identity, service))).collect(),
+            http: SERVICES
+                .into_iter()
+                .map(|service| (service, HttpClient::new(&identity, service)))
+                .collect(),
             installation: installation.clone(),
             identity,
         })
@@ -170,17 +171,15 @@ impl Services {
         present.or_else(|| cameras.iter().rev().find(named)).cloned().ok_or_else(|| {
             let names: Vec<_> = cameras.iter().map(|camera| camera.name.as_str()).take(20).collect();
             let known = if names.is_empty() { "there are none yet".to_owned() } else { names.join(", ") };
-            Problem::new(format_args!("no camera is called `{name}`"))
-                .next(format_args!("cameras: {known}"))
+            Problem::new(format_args!("no camera is called `{name}`")).next(format_args!("cameras: {known}"))
         })
     }
 }
 
 /// A service that cannot be reached: not its own refusal, but that of the connection.
 fn is_away(status: &Status) -> bool {
-    let of_the_transport = std::error::Error::source(status).is_some_and(|source| {
-        source.downcast_ref::<tonic::transport::Error>().is_some()
-    });
+    let of_the_transport = std::error::Error::source(status)
+        .is_some_and(|source| source.downcast_ref::<tonic::transport::Error>().is_some());
     of_the_transport || (status.code() == Code::Unavailable && status.message().contains("tcp connect"))
 }
 

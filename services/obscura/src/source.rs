@@ -213,8 +213,14 @@ mod tests {
 
     #[test]
     fn errors_do_not_repeat_what_was_typed() {
-        for text in ["rtsp://admin:hunter2@", "rtsp://admin:hunter2@[::1", "rtsps://admin:hunter2@cam/",
-                     "http://admin:hunter2@cam/", "rtsp://admin:hunter2@cam:99999/", "rtsp://a:hunter2@cam/#x"] {
+        for text in [
+            "rtsp://admin:hunter2@",
+            "rtsp://admin:hunter2@[::1",
+            "rtsps://admin:hunter2@cam/",
+            "http://admin:hunter2@cam/",
+            "rtsp://admin:hunter2@cam:99999/",
+            "rtsp://a:hunter2@cam/#x",
+        ] {
             let error = text.parse::<Source>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }

@@ -117,7 +117,11 @@ pub struct Spool {
 }
 
 /// Asks every service, at the same time. Also says when this recorder's first segment was durable.
-pub async fn collect(services: &Services, report: Option<&Report>, clock: &SharedClock) -> (Status, Option<Timestamp>) {
+pub async fn collect(
+    services: &Services,
+    report: Option<&Report>,
+    clock: &SharedClock,
+) -> (Status, Option<Timestamp>) {
     let health = join_all(SERVICES.map(|service| services.health(service)));
     let mut ingest = services.ingest();
     let request = ingest.get_ingest_status(GetIngestStatusRequest {});
@@ -174,7 +178,8 @@ fn service_lines(
         .zip(health)
         .map(|(name, health)| {
             let until = certificate(name).map(|identity| identity.served_not_after());
-            let line = ServiceStatus::new(name, health.as_ref().err().cloned(), children.get(name).copied(), now);
+            let line =
+                ServiceStatus::new(name, health.as_ref().err().cloned(), children.get(name).copied(), now);
             ServiceStatus {
                 certificate_until: until.map(|until| until.to_string()),
                 certificate_seconds: until.map(|until| until.since(now).as_secs()),
@@ -184,7 +189,8 @@ fn service_lines(
         .collect();
     let others = children.into_iter().filter(|(name, _)| !SERVICES.contains(name));
     lines.extend(others.map(|(name, child)| {
-        let problem = child.pid.is_none().then(|| child.last_end.clone().unwrap_or_else(|| "it does not run".into()));
+        let problem =
+            child.pid.is_none().then(|| child.last_end.clone().unwrap_or_else(|| "it does not run".into()));
         ServiceStatus::new(name, problem, Some(child), now)
     }));
     lines
@@ -220,7 +226,8 @@ fn camera_lines(
         .iter()
         .map(|camera| CameraStatusLine::new(camera, names.remove(camera.camera_id.as_str()), now))
         .collect();
-    let state = if ingest.is_some() { "not known to the recorder yet" } else { "unknown: ingest does not answer" };
+    let state =
+        if ingest.is_some() { "not known to the recorder yet" } else { "unknown: ingest does not answer" };
     lines.extend(names.into_iter().map(|(id, name)| CameraStatusLine::unknown(id, name, state)));
     lines.sort_by(|a, b| a.name.cmp(&b.name));
     lines
@@ -246,7 +253,8 @@ impl CameraStatusLine {
         }
     }
 
-    fn unknown(id: &str, name: &str, state: &str) -> Self {
+    /// A camera of which only this is known.
+    pub fn unknown(id: &str, name: &str, state: &str) -> Self {
         Self {
             id: id.to_owned(),
             name: name.to_owned(),
@@ -288,7 +296,10 @@ mod tests {
         camera.acknowledged_through_unix_ns = (now() - Duration::from_secs(90)).unix_nanos();
         let answer = GetIngestStatusResponse { cameras: vec![camera], ..GetIngestStatusResponse::default() };
         let lines = camera_lines(Some(&answer), &[registered("1", "gate"), registered("2", "door")], now());
-        assert_eq!((lines[0].name.as_str(), lines[0].state.as_str()), ("door", "not known to the recorder yet"));
+        assert_eq!(
+            (lines[0].name.as_str(), lines[0].state.as_str()),
+            ("door", "not known to the recorder yet")
+        );
         assert_eq!(lines[1].name, "gate");
         assert_eq!(lines[1].reason.as_deref(), Some("the camera refuses the user name or password"));
         assert_eq!(lines[1].behind(), Some(Duration::from_secs(90)));

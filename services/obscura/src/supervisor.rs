@@ -178,7 +178,11 @@ async fn renew(installation: Installation, board: Arc<Board>, clock: SharedClock
 }
 
 /// Waits until the demo camera has something to show, and starts it. `None` where that never came.
-async fn await_videos(installation: Installation, board: Arc<Board>, until: CancellationToken) -> Option<Kept> {
+async fn await_videos(
+    installation: Installation,
+    board: Arc<Board>,
+    until: CancellationToken,
+) -> Option<Kept> {
     loop {
         // Another process, `camera add`, may have changed what the installation says.
         match Installation::open(installation.root()) {
@@ -253,7 +257,8 @@ mod tests {
     async fn a_child_that_ignores_the_order_is_killed_at_its_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let board = Arc::new(Board::quiet(folder.path()));
-        let stubborn = format!("trap '' TERM; touch {}/up; while :; do sleep 0.05; done", folder.path().display());
+        let stubborn =
+            format!("trap '' TERM; touch {}/up; while :; do sleep 0.05; done", folder.path().display());
         let child = keep("stubborn", shell(&stubborn, folder.path(), "x.log"), &board);
         while !folder.path().join("up").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;

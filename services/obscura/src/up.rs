@@ -103,7 +103,8 @@ impl Up {
             if on_terminal() {
                 draw(&status, below).doing("draw the page")?;
             }
-            let recording = status.supervisor.is_some_and(|supervisor| supervisor.recording_after_s.is_some());
+            let recording =
+                status.supervisor.is_some_and(|supervisor| supervisor.recording_after_s.is_some());
             let pause = if recording { every } else { REDRAW };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -132,7 +133,8 @@ fn changes(seen: &mut BTreeMap<String, String>, cameras: &[CameraStatusLine]) ->
     let mut changes = Vec::new();
     for camera in cameras {
         let reason = camera.reason.as_deref().filter(|_| !camera.recording);
-        let does = reason.map_or_else(|| camera.state.clone(), |reason| format!("{}: {reason}", camera.state));
+        let does =
+            reason.map_or_else(|| camera.state.clone(), |reason| format!("{}: {reason}", camera.state));
         if seen.get(&camera.id) != Some(&does) {
             changes.push(format!("camera {}: {does}", camera.id));
             seen.insert(camera.id.clone(), does);

@@ -114,6 +114,12 @@ pub fn local(moment: Timestamp) -> String {
     in_zone(moment, &TimeZone::system(), "%Y-%m-%d %H:%M:%S")
 }
 
+/// The day one year from now on, `YYYY-MM-DD`: when a purpose is looked at again unless someone said
+/// otherwise.
+pub fn in_a_year(now: Timestamp) -> String {
+    in_zone(now + Duration::from_secs(365 * DAY), &TimeZone::system(), "%Y-%m-%d")
+}
+
 /// Name of the time zone of this machine, for the line that says in which times are given.
 pub fn zone_name() -> String {
     let zone = TimeZone::system();
@@ -122,7 +128,7 @@ pub fn zone_name() -> String {
 
 fn in_zone(moment: Timestamp, zone: &TimeZone, format: &str) -> String {
     match Moment::from_nanosecond(i128::from(moment.unix_nanos())) {
-        Ok(instant) => instant.to_zoned(zone.clone()).strftime(format).to_string(),
+        Ok(instant) => instant.to_zoned_datetime(zone.clone()).strftime(format).to_string(),
         Err(_) => moment.to_string(),
     }
 }
@@ -176,7 +182,8 @@ mod tests {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("1d2h3m4s500ms"), Ok(Duration::from_millis(93_784_500)));
-        for text in ["", "0s", "5", "s", "5 s", "-5s", "1y", "99999999999999999999s", "18446744073709551615d"] {
+        for text in ["", "0s", "5", "s", "5 s", "-5s", "1y", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

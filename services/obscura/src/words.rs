@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use obscura_proto::{
-    footage::v1::GapReason,
-    ingest::v1::CameraState,
-    registry::v1::LegalBasis,
-};
+use obscura_proto::{footage::v1::GapReason, ingest::v1::CameraState, registry::v1::LegalBasis};
 
 /// Why nothing was recorded.
 pub fn gap_reason(reason: GapReason) -> &'static str {

@@ -58,14 +58,18 @@ fn built_in() -> anyhow::Result<Zones> {
 
 fn read_zones(file: &Path) -> anyhow::Result<Zones> {
     let length = fs::metadata(file)?.len();
-    ensure!(length <= MAX_ZONES_FILE, "it has {length} bytes, more than the {MAX_ZONES_FILE} that are allowed");
+    ensure!(
+        length <= MAX_ZONES_FILE,
+        "it has {length} bytes, more than the {MAX_ZONES_FILE} that are allowed"
+    );
     parse_zones(&fs::read_to_string(file)?)
 }
 
 fn parse_zones(text: &str) -> anyhow::Result<Zones> {
     let parsed: ZonesFile = toml::from_str(text)?;
     let zones = parsed.zone.into_iter().map(|entry| {
-        let countries = entry.countries.iter().map(|code| code.parse::<Country>()).collect::<Result<_, _>>()?;
+        let countries =
+            entry.countries.iter().map(|code| code.parse::<Country>()).collect::<Result<_, _>>()?;
         Ok(Zone { id: entry.name, countries, bucket: entry.bucket })
     });
     Ok(Zones::try_new(zones.collect::<anyhow::Result<_>>()?)?)

@@ -52,7 +52,10 @@ const INTEGRAL_PARTS: &[(&str, &str)] = &[
 
 /// Territories of member states, of EEA states or beside them where Union law does not apply.
 const APART: &[(&str, &str)] = &[
-    ("SJ", "Svalbard and Jan Mayen are Norwegian; Svalbard is outside the EEA (Protocol 40 of the EEA Agreement)"),
+    (
+        "SJ",
+        "Svalbard and Jan Mayen are Norwegian; Svalbard is outside the EEA (Protocol 40 of the EEA Agreement)",
+    ),
     ("BV", "Bouvet Island is a Norwegian dependency outside the EEA"),
     ("FO", "the Faroe Islands are Danish but outside the Union (Art. 355(5)(a) TFEU)"),
     ("GL", "Greenland is Danish but outside the Union (overseas territory, Art. 355(2) TFEU)"),
@@ -64,10 +67,16 @@ const APART: &[(&str, &str)] = &[
     ("WF", "Wallis and Futuna is a French overseas territory outside the Union (Art. 355(2) TFEU)"),
     ("CP", "Clipperton is a French possession outside the Union"),
     ("AW", "Aruba is a Dutch overseas territory outside the Union (Art. 355(2) TFEU)"),
-    ("BQ", "Bonaire, Sint Eustatius and Saba are Dutch overseas territories outside the Union (Art. 355(2) TFEU)"),
+    (
+        "BQ",
+        "Bonaire, Sint Eustatius and Saba are Dutch overseas territories outside the Union (Art. 355(2) TFEU)",
+    ),
     ("CW", "Curaçao is a Dutch overseas territory outside the Union (Art. 355(2) TFEU)"),
     ("SX", "Sint Maarten is a Dutch overseas territory outside the Union (Art. 355(2) TFEU)"),
-    ("GB", "the United Kingdom left the Union in 2020; it has an adequacy decision, which permits transfers but does not make it part of the EEA"),
+    (
+        "GB",
+        "the United Kingdom left the Union in 2020; it has an adequacy decision, which permits transfers but does not make it part of the EEA",
+    ),
     ("GI", "Gibraltar left the Union with the United Kingdom in 2020"),
     ("GG", "Guernsey is a Crown dependency outside the Union"),
     ("IM", "the Isle of Man is a Crown dependency outside the Union"),

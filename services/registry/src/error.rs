@@ -32,7 +32,9 @@ pub enum Error {
     #[error("there is no camera {0}: list the cameras to find its id")]
     NoSuchCamera(CameraId),
     /// The registry holds as much as it may.
-    #[error("the registry holds {0} already, which is the most it may: remove some or use another installation")]
+    #[error(
+        "the registry holds {0} already, which is the most it may: remove some or use another installation"
+    )]
     Full(&'static str),
     /// A stored placement no longer agrees with the configured zones.
     #[error(
@@ -56,7 +58,9 @@ pub enum Error {
     #[error("the database failed: {0}")]
     Store(#[from] sea_orm::DbErr),
     /// The database was written by a newer version.
-    #[error("the database has schema version {found}, newer than the {known} that this program knows: update Obscura")]
+    #[error(
+        "the database has schema version {found}, newer than the {known} that this program knows: update Obscura"
+    )]
     NewerSchema {
         /// Version in the database.
         found: i32,

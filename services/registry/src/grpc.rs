@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use obscura_clock::SharedClock;
 use obscura_proto::registry::v1::{
-    AddCameraRequest, AddCameraResponse, AddSiteRequest, AddSiteResponse, ListCamerasRequest, ListCamerasResponse,
-    ListSitesRequest, ListSitesResponse, RemoveCameraRequest, RemoveCameraResponse, WatchSnapshotRequest,
-    WatchSnapshotResponse, registry_service_server::RegistryService,
+    AddCameraRequest, AddCameraResponse, AddSiteRequest, AddSiteResponse, ListCamerasRequest,
+    ListCamerasResponse, ListSitesRequest, ListSitesResponse, RemoveCameraRequest, RemoveCameraResponse,
+    WatchSnapshotRequest, WatchSnapshotResponse, registry_service_server::RegistryService,
 };
 use obscura_status::Failure;
 use prometheus_client::metrics::gauge::Gauge;
@@ -67,10 +67,8 @@ impl RegistryGrpc {
         let site = self.store.site(&camera.site).await?;
         let place = camera.attestation.as_ref().unwrap_or(&site.attestation).coordinates;
         let decision = camera.decision.take();
-        let settled = self
-            .zones
-            .settle(&self.borders.survey(place), decision)
-            .map_err(|error| self.refused(error))?;
+        let settled =
+            self.zones.settle(&self.borders.survey(place), decision).map_err(|error| self.refused(error))?;
         let admission = Box::new(Admission::new(camera, site, settled));
         let camera = Arc::clone(&self.publisher).edit(Edit::Add(admission)).await?;
         Ok(AddCameraResponse { camera: Some(camera) })
@@ -132,7 +130,11 @@ impl RegistryService for RegistryGrpc {
         let mut snapshots = self.publisher.watch();
         let newest = snapshots.borrow().version;
         if known > newest {
-            tracing::error!(known, newest, "a consumer has a newer snapshot: was the database restored from an old copy?");
+            tracing::error!(
+                known,
+                newest,
+                "a consumer has a newer snapshot: was the database restored from an old copy?"
+            );
         }
         snapshots.mark_changed();
         let watching = Watching::begin(&self.metrics.watchers);

@@ -26,7 +26,8 @@ use obscura_proto::registry::v1::registry_service_server::RegistryServiceServer;
 use tonic::service::Routes;
 
 use crate::{
-    border::Borders, config::Settings, grpc::RegistryGrpc, metrics::Metrics, publisher::Publisher, store::Store,
+    border::Borders, config::Settings, grpc::RegistryGrpc, metrics::Metrics, publisher::Publisher,
+    store::Store,
 };
 
 /// Builds the service in dependency order: key, zones, border data, database, snapshot, gRPC.
@@ -44,7 +45,10 @@ pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
     );
     let zones = Arc::new(config::zones(settings.zones_file.as_deref())?);
     let zone = &daemon.config.zone;
-    ensure!(zones.get(zone).is_some(), "this installation serves zone `{zone}`, which is not configured: add it to the zones file");
+    ensure!(
+        zones.get(zone).is_some(),
+        "this installation serves zone `{zone}`, which is not configured: add it to the zones file"
+    );
     let borders = Borders::load().context("the built-in border data cannot be read")?;
     let store = Arc::new(Store::open(&daemon.config.data_dir).await?);
     let metrics = Metrics::default();
@@ -68,3 +72,6 @@ pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
     };
     Ok(Routes::new(RegistryServiceServer::new(service)).into_axum_router())
 }
+
+#[cfg(test)]
+mod tests;

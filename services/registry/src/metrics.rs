@@ -34,7 +34,11 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("registry");
         registry.register("cameras", "Cameras that are not removed", self.cameras.clone());
-        registry.register("snapshot_version", "Version of the newest snapshot", self.snapshot_version.clone());
+        registry.register(
+            "snapshot_version",
+            "Version of the newest snapshot",
+            self.snapshot_version.clone(),
+        );
         registry.register("snapshot_bytes", "Size of the newest snapshot", self.snapshot_bytes.clone());
         registry.register("watchers", "Open streams of snapshots", self.watchers.clone());
         registry.register(

@@ -60,7 +60,8 @@ impl Publisher {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let empty = Published { version: 0, signed: SignedSnapshot::default() };
-        let publisher = Self { store, authority, zones, clock, metrics, published: watch::Sender::new(empty) };
+        let publisher =
+            Self { store, authority, zones, clock, metrics, published: watch::Sender::new(empty) };
         let Some(signed) = publisher.store.snapshot().await? else {
             publisher.publish(publisher.store.begin().await?).await?;
             return Ok(publisher);
@@ -169,10 +170,9 @@ impl Publisher {
         for camera in cameras {
             let placement = self.key().verify_placement(&camera.placement.clone().unwrap_or_default())?;
             let country = placement.country.parse().map_err(|_| Error::Damaged("placement"))?;
-            let kept = self
-                .zones
-                .zone_of(country)
-                .is_some_and(|place| place.zone.id == placement.zone && place.zone.bucket == placement.bucket);
+            let kept = self.zones.zone_of(country).is_some_and(|place| {
+                place.zone.id == placement.zone && place.zone.bucket == placement.bucket
+            });
             if !kept {
                 return Err(Error::Displaced {
                     camera: placement.camera,

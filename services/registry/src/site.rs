@@ -74,7 +74,8 @@ impl Attestation {
             return Err(missing());
         }
         let coordinates = Coordinates::new(point.latitude, point.longitude)?;
-        let attested_by = words::person("the name of the person who attests the place", &message.attested_by)?;
+        let attested_by =
+            words::person("the name of the person who attests the place", &message.attested_by)?;
         Ok(Self { coordinates, attested_by, attested: now })
     }
 }

@@ -13,8 +13,8 @@ use obscura_proto::registry::v1::{Camera, SignedSnapshot};
 use prost::Message as _;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, SqlErr,
-    TransactionTrait as _,
+    DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    SqlErr, TransactionTrait as _,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -204,7 +204,8 @@ impl Change<'_> {
     /// [`Error::Store`], also where another writer made the same version.
     pub async fn put_snapshot(&self, version: u64, signed: &SignedSnapshot) -> Result<(), Error> {
         let version = i64::try_from(version).map_err(|_| Error::Full("2^63 snapshots"))?;
-        let row = schema::snapshot::ActiveModel { version: Set(version), signed: Set(signed.encode_to_vec()) };
+        let row =
+            schema::snapshot::ActiveModel { version: Set(version), signed: Set(signed.encode_to_vec()) };
         schema::snapshot::Entity::insert(row).exec(&self.transaction).await?;
         schema::snapshot::Entity::delete_many()
             .filter(schema::snapshot::Column::Version.lt(version))

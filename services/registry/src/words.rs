@@ -93,7 +93,10 @@ fn bounded(
         return Err(Invalid::new(field, format!("must have {least} to {most} characters")));
     }
     if text.chars().any(|character| is_invisible(character) && !allowed(character)) {
-        return Err(Invalid::new(field, "has control characters or characters that cannot be seen: remove them"));
+        return Err(Invalid::new(
+            field,
+            "has control characters or characters that cannot be seen: remove them",
+        ));
     }
     Ok(text.to_owned())
 }

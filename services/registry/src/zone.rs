@@ -20,8 +20,8 @@ use crate::{
 
 /// The European Economic Area: 27 member states of the Union, then Iceland, Liechtenstein, Norway.
 pub const EEA: [&str; 30] = [
-    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU",
-    "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "IS", "LI", "NO",
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT",
+    "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "IS", "LI", "NO",
 ];
 
 /// A residency zone.
@@ -151,7 +151,8 @@ impl Zones {
             .filter(|place| place.zone.id == decision.zone)
             .ok_or_else(|| Error::NotInZone { country, zone: decision.zone.clone() })?;
         let possible = unclear.candidates();
-        if possible.is_some_and(|possible| !possible.contains(&country) && !possible.contains(&place.country)) {
+        if possible.is_some_and(|possible| !possible.contains(&country) && !possible.contains(&place.country))
+        {
             return Err(Error::Implausible { country, choices: self.choices(unclear) });
         }
         Ok(place)
@@ -263,10 +264,14 @@ impl Unclear {
 impl fmt::Display for Unclear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disputed(disputed) => write!(f, "it lies in or within 1 km of {}: {}", disputed.name, disputed.remark),
+            Self::Disputed(disputed) => {
+                write!(f, "it lies in or within 1 km of {}: {}", disputed.name, disputed.remark)
+            }
             Self::AtSea => f.write_str("it lies in the open sea, in no state's territory"),
             Self::EdgeOfTheSea(_) => f.write_str("it lies within 1 km of where territorial waters end"),
-            Self::Border(_) => f.write_str("it lies within 1 km of a border that is also the border of a zone"),
+            Self::Border(_) => {
+                f.write_str("it lies within 1 km of a border that is also the border of a zone")
+            }
         }
     }
 }
@@ -301,7 +306,8 @@ impl Decision {
     }
 
     fn agrees(&self, place: Place<'_>) -> bool {
-        self.zone == place.zone.id && (self.country == place.country || self.country.state() == Some(place.country))
+        self.zone == place.zone.id
+            && (self.country == place.country || self.country.state() == Some(place.country))
     }
 }
 
@@ -324,8 +330,10 @@ pub enum Error {
              that names {0} to the zones file", remark = Remark(*.0))]
     Outside(Country),
     /// A place that needs a decision, and there is none.
-    #[error("the zone of this place is unclear, because {unclear}. Correct the coordinates, or add a zone decision \
-             that says which zone and country, who decides and why. Possible: {choices}")]
+    #[error(
+        "the zone of this place is unclear, because {unclear}. Correct the coordinates, or add a zone decision \
+             that says which zone and country, who decides and why. Possible: {choices}"
+    )]
     Unclear {
         /// Why it is unclear.
         unclear: Unclear,
@@ -333,8 +341,10 @@ pub enum Error {
         choices: String,
     },
     /// A decision against a clear answer.
-    #[error("a decision cannot overrule a clear place: it lies in {country}, zone {zone}, more than 1 km from any \
-             border between zones. Leave the decision out, or correct the coordinates")]
+    #[error(
+        "a decision cannot overrule a clear place: it lies in {country}, zone {zone}, more than 1 km from any \
+             border between zones. Leave the decision out, or correct the coordinates"
+    )]
     Overruled {
         /// The country that the place lies in.
         country: Country,

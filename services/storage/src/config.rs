@@ -15,7 +15,7 @@ use serde::Deserialize;
 pub struct Settings {
     /// Where objects rest; `objects` in the data directory where not set.
     pub object_directory: Option<PathBuf>,
-    /// Names by which placements may call that directory; the name of the zone where not set.
+    /// Names by which placements may call that directory; `footage-<zone>` where not set, as in the registry.
     pub buckets: Option<Vec<String>>,
     /// `host:port` at which other services reach this one; the address file says it where not set.
     pub public_address: Option<String>,
@@ -31,7 +31,7 @@ impl Settings {
     /// Names of the buckets that are here.
     #[must_use]
     pub fn buckets(&self, config: &Config) -> Vec<String> {
-        self.buckets.clone().unwrap_or_else(|| vec![config.zone.to_string()])
+        self.buckets.clone().unwrap_or_else(|| vec![format!("footage-{}", config.zone)])
     }
 
     /// How to learn the own address.

@@ -83,14 +83,16 @@ impl Objects {
 
     async fn send(&self, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
         let ticket = self.ticket(Method::Get, uri)?;
-        let wanted = match Wanted::read(headers, ticket.size) {
+        // Not the signed size: of an object that was cut, a reader gets what is left and can say so.
+        let size = self.blobs.size(&ticket.key).await?;
+        let wanted = match Wanted::read(headers, size) {
             Ok(wanted) => wanted,
-            Err(unsatisfiable) => return Ok(not_satisfiable(unsatisfiable, ticket.size)),
+            Err(unsatisfiable) => return Ok(not_satisfiable(unsatisfiable, size)),
         };
         let turn = turn(&self.downloads, MAX_DOWNLOADS).await?;
         let bytes = self.blobs.get(&ticket.key, wanted.range.clone()).await?;
         self.metrics.downloaded_bytes.inc_by(wanted.length());
-        Ok(wanted.answer(ticket.size, keep_turn(bytes, turn)))
+        Ok(wanted.answer(size, keep_turn(bytes, turn)))
     }
 }
 

@@ -25,7 +25,7 @@ use obscura_pack::{Directory, Entry, object_key};
 use obscura_proto::{
     access::v1::SignedGrant,
     registry::v1::{Coordinates, Placement, SignedPlacement},
-    storage::v1::CommitPackRequest,
+    storage::v1::{CommitPackRequest, storage_service_server::StorageService as _},
 };
 use obscura_seal::{Hour, SegmentHeader};
 use obscura_snapshot::{Authority, AuthorityKey};
@@ -242,7 +242,7 @@ impl Installation {
 
     pub async fn place_and_commit(&self, pack: &Directory) {
         self.place(&key_of(pack), object(pack)).await;
-        self.grpc.commit(self.commit_of(pack)).await.unwrap();
+        self.grpc.commit_pack(tonic::Request::new(self.commit_of(pack))).await.unwrap();
     }
 
     /// A grant of ten minutes for `camera(number)`.

@@ -1,6 +1,6 @@
 //! A small implementation of a generated service.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures::{Stream, StreamExt as _, stream};
@@ -10,15 +10,23 @@ use obscura_proto::keys::v1::{
     RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse,
     keys_service_server::{KeysService, KeysServiceServer},
 };
+use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 use crate::Peer;
 
 pub fn router() -> Router {
-    tonic::service::Routes::new(KeysServiceServer::new(Keys)).into_axum_router()
+    router_that_tells(Arc::default())
 }
 
-struct Keys;
+/// Tells `arrived` when a slow request is under way.
+pub fn router_that_tells(arrived: Arc<Notify>) -> Router {
+    tonic::service::Routes::new(KeysServiceServer::new(Keys { arrived })).into_axum_router()
+}
+
+struct Keys {
+    arrived: Arc<Notify>,
+}
 
 #[tonic::async_trait]
 impl KeysService for Keys {
@@ -38,14 +46,14 @@ impl KeysService for Keys {
         &self,
         _: Request<ImportLayerKeyRequest>,
     ) -> Result<Response<ImportLayerKeyResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn release_nodes(
         &self,
         _: Request<ReleaseNodesRequest>,
     ) -> Result<Response<ReleaseNodesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     /// Never ends.
@@ -62,6 +70,7 @@ impl KeysService for Keys {
         &self,
         _: Request<GetKeyStatusRequest>,
     ) -> Result<Response<GetKeyStatusResponse>, Status> {
+        self.arrived.notify_one();
         tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(Response::new(GetKeyStatusResponse { layer_keys: 7, ..Default::default() }))
     }

@@ -71,7 +71,8 @@ mod tests {
             "listen = \"127.0.0.1:9000\"\ndata_dir = \"/old\"\n[settings]\nspool_limit_bytes = 5\n",
         )
         .unwrap();
-        let fresh: Table = toml::from_str("listen = \"127.0.0.1:0\"\ndata_dir = \"/new\"\n[settings]\n").unwrap();
+        let fresh: Table =
+            toml::from_str("listen = \"127.0.0.1:0\"\ndata_dir = \"/new\"\n[settings]\n").unwrap();
         let merged = merged(fresh, &existing);
         assert_eq!(merged["listen"].as_str(), Some("127.0.0.1:9000"));
         assert_eq!(merged["data_dir"].as_str(), Some("/new"));

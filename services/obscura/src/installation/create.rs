@@ -52,7 +52,9 @@ fn folders(installation: &Installation) -> Result<()> {
         private_folder(&installation.identity_dir(service))?;
         private_folder(&installation.data_dir(service))?;
     }
-    private_folder(&installation.identity_dir(CLI))?;
+    for private in [installation.identity_dir(CLI), installation.issuer_dir(), installation.ca_dir()] {
+        private_folder(&private)?;
+    }
     for name in ["run", "logs", "demo-camera/videos"] {
         private_folder(&installation.root.join(name))?;
     }

@@ -76,7 +76,9 @@ impl Installation {
                 .next("SOURCE is an rtsp:// URL or the path of a video file")
         };
         match fs::metadata(from) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(wrong("there is no such file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(wrong("there is no such file"));
+            }
             Err(error) => return Err(wrong(&error.to_string())),
             Ok(metadata) if !metadata.is_file() => return Err(wrong("this is not a file")),
             Ok(metadata) if metadata.len() == 0 => return Err(wrong("this file is empty")),

@@ -124,7 +124,8 @@ mod tests {
 
     fn at(object_key: &str, offset: u64, length: u64) -> Located {
         let mut located = located(0);
-        (located.object_key, located.object_offset, located.entry.length) = (object_key.into(), offset, length);
+        (located.object_key, located.object_offset, located.entry.length) =
+            (object_key.into(), offset, length);
         located
     }
 

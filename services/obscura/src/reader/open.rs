@@ -109,13 +109,13 @@ fn examine_media(clear: &ClearSegment, entry: &Entry) -> Result<(), Cause> {
             Err(Cause::Media("the trailer is missing, though the segment was finished".to_owned()))
         };
     };
-    agree("frames", trailer.frames, entry.frames)?;
-    agree("start", trailer.start, entry.span.start())?;
+    agree("frames", &trailer.frames, &entry.frames)?;
+    agree("start", &trailer.start, &entry.span.start())?;
     let counted = u32::try_from(segment.samples.len()).unwrap_or(u32::MAX);
-    agree("frames, counted", counted, trailer.frames)
+    agree("frames, counted", &counted, &trailer.frames)
 }
 
-fn agree<T: PartialEq + std::fmt::Display>(what: &str, inside: T, index: T) -> Result<(), Cause> {
+fn agree<T: PartialEq + std::fmt::Display>(what: &str, inside: &T, index: &T) -> Result<(), Cause> {
     if inside == index {
         return Ok(());
     }
@@ -250,7 +250,10 @@ mod tests {
         let (keys, mut row) = (keys(), located(4));
         let mut sealed = seal(&keys, &mut row, b"footage");
         sealed[2] ^= 0xff;
-        assert!(matches!(open(&sealed, &row, &keys.released, false), Err(Cause::Changed { first: 1000, .. })));
+        assert!(matches!(
+            open(&sealed, &row, &keys.released, false),
+            Err(Cause::Changed { first: 1000, .. })
+        ));
     }
 
     #[test]

@@ -52,7 +52,12 @@ pub async fn release(
     Ok(Released { urls, keys })
 }
 
-fn grant(services: &Services, issuer: &LocalIssuer, wanted: &Wanted, segments: &[Located]) -> Result<SignedGrant> {
+fn grant(
+    services: &Services,
+    issuer: &LocalIssuer,
+    wanted: &Wanted,
+    segments: &[Located],
+) -> Result<SignedGrant> {
     let span = exact_span(segments).ok_or_else(|| Problem::new("cannot ask for a grant for no footage"))?;
     let request = GrantRequest {
         subject: SUBJECT.to_owned(),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use obscura_clock::{Span, Timestamp};
+use obscura_clock::Span;
 use obscura_pack::{Directory, Entry, parse_object_key};
 use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
 use obscura_seal::ClearSegment;
@@ -136,9 +136,10 @@ impl<W: FnMut(&Located)> Verifier<W> {
     }
 
     fn verdict(mut self, gaps: &[Gap]) -> Verdict {
+        let wanted = self.wanted;
         for (object_key, entries) in std::mem::take(&mut self.heads) {
             // A pack may reach beyond what was asked for.
-            for entry in entries.into_values().filter(|entry| entry.span.overlaps(self.wanted)) {
+            for entry in entries.into_values().filter(|entry| entry.span.overlaps(wanted)) {
                 let bytes = entry.offset..entry.offset.saturating_add(entry.length);
                 let time = Some(entry.span.start());
                 let fault = Fault { object_key: object_key.clone(), bytes, time, cause: Cause::NotIndexed };

@@ -123,7 +123,11 @@ mod tests {
     fn status() -> Status {
         Status {
             state_directory: "/state".into(),
-            supervisor: Some(SupervisorStatus { pid: 7, since: String::new(), recording_after_s: Some(3.25) }),
+            supervisor: Some(SupervisorStatus {
+                pid: 7,
+                since: String::new(),
+                recording_after_s: Some(3.25),
+            }),
             services: vec![service("keys", None), service("storage", Some("it is not running"))],
             cameras: vec![CameraStatusLine {
                 reason: Some("the connection to the camera broke".into()),

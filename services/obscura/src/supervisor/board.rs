@@ -75,7 +75,8 @@ impl Board {
             notices: VecDeque::new(),
         };
         let log = LogFile::open(log, LIMIT).doing(format_args!("open {}", log.display()))?;
-        let board = Self { report: Mutex::new(report), log: Mutex::new(log), file: file.to_owned(), clock, aloud };
+        let board =
+            Self { report: Mutex::new(report), log: Mutex::new(log), file: file.to_owned(), clock, aloud };
         board.save();
         Ok(board)
     }
@@ -151,7 +152,8 @@ impl Board {
     pub fn quiet(folder: &Path) -> Self {
         let clock = obscura_clock::SystemClock::shared();
         let started = clock.wall();
-        Self::new(&folder.join("supervisor.json"), &folder.join("supervisor.log"), clock, started, false).unwrap()
+        Self::new(&folder.join("supervisor.json"), &folder.join("supervisor.log"), clock, started, false)
+            .unwrap()
     }
 }
 

@@ -77,7 +77,10 @@ mod tests {
             log.append(line.as_bytes()).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "five\n");
-        assert_eq!(fs::read_to_string(folder.path().join("x.log.1")).unwrap(), "a line longer than the bound\n");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("x.log.1")).unwrap(),
+            "a line longer than the bound\n"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

@@ -62,18 +62,42 @@ const TABLE: &[Disputed] = &[
         name: "northern Cyprus",
         remark: "the application of Union law is suspended there (Protocol 10 of the Act of Accession of 2003)",
         claimants: &["CY"],
-        marks: &[Mark::Outline(&["CY"],
-            // Along the southern edge of the buffer zone from west to east, then around by sea.
-            &[
-                (35.20, 32.66), (35.14, 32.66), (35.06, 32.78), (35.07, 32.90), (35.125, 32.99), (35.15, 33.05),
-                (35.152, 33.20), (35.14, 33.27), (35.168, 33.33), (35.172, 33.36), (35.17, 33.38), (35.15, 33.39),
-                (35.10, 33.41), (35.03, 33.42), (34.99, 33.46), (35.03, 33.50), (35.05, 33.60), (35.00, 33.68),
-                (35.00, 33.75), (35.04, 33.87), (35.065, 33.92), (35.065, 34.3), (35.75, 34.8), (35.75, 34.3),
-                (35.55, 33.6), (35.60, 32.66),
-            ],
-        ),
- // The Kokkina enclave.
- Mark::Outline(&["CY"], &[(35.15, 32.57), (35.15, 32.65), (35.21, 32.65), (35.21, 32.57)])],
+        marks: &[
+            Mark::Outline(
+                &["CY"],
+                // Along the southern edge of the buffer zone from west to east, then around by sea.
+                &[
+                    (35.20, 32.66),
+                    (35.14, 32.66),
+                    (35.06, 32.78),
+                    (35.07, 32.90),
+                    (35.125, 32.99),
+                    (35.15, 33.05),
+                    (35.152, 33.20),
+                    (35.14, 33.27),
+                    (35.168, 33.33),
+                    (35.172, 33.36),
+                    (35.17, 33.38),
+                    (35.15, 33.39),
+                    (35.10, 33.41),
+                    (35.03, 33.42),
+                    (34.99, 33.46),
+                    (35.03, 33.50),
+                    (35.05, 33.60),
+                    (35.00, 33.68),
+                    (35.00, 33.75),
+                    (35.04, 33.87),
+                    (35.065, 33.92),
+                    (35.065, 34.3),
+                    (35.75, 34.8),
+                    (35.75, 34.3),
+                    (35.55, 33.6),
+                    (35.60, 32.66),
+                ],
+            ),
+            // The Kokkina enclave.
+            Mark::Outline(&["CY"], &[(35.15, 32.57), (35.15, 32.65), (35.21, 32.65), (35.21, 32.57)]),
+        ],
     },
     Disputed {
         name: "the Sovereign Base Areas on Cyprus",
@@ -97,10 +121,19 @@ const TABLE: &[Disputed] = &[
         name: "eastern and southern Ukraine",
         remark: "partly occupied by Russia; Ukrainian by Resolution ES-11/4 of the UN General Assembly",
         claimants: &["UA", "RU"],
-        marks: &[Mark::Outline(&["UA"],
+        marks: &[Mark::Outline(
+            &["UA"],
             &[
-                (45.95, 31.9), (46.65, 31.9), (47.6, 33.2), (48.1, 34.9), (48.5, 36.6), (49.2, 37.2), (50.1, 37.9),
-                (50.2, 40.4), (47.0, 40.4), (45.9, 35.0),
+                (45.95, 31.9),
+                (46.65, 31.9),
+                (47.6, 33.2),
+                (48.1, 34.9),
+                (48.5, 36.6),
+                (49.2, 37.2),
+                (50.1, 37.9),
+                (50.2, 40.4),
+                (47.0, 40.4),
+                (45.9, 35.0),
             ],
         )],
     },
@@ -126,7 +159,10 @@ const TABLE: &[Disputed] = &[
         name: "East Jerusalem",
         remark: "occupied by Israel (Resolution 478 of the UN Security Council); the adequacy decision for Israel leaves it out",
         claimants: &["PS", "IL"],
-        marks: &[Mark::Outline(&["IL"], &[(31.70, 35.222), (31.70, 35.30), (31.88, 35.30), (31.88, 35.20), (31.80, 35.222)])],
+        marks: &[Mark::Outline(
+            &["IL"],
+            &[(31.70, 35.222), (31.70, 35.30), (31.88, 35.30), (31.88, 35.20), (31.80, 35.222)],
+        )],
     },
     Disputed {
         name: "the West Bank and Gaza",
@@ -138,13 +174,19 @@ const TABLE: &[Disputed] = &[
         name: "the Golan Heights",
         remark: "occupied by Israel (Resolution 497 of the UN Security Council); the adequacy decision for Israel leaves them out",
         claimants: &["SY", "IL"],
-        marks: &[Mark::Outline(&["IL"], &[(32.68, 35.64), (33.25, 35.62), (33.35, 35.75), (33.35, 36.0), (32.68, 36.0)])],
+        marks: &[Mark::Outline(
+            &["IL"],
+            &[(32.68, 35.64), (33.25, 35.62), (33.35, 35.75), (33.35, 36.0), (32.68, 36.0)],
+        )],
     },
     Disputed {
         name: "Western Sahara",
         remark: "a non-self-governing territory, administered by Morocco west of the berm",
         claimants: &["EH", "MA"],
-        marks: &[Mark::Outline(&["MA"], &[(20.5, -18.0), (27.68, -18.0), (27.68, -8.6), (20.5, -8.6)]), Mark::Id(&["EH"])],
+        marks: &[
+            Mark::Outline(&["MA"], &[(20.5, -18.0), (27.68, -18.0), (27.68, -8.6), (20.5, -8.6)]),
+            Mark::Id(&["EH"]),
+        ],
     },
     Disputed {
         name: "the Spanish places on the Moroccan coast",
@@ -162,7 +204,10 @@ const TABLE: &[Disputed] = &[
         name: "Gilgit-Baltistan",
         remark: "disputed between India and Pakistan",
         claimants: &["IN", "PK"],
-        marks: &[Mark::Outline(&["PK"], &[(34.5, 74.6), (35.2, 72.5), (37.2, 72.5), (37.2, 77.9), (34.5, 77.9)])],
+        marks: &[Mark::Outline(
+            &["PK"],
+            &[(34.5, 74.6), (35.2, 72.5), (37.2, 72.5), (37.2, 77.9), (34.5, 77.9)],
+        )],
     },
     Disputed {
         name: "Aksai Chin",
@@ -198,7 +243,10 @@ const TABLE: &[Disputed] = &[
         name: "the southern Kuril Islands",
         remark: "disputed between Russia and Japan",
         claimants: &["RU", "JP"],
-        marks: &[Mark::Outline(&["RU"], &[(43.2, 145.4), (43.2, 147.5), (45.6, 149.2), (45.6, 146.6), (44.5, 145.2)])],
+        marks: &[Mark::Outline(
+            &["RU"],
+            &[(43.2, 145.4), (43.2, 147.5), (45.6, 149.2), (45.6, 146.6), (44.5, 145.2)],
+        )],
     },
     Disputed {
         name: "the Falkland Islands, South Georgia and the South Sandwich Islands",
@@ -210,8 +258,16 @@ const TABLE: &[Disputed] = &[
 
 /// The open water of the upper lake, about a kilometre from its shores.
 const OBERSEE: &[(f64, f64)] = &[
-    (47.66, 9.22), (47.675, 9.27), (47.64, 9.46), (47.585, 9.52), (47.535, 9.66), (47.515, 9.71), (47.505, 9.68),
-    (47.49, 9.50), (47.575, 9.39), (47.635, 9.24),
+    (47.66, 9.22),
+    (47.675, 9.27),
+    (47.64, 9.46),
+    (47.585, 9.52),
+    (47.535, 9.66),
+    (47.515, 9.71),
+    (47.505, 9.68),
+    (47.49, 9.50),
+    (47.575, 9.39),
+    (47.635, 9.24),
 ];
 
 #[cfg(test)]

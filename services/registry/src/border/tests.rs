@@ -124,9 +124,9 @@ fn where_the_data_overlaps_two_states_the_table_knows_the_place() {
     let borders = Borders::load().unwrap();
     // Claimed waters around a smaller territory; the territory itself is clear.
     let known = |ids: &[&str]| ids.contains(&"GI") || ids.contains(&"EA");
-    for (latitude, longitude) in (-240..=340).flat_map(|north| {
-        (-720..720).map(move |east| (f64::from(north) / 4.0, f64::from(east) / 4.0))
-    }) {
+    for (latitude, longitude) in (-240..=340)
+        .flat_map(|north| (-720..720).map(move |east| (f64::from(north) / 4.0, f64::from(east) / 4.0)))
+    {
         let ids = borders.0.ids(LatLon::new(latitude, longitude).unwrap());
         let first_state = ids.iter().find_map(|id| id.parse::<Country>().ok());
         let foreign = ids.iter().take_while(|id| id.len() > 2).any(|id| {
@@ -142,7 +142,9 @@ fn where_the_data_overlaps_two_states_the_table_knows_the_place() {
 
 #[test]
 fn poles_and_the_antimeridian_are_survived() {
-    for (latitude, longitude) in [(90.0, 0.0), (-90.0, 180.0), (-17.0, 180.0), (-17.0, -180.0), (66.0, 179.9999)] {
+    for (latitude, longitude) in
+        [(90.0, 0.0), (-90.0, 180.0), (-17.0, 180.0), (-17.0, -180.0), (66.0, 179.9999)]
+    {
         let place = Coordinates::new(latitude, longitude).unwrap();
         assert_eq!(surroundings(place).count(), 32);
         let _ = survey(latitude, longitude);

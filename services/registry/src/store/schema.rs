@@ -39,8 +39,6 @@ async fn create(database: &impl ConnectionTrait, table: impl EntityTrait) -> Res
 
 /// Which version the tables have.
 pub mod version {
-    #![expect(missing_docs, clippy::all, reason = "sea-orm's derive asks for this shape")]
-
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

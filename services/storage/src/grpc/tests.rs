@@ -1,6 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use obscura_access::LocalIssuer;
+use obscura_clock::Clock as _;
 use obscura_ids::{CameraId, GapId, PackId};
 use obscura_pack::Directory;
 use obscura_proto::{
@@ -92,7 +93,8 @@ async fn a_pack_travels_from_upload_url_to_download_url() {
     let range = format!("bytes={offset}-{}", offset + length - 1);
     let (status, _, bytes) = installation.get(&downloads.urls[0], &range).await;
     assert_eq!(status, http::StatusCode::PARTIAL_CONTENT);
-    assert_eq!(bytes, object(&pack)[offset as usize..(offset + length) as usize]);
+    let (offset, length) = (usize::try_from(offset).unwrap(), usize::try_from(length).unwrap());
+    assert_eq!(bytes, object(&pack)[offset..offset + length]);
 }
 
 #[tokio::test]
@@ -162,8 +164,8 @@ async fn an_object_that_lies_never_enters_the_index() {
     let lies: [(&str, Vec<u8>); 7] = [
         ("another camera", of_camera_2),
         ("another pack", with_other_id),
-        ("add up to", bytes[..bytes.len() - 1].to_vec()),
-        ("add up to", [&bytes[..], b"x"].concat()),
+        ("adds up to", bytes[..bytes.len() - 1].to_vec()),
+        ("adds up to", [&bytes[..], b"x"].concat()),
         ("inside its head", head[..head.len() - 1].to_vec()),
         ("shorter than any pack", b"OBSPACK".to_vec()),
         ("does not start with OBSPACK", b"not a pack at all".to_vec()),

@@ -152,6 +152,17 @@ async fn a_download_needs_a_url_that_was_signed_for_it() {
 }
 
 #[tokio::test]
+async fn of_an_object_that_was_cut_comes_what_is_left() {
+    let (installation, url) = with_object().await;
+    let path = installation.directory.path().join("objects/eea/object");
+    std::fs::File::options().write(true).open(path).unwrap().set_len(5).unwrap();
+    let (status, headers, body) = installation.get(&url, "bytes=3-8").await;
+    assert_eq!((status, &body[..]), (StatusCode::PARTIAL_CONTENT, &b"34"[..]));
+    assert_eq!(headers[header::CONTENT_RANGE], "bytes 3-4/5");
+    assert_eq!(installation.get(&url, "bytes=5-8").await.0, StatusCode::RANGE_NOT_SATISFIABLE);
+}
+
+#[tokio::test]
 async fn a_deleted_object_is_not_found() {
     let (installation, url) = with_object().await;
     installation.grpc.blobs.delete(&"eea/object".parse().unwrap()).await.unwrap();
@@ -178,7 +189,8 @@ async fn a_download_holds_its_turn_until_its_body_is_gone() {
 async fn who_comes_while_all_turns_are_taken_waits_and_is_then_told_to_come_again() {
     let installation = Installation::start().await;
     let objects = objects(&installation);
-    let _all = Arc::clone(&objects.uploads).acquire_many_owned(MAX_UPLOADS as u32).await.unwrap();
+    let all = u32::try_from(MAX_UPLOADS).unwrap();
+    let _all = Arc::clone(&objects.uploads).acquire_many_owned(all).await.unwrap();
     let request = Request::put(url(&installation, Method::Put, 10)).header(header::CONTENT_LENGTH, 10);
     let mut waiting = Box::pin(objects.receive(request.body(Body::from(BYTES)).unwrap()));
     tokio::time::pause();

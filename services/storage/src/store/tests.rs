@@ -4,7 +4,7 @@ use obscura_clock::Timestamp;
 use obscura_ids::{GapId, Layer};
 use obscura_proto::footage::v1::GapReason;
 use proptest::prelude::*;
-use sea_orm::Statement;
+use sea_orm::{ConnectionTrait as _, Statement};
 use tempfile::TempDir;
 
 use super::*;

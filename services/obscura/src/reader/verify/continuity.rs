@@ -41,11 +41,8 @@ struct Seen {
 impl Continuity {
     /// Takes note of a segment.
     pub fn saw(&mut self, entry: &Entry) {
-        let seen = Seen {
-            sequence: entry.header.sequence.0,
-            start: entry.span.start(),
-            end: entry.span.end(),
-        };
+        let seen =
+            Seen { sequence: entry.header.sequence.0, start: entry.span.start(), end: entry.span.end() };
         self.runs.entry(entry.header.writer_epoch).or_default().push(seen);
     }
 
@@ -115,7 +112,12 @@ mod tests {
     #[test]
     fn a_recorded_gap_explains_a_hole() {
         let at = located(3).entry.span.start().unix_nanos();
-        let gap = Gap { start_unix_ns: at, end_unix_ns: at + 1, reason: GapReason::SpoolFull.into(), ..Gap::default() };
+        let gap = Gap {
+            start_unix_ns: at,
+            end_unix_ns: at + 1,
+            reason: GapReason::SpoolFull.into(),
+            ..Gap::default()
+        };
         assert_eq!(missing(&[1, 2, 6], std::slice::from_ref(&gap))[0].explained, Some(GapReason::SpoolFull));
         let elsewhere = Gap { start_unix_ns: 0, end_unix_ns: 1, ..gap };
         assert_eq!(missing(&[1, 2, 6], &[elsewhere])[0].explained, None);

@@ -1,0 +1,261 @@
+//! The real process: it starts with no other service present, serves over mTLS, and keeps what it
+//! acknowledged through `kill -9`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic here is a failed test with a line number"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use obscura_access::{GrantRequest, LocalIssuer};
+use obscura_clock::{Span, SystemClock};
+use obscura_daemon::Trust;
+use obscura_identity::{Ca, Endpoint, Identity, channel};
+use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
+use obscura_proto::{
+    keys::v1::{
+        GetIntakeKeyRequest, GetKeyStatusRequest, ImportLayerKeyRequest, ReleaseNodesRequest,
+        RotateKeyEncryptionKeyRequest, WrappedLayerKey, keys_service_client::KeysServiceClient,
+    },
+    registry::v1::{Coordinates, Placement},
+};
+use obscura_seal::{Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, RecipientPublicKey, wrap};
+use obscura_snapshot::Authority;
+use tonic::{Code, transport::Channel};
+
+type Client = KeysServiceClient<Channel>;
+
+/// One machine with the key service and what it needs: identities, a trust file, a configuration.
+struct Machine {
+    folder: tempfile::TempDir,
+    authority: Authority,
+    issuer: LocalIssuer,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, clock) = (folder.path(), SystemClock::shared());
+        let ca = Ca::create(&path.join("ca"), &"example.org".parse().unwrap(), &*clock).unwrap();
+        for service in ["keys", "cli", "ingest"] {
+            ca.issue(service, &path.join(service), Duration::from_secs(3_600), &*clock).unwrap();
+        }
+        LocalIssuer::create(&path.join("grants")).unwrap();
+        let issuer = LocalIssuer::open(&path.join("grants"), clock).unwrap();
+        let authority = Authority::from_pkcs8(&Authority::generate_pkcs8()).unwrap();
+        let access = issuer.public_keys();
+        let trust = Trust {
+            zone_authority: authority.public_key(),
+            grant_issuer: access.grant_issuer,
+            audit: access.audit,
+        };
+        trust.save(&path.join("trust.toml")).unwrap();
+        let machine = Self { folder, authority, issuer };
+        machine.configure();
+        machine
+    }
+
+    fn configure(&self) {
+        let shown = |name: &str| self.path(name).display().to_string();
+        let text = format!(
+            "service = \"keys\"\nzone = \"eea\"\ndata_dir = \"{}\"\nidentity_dir = \"{}\"\n\
+             trust_file = \"{}\"\naddress_file = \"{}\"\n",
+            shown("data"),
+            shown("keys"),
+            shown("trust.toml"),
+            shown("address"),
+        );
+        fs::write(self.path("keys.toml"), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn start(&self) -> Process {
+        let _ = fs::remove_file(self.path("address"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_obscura-keys"));
+        command.arg("--config").arg(self.path("keys.toml"));
+        let process = Process(command.stderr(Stdio::null()).spawn().unwrap());
+        wait_for(&self.path("address")).await;
+        process
+    }
+
+    fn client(&self, service: &str) -> Client {
+        let identity = Identity::load(&self.path(service)).unwrap();
+        Client::new(channel(&identity, "keys", Endpoint::File(self.path("address"))))
+    }
+
+    fn import(
+        &self,
+        intake: RecipientPublicKey,
+        context: &LayerKeyContext,
+        key: &LayerKey,
+    ) -> ImportLayerKeyRequest {
+        let wrapped = wrap(&intake, LAYER_KEY_INFO, &context.aad(), key.expose()).unwrap();
+        let placement = self.authority.sign_placement(&Placement {
+            camera_id: context.camera.to_string(),
+            coordinates: Some(Coordinates { latitude: 52.52, longitude: 13.405 }),
+            country: "DE".into(),
+            zone: context.zone.to_string(),
+            bucket: "footage".into(),
+            retention_hours: 72,
+            version: 1,
+        });
+        let key = WrappedLayerKey {
+            key_id: context.key_id.to_string(),
+            camera_id: context.camera.to_string(),
+            layer: context.layer.code().into(),
+            hour: context.hour.get(),
+            zone: context.zone.to_string(),
+            writer_epoch: context.writer_epoch.0,
+            encapsulated_key: wrapped.encapsulated_key.into(),
+            ciphertext: wrapped.ciphertext.into(),
+        };
+        ImportLayerKeyRequest { key: Some(key), placement: Some(placement) }
+    }
+
+    fn release(&self, context: &LayerKeyContext, holder: &str) -> ReleaseNodesRequest {
+        let start = context.hour.slot_start(obscura_seal::Slot::new(0).unwrap());
+        let request = GrantRequest {
+            subject: "u-1".into(),
+            cameras: [context.camera].into(),
+            layers: [context.layer].into(),
+            span: Span::try_new(start, start + Duration::from_secs(2)).unwrap(),
+            purpose: "test".into(),
+            reason: "test".into(),
+            holder: format!("spiffe://example.org/obscura/{holder}").parse().unwrap(),
+            valid_for: Duration::from_secs(60),
+        };
+        ReleaseNodesRequest {
+            grant: Some(self.issuer.issue(request).unwrap()),
+            status_note: Some(self.issuer.status_note()),
+            key_ids: vec![context.key_id.to_string()],
+        }
+    }
+}
+
+/// The running service; killed without mercy when dropped.
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn wait_for(path: &Path) {
+    for _ in 0..1_000 {
+        if path.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} did not appear within 20 s", path.display());
+}
+
+async fn intake_key(client: &mut Client) -> RecipientPublicKey {
+    let response = client.get_intake_key(GetIntakeKeyRequest {}).await.unwrap().into_inner();
+    RecipientPublicKey(response.public_key[..].try_into().unwrap())
+}
+
+fn new_key() -> (LayerKeyContext, LayerKey) {
+    let context = LayerKeyContext {
+        key_id: LayerKeyId::generate(),
+        camera: CameraId::generate(),
+        layer: Layer::Original,
+        hour: Hour::of(SystemClock::shared().wall()).unwrap().0,
+        zone: "eea".parse().unwrap(),
+        writer_epoch: WriterEpoch(1),
+    };
+    (context, LayerKey::generate().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_kill_during_a_rotation() {
+    let machine = Machine::new();
+    let process = machine.start().await;
+    let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
+    let intake = intake_key(&mut ingest).await;
+    let mut contexts = Vec::new();
+    for _ in 0..5 {
+        let (context, key) = new_key();
+        ingest.import_layer_key(machine.import(intake, &context, &key)).await.unwrap();
+        contexts.push((context, key));
+    }
+    let rotation = cli.rotate_key_encryption_key(RotateKeyEncryptionKeyRequest {}).await.unwrap();
+    process.signal("-KILL");
+    drop((rotation, process));
+
+    let process = machine.start().await;
+    let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
+    assert_eq!(intake_key(&mut ingest).await, intake);
+    for (context, key) in &contexts {
+        let released = cli.release_nodes(machine.release(context, "cli")).await.unwrap().into_inner();
+        let leaf = key.leaf(obscura_seal::Slot::new(0).unwrap());
+        assert_eq!(released.keys[0].nodes.len(), 1);
+        assert_eq!(released.keys[0].nodes[0].secret[..], leaf.expose()[..]);
+    }
+    let mut reports =
+        cli.rotate_key_encryption_key(RotateKeyEncryptionKeyRequest {}).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(report) = reports.message().await.unwrap() {
+        last = Some(report);
+    }
+    let last = last.expect("a last report");
+    assert_eq!(last.rewrapped, last.total);
+    let kept = cli.get_key_status(GetKeyStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((kept.layer_keys, kept.key_encryption_key_version), (5, last.version));
+
+    process.signal("-TERM");
+    let mut process = process;
+    assert!(process.0.wait().unwrap().success(), "SIGTERM ends the service in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_cannot_read_back_and_a_reader_cannot_use_another_services_grant() {
+    let machine = Machine::new();
+    let _process = machine.start().await;
+    let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
+    let (context, key) = new_key();
+    let intake = intake_key(&mut ingest).await;
+    ingest.import_layer_key(machine.import(intake, &context, &key)).await.unwrap();
+
+    let refused = ingest.release_nodes(machine.release(&context, "ingest")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = cli.release_nodes(machine.release(&context, "export")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("spiffe://example.org/obscura/export"), "{}", refused.message());
+    let refused = cli.import_layer_key(machine.import(intake, &context, &key)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    cli.release_nodes(machine.release(&context, "cli")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_key_file_stops_the_start_and_is_not_replaced() {
+    let machine = Machine::new();
+    drop(machine.start().await);
+    fs::remove_file(machine.path("data/kek.json")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_obscura-keys"));
+    let output = command.arg("--config").arg(machine.path("keys.toml")).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("kek.json") && said.contains("restore it from a backup"), "{said}");
+    assert!(!machine.path("data/kek.json").exists());
+}

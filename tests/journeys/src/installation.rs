@@ -1,0 +1,210 @@
+//! One installation of Obscura in a directory of its own, driven through its command line.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{program, wait_for};
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Outcome {
+    /// Standard output as JSON.
+    ///
+    /// # Panics
+    /// Where it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// An installation that runs as long as this lives.
+#[derive(Debug)]
+pub struct Installation {
+    up: Option<Child>,
+    dir: TempDir,
+}
+
+impl Installation {
+    /// A fresh installation, running.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap() };
+        installation.up();
+        installation
+    }
+
+    /// Its state directory.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Starts `obscura up`, and waits until every service answers.
+    ///
+    /// # Panics
+    /// Where they do not.
+    pub fn up(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("up.log")).unwrap();
+        let mut command = self.command(&["up"]);
+        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
+        self.up = Some(command.spawn().unwrap());
+        wait_for("all services", || {
+            let status = self.run(&["status", "--json"]).json();
+            let services = status["services"].as_array()?;
+            let well = services.len() >= 4 && services.iter().all(|service| service["healthy"] == true);
+            well.then_some(())
+        });
+    }
+
+    /// Process id of `obscura up`.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    #[must_use]
+    pub fn supervisor_pid(&self) -> u32 {
+        self.up.as_ref().unwrap().id()
+    }
+
+    /// Process id of a service.
+    ///
+    /// # Panics
+    /// Where it does not run within a while.
+    #[must_use]
+    pub fn pid(&self, service: &str) -> u32 {
+        wait_for("the process of a service", || {
+            let status = self.run(&["status", "--json"]).json();
+            let services = status["services"].as_array()?;
+            let found = services.iter().find(|found| found["name"] == service)?;
+            found["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+        })
+    }
+
+    /// Ends `obscura up` the polite way and waits for it.
+    ///
+    /// # Panics
+    /// Where it cannot be told.
+    pub fn down(&mut self) {
+        if let Some(mut up) = self.up.take() {
+            signal(up.id(), "TERM");
+            up.wait().unwrap();
+        }
+    }
+
+    /// As a power cut, as far as processes go: everything is killed at once.
+    ///
+    /// # Panics
+    /// Where it cannot be.
+    pub fn kill_everything(&mut self) {
+        let services = self.run(&["status", "--json"]).json();
+        let pids = services["services"].as_array().unwrap().iter().filter_map(|service| service["pid"].as_u64());
+        let pids: Vec<u32> = pids.filter_map(|pid| u32::try_from(pid).ok()).collect();
+        let mut up = self.up.take().unwrap();
+        signal(up.id(), "KILL");
+        pids.iter().for_each(|pid| signal(*pid, "KILL"));
+        up.wait().unwrap();
+    }
+
+    /// Kills one service without a warning.
+    pub fn kill(&self, service: &str) {
+        signal(self.pid(service), "KILL");
+    }
+
+    /// Runs a command, whatever it says.
+    ///
+    /// # Panics
+    /// Where the program cannot be started.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        let Output { status, stdout, stderr } = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Outcome { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Runs a command that must work.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn must(&self, arguments: &[&str]) -> Outcome {
+        let outcome = self.run(arguments);
+        assert_eq!(outcome.code, Some(0), "`obscura {}`: {outcome:?}", arguments.join(" "));
+        outcome
+    }
+
+    /// Runs a command that must fail, and gives what it said about it.
+    ///
+    /// # Panics
+    /// Where it works.
+    #[must_use]
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let outcome = self.run(arguments);
+        assert_ne!(outcome.code, Some(0), "`obscura {}` should fail: {outcome:?}", arguments.join(" "));
+        outcome.err
+    }
+
+    /// Adds the site `Shop` in Berlin.
+    pub fn add_site(&self) {
+        self.must(&["site", "add", "Shop", "--lat", "52.52", "--lon", "13.405", "--attested-by", "Ada Ventura"]);
+    }
+
+    /// Adds a camera with a purpose.
+    pub fn add_camera(&self, name: &str, source: &str, more: &[&str]) {
+        let purpose = "Clearing up burglaries in the shop";
+        let first = ["camera", "add", name, source, "--purpose", purpose, "--legal-basis", "legitimate-interests"];
+        self.must(&[&first[..], more].concat());
+    }
+
+    /// A camera as `obscura status` shows it, once `ready` says so.
+    pub fn camera(&self, name: &str, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || {
+            let status = self.run(&["status", "--json"]).json();
+            let cameras = status["cameras"].as_array()?;
+            cameras.iter().find(|camera| camera["name"] == name).filter(|camera| ready(camera)).cloned()
+        })
+    }
+
+    /// A folder for files of the test.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("obscura"));
+        command.env("OBSCURA_STATE", self.state()).args(arguments);
+        command
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        self.down();
+        if std::thread::panicking() {
+            let kept = std::env::temp_dir().join(format!("obscura-failed-{}", std::process::id()));
+            let _ = Command::new("cp").arg("-r").arg(self.dir.path()).arg(&kept).status();
+            eprintln!("the state of the failed installation is in {}", kept.display());
+        }
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+}
