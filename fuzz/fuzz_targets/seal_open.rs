@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use obscura_seal::{
-    ChunkReader, Cobblestone256, LayerKey, NodeSet, SegmentCipher as _, SegmentHeader, SlotRange, is_possible_length,
-    prefix_length,
+    ChunkReader, Cobblestone256, LayerKey, NodeSet, SegmentCipher as _, SegmentHeader, SlotRange,
+    is_possible_length, prefix_length,
 };
 
 static KEY: LazyLock<LayerKey> = LazyLock::new(|| LayerKey::from_bytes([7; 32]));

@@ -24,10 +24,17 @@ pub struct Cost {
 #[must_use]
 pub fn tree(root: u32) -> Vec<u32> {
     let mut found = HashSet::from([root]);
-    let parents: Vec<(u32, u32)> = all().into_iter().filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
+    let parents: Vec<(u32, u32)> =
+        all().into_iter().filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
     loop {
         let before = found.len();
-        found.extend(parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| found.contains(parent))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         if found.len() == before {
             return found.into_iter().collect();
         }
@@ -65,7 +72,11 @@ fn stat(pid: u32) -> Option<Stat> {
     // The name in parentheses may hold anything; fields are counted behind it (proc(5)).
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: number(11)? + number(12)?, rss_pages: number(21)? })
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        ticks: number(11)? + number(12)?,
+        rss_pages: number(21)?,
+    })
 }
 
 fn all() -> Vec<u32> {

@@ -146,8 +146,8 @@ impl Fragment {
             .data_offset
             .ok_or(Error::Malformed { kind: TRUN, why: "it does not say where its data is" })?;
         let rows = trun.samples.iter().map(|entry| Row::read(&entry)).collect::<Option<_>>();
-        let rows =
-            rows.ok_or(Error::Malformed { kind: TRUN, why: "a sample lacks size, duration, flags or offset" })?;
+        let rows = rows
+            .ok_or(Error::Malformed { kind: TRUN, why: "a sample lacks size, duration, flags or offset" })?;
         Ok(Self { decode_time: tfdt.base_media_decode_time, data_offset, rows })
     }
 }

@@ -107,7 +107,12 @@ fn segment(
         let samples: Vec<_> = part
             .iter()
             .zip(&data)
-            .map(|(unit, data)| Sample { data, duration: FRAME, random_access: is_key(unit), composition_offset: 0 })
+            .map(|(unit, data)| Sample {
+                data,
+                duration: FRAME,
+                random_access: is_key(unit),
+                composition_offset: 0,
+            })
             .collect();
         out.extend(fragment_head(sequence, decode_time, &samples));
         out.extend(data.concat());

@@ -1,10 +1,19 @@
 //! What a directory promises, and which lies it refuses.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic in a test is a failed test with a line number"
+)]
+
 use std::time::Duration;
 
 use obscura_clock::{ClockQuality, Span, Timestamp};
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, PackId, Sequence, WriterEpoch, ZoneId};
-use obscura_pack::{Directory, Entry, Error, HEAD_PREFIX, InvalidEntry, MAX_BODY_BYTES, MAX_DIRECTORY_BYTES, MAX_ENTRIES};
+use obscura_pack::{
+    Directory, Entry, Error, HEAD_PREFIX, InvalidEntry, MAX_BODY_BYTES, MAX_DIRECTORY_BYTES, MAX_ENTRIES,
+};
 use obscura_proto::footage::v1 as proto;
 use obscura_seal::{CHUNK_BYTES, Hour, SegmentHeader, Slot, TAG_BYTES, prefix_length};
 use proptest::prelude::*;
@@ -144,7 +153,8 @@ fn a_header_of_another_camera_zone_or_layer_is_refused_by_name() {
     assert!(moved(|header| header.camera = CameraId::from_bytes([8; 16])).contains("another camera"));
     assert!(moved(|header| header.zone = "eea-east".parse().unwrap()).contains("another zone"));
     assert!(moved(|header| header.layer = Layer::Masked).contains("another layer"));
-    let error = Directory::lay_out(pack_id(), camera(), zone(), Layer::Masked, vec![entry(0, 1)]).unwrap_err();
+    let error =
+        Directory::lay_out(pack_id(), camera(), zone(), Layer::Masked, vec![entry(0, 1)]).unwrap_err();
     assert_eq!(error, Error::Entry { index: 0, why: InvalidEntry::Moved("layer") });
 }
 
@@ -194,7 +204,8 @@ fn a_pack_over_its_limit_is_refused() {
 
 #[test]
 fn a_full_pack_fits_into_the_largest_directory() {
-    let directory = lay_out((0..4096).map(|sequence| entry(u64::MAX - 4096 + sequence, 20)).collect()).unwrap();
+    let directory =
+        lay_out((0..4096).map(|sequence| entry(u64::MAX - 4096 + sequence, 20)).collect()).unwrap();
     assert_eq!(directory.entries.len(), MAX_ENTRIES);
     let head = directory.encode_head();
     assert!(head.len() <= HEAD_PREFIX + MAX_DIRECTORY_BYTES);

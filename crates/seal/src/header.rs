@@ -65,7 +65,12 @@ impl SegmentHeader {
         let zone = self.zone.as_str().as_bytes();
         let zone_length = u8::try_from(zone.len()).unwrap_or(u8::MAX); // a zone has at most 32 bytes
         let mut bytes = Vec::with_capacity(self.encoded_length());
-        bytes.extend([FORMAT, self.layer.code(), if self.dependent { FLAG_DEPENDENT } else { 0 }, zone_length]);
+        bytes.extend([
+            FORMAT,
+            self.layer.code(),
+            if self.dependent { FLAG_DEPENDENT } else { 0 },
+            zone_length,
+        ]);
         bytes.extend(self.hour.get().to_be_bytes());
         bytes.extend(self.slot.get().to_be_bytes());
         bytes.extend(self.key_id.as_bytes());

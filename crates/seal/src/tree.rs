@@ -298,8 +298,9 @@ mod tests {
 
     #[test]
     fn the_worst_span_needs_twenty_nodes() {
-        let longest =
-            (0..64).flat_map(|from| (1_700..1_800).map(move |to| cover_positions(range(from, to)).len())).max();
+        let longest = (0..64)
+            .flat_map(|from| (1_700..1_800).map(move |to| cover_positions(range(from, to)).len()))
+            .max();
         assert!(longest <= Some(MAX_COVER_NODES), "{longest:?}");
         let of_all_leaves = SlotRange::WHOLE_HOUR;
         assert_eq!(cover_positions(of_all_leaves).len(), 4, "1024 + 512 + 256 + 8 slots");

@@ -73,7 +73,8 @@ impl RecipientKeyPair {
     /// [`Error::RecipientKey`] unless there are 32 bytes.
     pub fn from_private_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let invalid = |_| Error::RecipientKey("private");
-        let public = PrivateKey::from_private_key(&X25519, bytes).map_err(|_| Error::RecipientKey("private"))?;
+        let public =
+            PrivateKey::from_private_key(&X25519, bytes).map_err(|_| Error::RecipientKey("private"))?;
         let public = public.compute_public_key().map_err(invalid)?;
         let public = public.as_ref().try_into().map_err(|_| Error::RecipientKey("private"))?;
         Ok(Self { private: bytes.to_vec().into(), public: RecipientPublicKey(public) })
@@ -172,7 +173,11 @@ mod tests {
             LayerKeyContext { writer_epoch: WriterEpoch(4), ..context() },
         ];
         for other in others {
-            assert_eq!(unwrap(&pair, LAYER_KEY_INFO, &other.aad(), &wrapped), Err(Error::Unwrap), "{other:?}");
+            assert_eq!(
+                unwrap(&pair, LAYER_KEY_INFO, &other.aad(), &wrapped),
+                Err(Error::Unwrap),
+                "{other:?}"
+            );
         }
         assert_eq!(unwrap(&pair, SOURCE_INFO, &context().aad(), &wrapped), Err(Error::Unwrap));
     }
@@ -189,7 +194,10 @@ mod tests {
         let pair = RecipientKeyPair::generate().unwrap();
         let again = RecipientKeyPair::from_private_bytes(&pair.private_bytes()).unwrap();
         assert_eq!(again.public(), pair.public());
-        assert_eq!(RecipientKeyPair::from_private_bytes(&[1; 31]).unwrap_err(), Error::RecipientKey("private"));
+        assert_eq!(
+            RecipientKeyPair::from_private_bytes(&[1; 31]).unwrap_err(),
+            Error::RecipientKey("private")
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What sealing promises: what was changed, cut, moved or mixed never opens.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test with a line number")]
+
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, Sequence, WriterEpoch};
 use obscura_seal::{
-    CHUNK_BYTES, ChunkReader, Cobblestone256, Error, Hour, LayerKey, NodeSet, SegmentCipher as _, SegmentHeader,
-    SegmentSealer, Slot, SlotRange, TAG_BYTES, is_possible_length, prefix_length,
+    CHUNK_BYTES, ChunkReader, Cobblestone256, Error, Hour, LayerKey, NodeSet, SegmentCipher as _,
+    SegmentHeader, SegmentSealer, Slot, SlotRange, TAG_BYTES, is_possible_length, prefix_length,
 };
 use proptest::prelude::*;
 
@@ -80,9 +82,8 @@ fn footage(length: usize) -> Vec<u8> {
 
 /// Lengths around the borders of chunks, and others.
 fn lengths() -> impl Strategy<Value = usize> {
-    let near = |chunks: usize| {
-        (0..=3_usize).prop_map(move |off| (chunks * CHUNK_BYTES + off).saturating_sub(1))
-    };
+    let near =
+        |chunks: usize| (0..=3_usize).prop_map(move |off| (chunks * CHUNK_BYTES + off).saturating_sub(1));
     prop_oneof![near(0), near(1), near(2), near(3), 0..4 * CHUNK_BYTES]
 }
 

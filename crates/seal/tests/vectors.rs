@@ -4,12 +4,14 @@
 //! `OBSCURA_WRITE_VECTORS=1 cargo test -p obscura-seal --test vectors` writes it anew; that is a new
 //! format, and footage of the old one no longer opens.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test with a line number")]
+
 use std::{fs, path::PathBuf, sync::Once};
 
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, Sequence, WriterEpoch};
 use obscura_seal::{
-    Cobblestone256, Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, LeafKey, NodeSet, RecipientKeyPair, SOURCE_INFO,
-    SegmentCipher as _, SegmentHeader, Slot, SlotRange, Wrapped, unwrap, wrap,
+    Cobblestone256, Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, LeafKey, NodeSet, RecipientKeyPair,
+    SOURCE_INFO, SegmentCipher as _, SegmentHeader, Slot, SlotRange, Wrapped, unwrap, wrap,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +69,13 @@ fn path() -> PathBuf {
 fn vectors() -> Vectors {
     static WRITE: Once = Once::new();
     if std::env::var_os("OBSCURA_WRITE_VECTORS").is_some() {
-        WRITE.call_once(|| fs::write(path(), serde_json::to_string_pretty(&written()).unwrap() + "\n").unwrap());
+        WRITE.call_once(|| fs::write(path(), text(&written())).unwrap());
     }
     serde_json::from_slice(&fs::read(path()).unwrap()).unwrap()
+}
+
+fn text(vectors: &Vectors) -> String {
+    serde_json::to_string_pretty(vectors).unwrap() + "\n"
 }
 
 fn bytes<const N: usize>(text: &str) -> [u8; N] {
@@ -121,7 +127,9 @@ fn written() -> Vectors {
         about: "Sealed segments, key tree and wrapped secrets of Obscura; see crates/seal".to_owned(),
         layer_key: hex::encode(layer_key().expose()),
         leaves: [0, 1, 900, 1_799].map(leaf).into(),
-        covers: [(0, 1_799), (1, 1_798), (890, 919), (900, 900)].map(|(first, last)| cover(first, last)).into(),
+        covers: [(0, 1_799), (1, 1_798), (890, 919), (900, 900)]
+            .map(|(first, last)| cover(first, last))
+            .into(),
         segments,
         wrapped: vec![
             wrapped("layer key", LAYER_KEY_INFO, &context().aad()),
@@ -196,7 +204,8 @@ fn what_was_sealed_once_still_opens_and_seals_to_the_same_bytes() {
             let salt = sealed[start..start + 24].try_into().unwrap();
             let leaf = LeafKey::from_bytes(bytes(&segment.leaf));
             let again =
-                Cobblestone256::seal_again(&leaf, &opened.header, salt, &footage(segment.clear_length)).unwrap();
+                Cobblestone256::seal_again(&leaf, &opened.header, salt, &footage(segment.clear_length))
+                    .unwrap();
             assert!(again == sealed, "{}", segment.name);
         }
     }
@@ -226,6 +235,11 @@ fn what_was_wrapped_once_still_unwraps() {
             ciphertext: hex::decode(&stored.ciphertext).unwrap(),
         };
         let (info, aad) = (hex::decode(&stored.info).unwrap(), hex::decode(&stored.aad).unwrap());
-        assert_eq!(hex::encode(unwrap(&pair, &info, &aad, &wrapped).unwrap()), stored.secret, "{}", stored.name);
+        assert_eq!(
+            hex::encode(unwrap(&pair, &info, &aad, &wrapped).unwrap()),
+            stored.secret,
+            "{}",
+            stored.name
+        );
     }
 }

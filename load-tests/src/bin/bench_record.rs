@@ -84,9 +84,39 @@ fn clip(folder: &Path) -> Result<PathBuf> {
     }
     let part = folder.join("part.h264");
     let status = Command::new("ffmpeg")
-        .args(["-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=1920x1080:rate=25:duration=10"])
-        .args(["-vf", "noise=alls=12:allf=t", "-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency"])
-        .args(["-profile:v", "main", "-bf", "0", "-g", "50", "-b:v", "3M", "-minrate", "3M", "-maxrate", "3M"])
+        .args([
+            "-loglevel",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=1920x1080:rate=25:duration=10",
+        ])
+        .args([
+            "-vf",
+            "noise=alls=12:allf=t",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-tune",
+            "zerolatency",
+        ])
+        .args([
+            "-profile:v",
+            "main",
+            "-bf",
+            "0",
+            "-g",
+            "50",
+            "-b:v",
+            "3M",
+            "-minrate",
+            "3M",
+            "-maxrate",
+            "3M",
+        ])
         .args(["-bufsize", "3M", "-x264-params", "nal-hrd=cbr", "-pix_fmt", "yuv420p"])
         .arg(&part)
         .status()
@@ -141,7 +171,8 @@ fn obscura(arguments: &Arguments, clip: &Path, streams: u32) -> Result<Measured>
     bar.finish_and_clear();
     wait_for("every camera to record", || {
         let status = installation.run(&["status", "--json"]).json();
-        let recording = status["cameras"].as_array()?.iter().filter(|camera| camera["recording"] == true).count();
+        let recording =
+            status["cameras"].as_array()?.iter().filter(|camera| camera["recording"] == true).count();
         (recording == streams as usize).then_some(())
     });
     let measured = measure(arguments, "obscura", streams, || tree(installation.supervisor_pid()));
@@ -185,7 +216,10 @@ fn measure(arguments: &Arguments, what: &str, streams: u32, pids: impl Fn() -> V
     let after: Cost = cost(&pids());
     let seconds = Duration::from_secs(arguments.seconds).as_secs_f64();
     let cpu_percent = (after.cpu_seconds - before.cpu_seconds) / seconds * 100.0;
-    eprintln!("{what} at {streams} streams: {cpu_percent:.1} % of a core, {:.0} MiB in {} processes", after.rss_mib, after.processes);
+    eprintln!(
+        "{what} at {streams} streams: {cpu_percent:.1} % of a core, {:.0} MiB in {} processes",
+        after.rss_mib, after.processes
+    );
     Measured { cpu_percent_per_stream: cpu_percent / f64::from(streams), rss_mib: after.rss_mib }
 }
 

@@ -38,7 +38,9 @@ fn main() {
             (now.1 > before.1).then_some(now.0 - before.0)
         }));
     }
-    for (metric, values) in [("up_to_first_acknowledged_s", &mut starts), ("killed_ingest_to_acknowledged_s", &mut kills)] {
+    for (metric, values) in
+        [("up_to_first_acknowledged_s", &mut starts), ("killed_ingest_to_acknowledged_s", &mut kills)]
+    {
         values.sort_by(f64::total_cmp);
         let value = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
         let params = json!({ "rounds": arguments.rounds, "cameras": 1, "key_frame_interval_s": 2 });

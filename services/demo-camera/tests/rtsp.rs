@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a panic in a test is a failed test with a line number"
 )]
 
@@ -54,13 +55,8 @@ impl Camera {
     }
 
     fn wait_for<T>(&self, what: &str, look: impl Fn(&Path) -> Option<T>) -> T {
-        for _ in 0..200 {
-            if let Some(found) = look(self.directory.path()) {
-                return found;
-            }
-            sleep(Duration::from_millis(100));
-        }
-        panic!("{what} did not come within 20 s; the log of the camera:\n{}", self.log());
+        wait_for(what, || look(self.directory.path()))
+            .unwrap_or_else(|error| panic!("{error}; the log of the camera:\n{}", self.log()))
     }
 }
 
@@ -129,15 +125,44 @@ fn a_broken_video_is_named_in_the_log_and_the_rest_goes_on() {
 #[test]
 fn the_camera_ends_in_peace_when_told() {
     let mut camera = Camera::start(&[]);
-    let pid = camera.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let status = camera.wait_for("the end", |directory| {
-        // A process that has ended but was not waited for is a zombie.
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        (directory.exists() && (state.contains(") Z ") || state.is_empty())).then_some(())
-    });
-    assert_eq!(status, ());
+    let pid = camera.child.id();
+    signal("-TERM", &pid.to_string());
+    camera.wait_for("the end", |_| has_ended(&pid.to_string()));
     assert!(camera.child.wait().unwrap().success(), "{}", camera.log());
+}
+
+#[test]
+fn a_supervised_camera_does_not_outlive_its_parent() {
+    let directory = tempfile::tempdir().unwrap();
+    let camera = env!("CARGO_BIN_EXE_obscura-demo-camera");
+    let script = format!("OBSCURA_SUPERVISED=1 {camera} --address-file address & echo $! >pid; wait");
+    let mut parent = Command::new("sh").args(["-c", &script]).current_dir(directory.path()).spawn().unwrap();
+    wait_for("the address", || fs::read_to_string(directory.path().join("address")).ok()).unwrap();
+    let pid = fs::read_to_string(directory.path().join("pid")).unwrap();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait_for("the end", || has_ended(pid.trim())).unwrap();
+}
+
+/// Whether a process is gone, or has ended and only its parent does not know yet.
+fn has_ended(pid: &str) -> Option<()> {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    (state.is_empty() || state.contains(") Z ")).then_some(())
+}
+
+fn signal(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+/// Looks ten times a second, for 20 s at most.
+fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> Result<T, String> {
+    for _ in 0..200 {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Err(format!("{what} did not come within 20 s"))
 }
 
 /// Two seconds of H.264 of 176x144 at 25 frames a second.

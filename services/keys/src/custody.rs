@@ -24,6 +24,8 @@ use crate::{
 const ENCAPSULATED_BYTES: usize = 32;
 /// A sealed layer key: 32 bytes and 16 of tag.
 const CIPHERTEXT_BYTES: usize = 48;
+/// Rotations that may overtake one reading; each takes many times as long as the reading.
+const MAX_REREADS: usize = 3;
 
 /// What custody is made of.
 pub struct Parts {
@@ -75,7 +77,7 @@ impl Custody {
         wrapped: &WrappedSecret,
     ) -> Result<EpochKey, Error> {
         let id = day.to_string();
-        let name = || format!("epoch key {}/{day}", self.parts.zone);
+        let name = || self.epoch_name(day);
         let opened = self.parts.encryption.unwrap(self.epoch_row(&id), wrapped).await;
         let bytes = opened.map_err(Error::opening(name))?;
         EpochKey::from_bytes(&bytes).ok_or_else(|| Error::Damaged { row: name() })
@@ -131,10 +133,9 @@ impl Custody {
     async fn keep(&self, context: LayerKeyContext, day: ExpiryDay, key: &LayerKey) -> Result<(), Error> {
         let writer = self.parts.store.write().await?;
         if let Some(stored) = writer.layer_key(context.key_id).await? {
-            // What was read lasts as long as the writer, and the rest needs no turn among writers.
-            let epoch = writer.epoch_key(&self.parts.zone, stored.day).await?;
+            // A layer key never changes, so the rest needs no turn among writers.
             drop(writer);
-            return self.check_same(&stored, epoch, &context, key).await;
+            return self.check_same(&stored, &context, key).await;
         }
         let epoch = self.epoch_for(&writer, day).await?;
         let sealed = epoch.seal(day, &context, key)?;
@@ -146,25 +147,43 @@ impl Custody {
     async fn check_same(
         &self,
         stored: &LayerKeyRow,
-        epoch: Option<WrappedSecret>,
         context: &LayerKeyContext,
         key: &LayerKey,
     ) -> Result<(), Error> {
-        let id = context.key_id;
-        let kept = self.open_row(stored, epoch).await?;
+        let kept = self.stored_epoch(stored.day).await?.open_row(stored)?;
         let same_key = verify_slices_are_equal(kept.expose(), key.expose()).is_ok();
-        if same_key && stored.context == *context { Ok(()) } else { Err(Error::Conflict(id)) }
+        if same_key && stored.context == *context { Ok(()) } else { Err(Error::Conflict(context.key_id)) }
     }
 
-    /// Opens a row with the epoch key that was stored for its day.
-    pub(crate) async fn open_row(
-        &self,
-        row: &LayerKeyRow,
-        epoch: Option<WrappedSecret>,
-    ) -> Result<LayerKey, Error> {
-        let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
-        let epoch = self.open_epoch(row.day, &epoch.ok_or_else(damaged)?).await?;
-        epoch.open(row.day, &row.context, &row.sealed).ok_or_else(damaged)
+    /// Reads and opens the epoch key of a day that has rows.
+    ///
+    /// Without a turn among writers, a rotation may move the row and destroy the version it was under
+    /// between the two steps. So a row that does not open is read again, and only one that stands
+    /// unchanged is damaged.
+    pub(crate) async fn stored_epoch(&self, day: ExpiryDay) -> Result<EpochKey, Error> {
+        let mut wrapped = self.read_epoch(day).await?;
+        for _ in 0..MAX_REREADS {
+            match self.open_epoch(day, &wrapped).await {
+                Err(damaged @ Error::Damaged { .. }) => {
+                    let before = wrapped;
+                    wrapped = self.read_epoch(day).await?;
+                    if wrapped == before {
+                        return Err(damaged);
+                    }
+                }
+                opened => return opened,
+            }
+        }
+        self.open_epoch(day, &wrapped).await
+    }
+
+    async fn read_epoch(&self, day: ExpiryDay) -> Result<WrappedSecret, Error> {
+        let wrapped = self.parts.store.epoch_key(&self.parts.zone, day).await?;
+        wrapped.ok_or_else(|| Error::Damaged { row: self.epoch_name(day) })
+    }
+
+    fn epoch_name(&self, day: ExpiryDay) -> String {
+        format!("epoch key {}/{day}", self.parts.zone)
     }
 
     async fn epoch_for(&self, writer: &Writer<'_>, day: ExpiryDay) -> Result<EpochKey, Error> {

@@ -5,7 +5,11 @@ use std::fmt;
 
 use obscura_seal::{Hour, LayerKey, LayerKeyContext};
 
-use crate::aead::{self, Failed, Key};
+use crate::{
+    aead::{self, Failed, Key},
+    error::Error,
+    store::LayerKeyRow,
+};
 
 /// Hours of a day.
 const DAY_HOURS: u32 = 24;
@@ -65,8 +69,17 @@ impl EpochKey {
         aead::seal(&self.0, &row_aad(day, context), key.expose())
     }
 
-    /// Opens a row; `None` where any part of it was changed.
-    pub fn open(&self, day: ExpiryDay, context: &LayerKeyContext, sealed: &[u8]) -> Option<LayerKey> {
+    /// Opens a stored row.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where any part of the row was changed.
+    pub fn open_row(&self, row: &LayerKeyRow) -> Result<LayerKey, Error> {
+        let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
+        self.open(row.day, &row.context, &row.sealed).ok_or_else(damaged)
+    }
+
+    /// Opens a sealed layer key; `None` where anything that it is bound to differs.
+    fn open(&self, day: ExpiryDay, context: &LayerKeyContext, sealed: &[u8]) -> Option<LayerKey> {
         let bytes = aead::open(&self.0, &row_aad(day, context), sealed)?;
         aead::key_from(&bytes).map(|key| LayerKey::from_bytes(*key))
     }

@@ -77,15 +77,11 @@ impl Custody {
         row: &LayerKeyRow,
         epochs: &mut BTreeMap<ExpiryDay, EpochKey>,
     ) -> Result<LayerKey, Error> {
-        let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
         let epoch = match epochs.entry(row.day) {
             Entry::Occupied(opened) => opened.into_mut(),
-            Entry::Vacant(unopened) => {
-                let wrapped = self.parts.store.epoch_key(&self.parts.zone, row.day).await?;
-                unopened.insert(self.open_epoch(row.day, &wrapped.ok_or_else(damaged)?).await?)
-            }
+            Entry::Vacant(unopened) => unopened.insert(self.stored_epoch(row.day).await?),
         };
-        epoch.open(row.day, &row.context, &row.sealed).ok_or_else(damaged)
+        epoch.open_row(row)
     }
 }
 
@@ -140,10 +136,13 @@ mod tests {
     use std::time::Duration;
 
     use obscura_ids::{CameraId, Layer};
-    use obscura_seal::{Hour, NodeSet, SLOTS_PER_HOUR, Slot};
+    use obscura_seal::{NodeSet, SLOTS_PER_HOUR, Slot};
 
     use super::*;
-    use crate::test_support::{Bench, HOUR, MadeKey, caller, node_set};
+    use crate::{
+        rotation::Rotation,
+        test_support::{Bench, HOUR, MadeKey, caller, node_set},
+    };
 
     async fn with_key() -> (Bench, Custody, MadeKey) {
         let bench = Bench::new();
@@ -264,7 +263,7 @@ mod tests {
             ("layer_key", "UPDATE layer_key SET sealed_key = zeroblob(60)".to_owned()),
             ("layer_key", "UPDATE layer_key SET writer_epoch = writer_epoch + 1".to_owned()),
             ("layer_key", "UPDATE layer_key SET layer = 77".to_owned()),
-            ("layer_key", "UPDATE layer_key SET expiry_day = expiry_day + 1".to_owned()),
+            ("epoch", "UPDATE layer_key SET expiry_day = expiry_day + 1".to_owned()),
             ("epoch", "UPDATE epoch_key SET key_version = 9".to_owned()),
             ("epoch", "UPDATE epoch_key SET wrapped_key = x'0102'".to_owned()),
         ];
@@ -289,8 +288,21 @@ mod tests {
         assert!(matches!(custody.release(&caller(), &request).await, Err(Error::Damaged { .. })));
     }
 
-    #[test]
-    fn the_bench_hour_is_an_hour() {
-        assert!(Hour::new(HOUR).is_ok());
+    #[tokio::test(flavor = "multi_thread")]
+    async fn releases_go_on_while_keys_rotate_beneath_them() {
+        let (bench, custody, key) = with_key().await;
+        let request = bench.release_of(&[&key], bench.hour_of(&key));
+        let rotations = async {
+            for _ in 0..20 {
+                Rotation::begin(&custody, 1).await.unwrap().run(|_| {}).await.unwrap();
+            }
+        };
+        let caller = caller();
+        let releases = async {
+            for _ in 0..200 {
+                custody.release(&caller, &request).await.unwrap();
+            }
+        };
+        tokio::join!(rotations, releases);
     }
 }

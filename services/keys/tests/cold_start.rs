@@ -1,12 +1,7 @@
 //! The real process: it starts with no other service present, serves over mTLS, and keeps what it
 //! acknowledged through `kill -9`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a panic here is a failed test with a line number"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic here is a failed test with a line number")]
 
 use std::{
     fs,

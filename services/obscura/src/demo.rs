@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use obscura_clock::SharedClock;
+use obscura_clock::{SharedClock, Timestamp};
 use obscura_proto::{
     footage::v1::Gap,
     registry::v1::{AddCameraRequest, AddSiteRequest, Attestation, Camera, Coordinates, ListSitesRequest},
@@ -163,7 +163,7 @@ async fn demonstrate(
     if ending.is_cancelled() {
         return Err(interrupted());
     }
-    let camera = set_up(up.services(), &demo.footage, stem).await?;
+    let camera = set_up(up.services(), &demo.footage, stem, clock.wall()).await?;
     let Some(length) = demo.length else {
         let hints = hints(up.services().installation());
         if !on_terminal() {
@@ -174,7 +174,8 @@ async fn demonstrate(
     };
     let first_acknowledged_after_s = Some(await_footage(up, ending).await?);
     record(up, length, out, ending).await?;
-    let summary = Summary { first_acknowledged_after_s, ..verify_all(up.services(), &camera, clock).await? };
+    let summary =
+        Summary { first_acknowledged_after_s, ..verify_all(up.services(), &camera, out, clock).await? };
     out.result(&summary, summary.in_words(length))?;
     Ok(summary.passes(length))
 }
@@ -184,7 +185,12 @@ fn interrupted() -> Problem {
 }
 
 /// A site and a camera, unless an earlier demonstration in the same directory made them.
-async fn set_up(services: &Services, footage: &Footage, stem: Option<&str>) -> Result<Camera> {
+async fn set_up(
+    services: &Services,
+    footage: &Footage,
+    stem: Option<&str>,
+    now: Timestamp,
+) -> Result<Camera> {
     let mut registry = services.registry();
     let sites =
         services.ask("registry", "list sites", PROMPT, registry.list_sites(ListSitesRequest {})).await?.sites;
@@ -200,7 +206,7 @@ async fn set_up(services: &Services, footage: &Footage, stem: Option<&str>) -> R
         Some(camera) if !matches!(footage, Footage::Rtsp(_)) => Ok(camera),
         Some(_) => Err(Problem::new("the state directory holds a demo camera with another source already")
             .next(command(services.installation(), "camera remove demo"))),
-        None => add_camera(services, name, footage, stem).await,
+        None => add_camera(services, name, footage, stem, now).await,
     }
 }
 
@@ -209,6 +215,7 @@ async fn add_camera(
     name: String,
     footage: &Footage,
     stem: Option<&str>,
+    now: Timestamp,
 ) -> Result<Camera> {
     let path = stem.map_or_else(|| "scene".to_owned(), |stem| format!("video/{stem}"));
     let source = match footage {
@@ -222,7 +229,7 @@ async fn add_camera(
     let request = AddCameraRequest {
         name,
         site_name: NAME.to_owned(),
-        purpose: Some(demo_purpose()),
+        purpose: Some(demo_purpose(when::in_a_year(now))),
         sealed_source: Some(seal(services, &source).await?),
         plaintext_source: true,
         ..AddCameraRequest::default()
@@ -279,12 +286,20 @@ async fn record(up: &mut Up, length: Duration, out: Output, ending: &Cancellatio
 }
 
 /// Has the recorder end and hand over everything, reads it all back and verifies it.
-async fn verify_all(services: &Services, camera: &Camera, clock: &SharedClock) -> Result<Summary> {
+async fn verify_all(
+    services: &Services,
+    camera: &Camera,
+    out: Output,
+    clock: &SharedClock,
+) -> Result<Summary> {
     let wanted = Wanted::of(camera, "proving that the demonstration recorded what it should", everything())?;
     let reader = Reader::new(services, clock)?;
     reader.flush(None, true).await?;
     let recordings = reader.recordings(Some(wanted.camera), None).await?;
     let verdict = verify(&reader, &wanted, &recordings, |_| {}).await?;
+    for trouble in verdict.troubles() {
+        out.complain(trouble);
+    }
     Ok(summary(&verdict, &recordings.gaps))
 }
 

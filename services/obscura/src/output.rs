@@ -45,6 +45,11 @@ impl Output {
         }
     }
 
+    /// What went wrong on the way to a result; programs get it beside the result, too.
+    pub fn complain(self, text: impl fmt::Display) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// A bar for work of known size; hidden where nobody watches.
     pub fn progress(self, length: u64, template: &'static str) -> ProgressBar {
         let target = if self.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };

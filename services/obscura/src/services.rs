@@ -1,6 +1,6 @@
 //! How this program reaches the services of its machine.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, io, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -141,14 +141,14 @@ impl Services {
     /// Whether a service says that it is well; if not, why not.
     pub async fn health(&self, service: &'static str) -> Result<(), String> {
         let address = fs::read_to_string(self.installation.address_file(service))
-            .map_err(|_| "it is not running: it has not said where it listens".to_owned())?;
+            .map_err(|_| "it is not running".to_owned())?;
         let uri = format!("https://{}/healthz", address.trim());
         let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
         let request = http::Request::get(uri).body(body).map_err(|error| error.to_string())?;
         let client = self.http.get(service).ok_or("there is no such service")?;
         match timeout(HEALTH, client.send(request)).await {
             Err(_) => Err(format!("it did not answer within {} s", HEALTH.as_secs())),
-            Ok(Err(error)) => Err(innermost(&error)),
+            Ok(Err(error)) => Err(why_away(&error)),
             Ok(Ok(response)) if response.status().is_success() => Ok(()),
             Ok(Ok(response)) => Err(format!("it says {}", response.status())),
         }
@@ -181,6 +181,17 @@ fn is_away(status: &Status) -> bool {
     let of_the_transport = std::error::Error::source(status)
         .is_some_and(|source| source.downcast_ref::<tonic::transport::Error>().is_some());
     of_the_transport || (status.code() == Code::Unavailable && status.message().contains("tcp connect"))
+}
+
+/// Why a service cannot be reached.
+fn why_away(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    let refused = causes.any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    });
+    if refused { "it is not running".to_owned() } else { innermost(error) }
 }
 
 /// The cause at the end of the chain, which says the most.
@@ -219,8 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_connection_means_that_nothing_runs_there() {
+        let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(why_away(&refused), "it is not running");
+        assert_eq!(why_away(&io::Error::other("certificate expired")), "certificate expired");
+    }
+
+    #[test]
     fn the_innermost_cause_is_told() {
-        let error = std::io::Error::other(std::io::Error::other("certificate expired"));
+        let error = io::Error::other(io::Error::other("certificate expired"));
         assert_eq!(innermost(&error), "certificate expired");
     }
 }

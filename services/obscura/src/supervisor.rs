@@ -31,6 +31,8 @@ use crate::{
 
 /// How long a service may take to say where it listens before the next one is started anyway.
 const COMING_UP: Duration = Duration::from_secs(10);
+/// How long the demo camera may take before the recorder is started anyway.
+const CAMERA_COMING_UP: Duration = Duration::from_secs(3);
 /// How long all children together may take to end.
 const DRAIN: Duration = Duration::from_secs(15);
 /// What each child may count on at the end of [`DRAIN`], however slow the ones before it were.
@@ -80,8 +82,12 @@ impl Supervisor {
             if ending.is_cancelled() {
                 break;
             }
+            if service == "ingest" && installation.wants_demo_camera() && program_of(DEMO_CAMERA).is_ok() {
+                // Else the recorder's first try would find nobody and leave a gap of a second or two.
+                comes_up(&installation, DEMO_CAMERA, CAMERA_COMING_UP, ending).await;
+            }
             children.push(start_service(&installation, service, &board)?);
-            if !comes_up(&installation, service, ending).await {
+            if !comes_up(&installation, service, COMING_UP, ending).await {
                 board.notice(format_args!(
                     "{service} has not come up within {} s; going on without it for now (log: {})",
                     COMING_UP.as_secs(),
@@ -147,14 +153,19 @@ fn program_of(name: &str) -> Result<PathBuf> {
         .next(format_args!("build it: cargo build -p obscura-{name}")))
 }
 
-async fn comes_up(installation: &Installation, service: &str, ending: &CancellationToken) -> bool {
-    let file = installation.address_file(service);
+async fn comes_up(
+    installation: &Installation,
+    child: &str,
+    within: Duration,
+    ending: &CancellationToken,
+) -> bool {
+    let file = installation.address_file(child);
     let waiting = async {
         while !file.exists() && !ending.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(COMING_UP, waiting).await.is_ok()
+    tokio::time::timeout(within, waiting).await.is_ok()
 }
 
 /// Renews certificates until the supervisor ends. What cannot be renewed is tried again.
@@ -211,6 +222,7 @@ fn start_demo_camera(mut installation: Installation, board: &Arc<Board>) -> Resu
              added from video files before need to be removed and added again"
         ));
     }
+    let address_file = installation.address_file(DEMO_CAMERA);
     let program = Program {
         path,
         arguments: vec![
@@ -218,9 +230,11 @@ fn start_demo_camera(mut installation: Installation, board: &Arc<Board>) -> Resu
             port.to_string().into(),
             "--videos".into(),
             installation.videos_dir().into(),
+            "--address-file".into(),
+            address_file.clone().into(),
         ],
         log: installation.log_file(DEMO_CAMERA),
-        address_file: None,
+        address_file: Some(address_file),
     };
     Ok(keep(DEMO_CAMERA, program, board))
 }

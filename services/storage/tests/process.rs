@@ -1,5 +1,7 @@
 //! The whole service behind mTLS: only a recorder may put an object, and only a real pack gets indexed.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test with a line number")]
+
 use std::{fs, time::Duration};
 
 use bytes::Bytes;
@@ -72,11 +74,11 @@ impl Process {
         StorageServiceClient::new(channel(&self.identity(service), "storage", endpoint))
     }
 
-    async fn put(&self, service: &str, url: &str) -> Response<Incoming> {
+    async fn put(&self, service: &str, url: &str, bytes: usize) -> Response<Incoming> {
         let pieces =
-            stream::iter(0..SIZE / 20_000).map(|_| Ok(Frame::data(Bytes::from_static(&[7; 20_000]))));
+            stream::iter(0..bytes / 20_000).map(|_| Ok(Frame::data(Bytes::from_static(&[7; 20_000]))));
         let body: BoxBody = BodyExt::boxed(StreamBody::new(pieces));
-        let request = Request::put(url).header(header::CONTENT_LENGTH, SIZE).body(body).unwrap();
+        let request = Request::put(url).header(header::CONTENT_LENGTH, bytes).body(body).unwrap();
         HttpClient::new(&self.identity(service), "storage").send(request).await.unwrap()
     }
 
@@ -105,9 +107,9 @@ async fn a_recorder_uploads_over_mtls_and_nobody_else_does() {
     let process = Process::start().await;
     let request = process.upload(SystemClock::shared().wall());
     let upload = process.grpc("ingest").create_upload(request.clone()).await.unwrap().into_inner();
-    assert_eq!(process.put("keys", &upload.url).await.status(), StatusCode::FORBIDDEN);
-    assert_eq!(process.put("ingest", &upload.url).await.status(), StatusCode::CREATED);
-    assert_eq!(process.put("ingest", &upload.url).await.status(), StatusCode::OK, "a repetition");
+    assert_eq!(process.put("keys", &upload.url, 0).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(process.put("ingest", &upload.url, SIZE).await.status(), StatusCode::CREATED);
+    assert_eq!(process.put("ingest", &upload.url, SIZE).await.status(), StatusCode::OK, "a repetition");
     let object = process.folder.path().join("data/objects").join(&upload.object_key);
     assert_eq!(fs::metadata(object).unwrap().len(), SIZE as u64);
 

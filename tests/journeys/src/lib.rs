@@ -8,7 +8,7 @@ mod camera;
 mod installation;
 mod programs;
 
-pub use camera::{Auth, TestCamera};
+pub use camera::{Auth, PASSWORD, TestCamera, USER};
 pub use installation::{Installation, Outcome};
 pub use programs::{program, target_dir};
 

@@ -96,7 +96,13 @@ mod tests {
     use super::*;
 
     fn sample(size: usize, duration: u32) -> StoredSample {
-        StoredSample { range: 0..size, decode_time: 0, duration, random_access: size > 10, composition_offset: 0 }
+        StoredSample {
+            range: 0..size,
+            decode_time: 0,
+            duration,
+            random_access: size > 10,
+            composition_offset: 0,
+        }
     }
 
     #[test]

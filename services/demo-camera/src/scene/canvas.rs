@@ -169,7 +169,7 @@ impl<'a> Canvas<'a> {
         };
         self.paint(area, colour, opacity, |point| {
             let (x, y) = ((point.x - centre.x) / radius.x, (point.y - centre.y) / radius.y);
-            (x.hypot(y) - 1.0) * smaller
+            ((x * x + y * y).sqrt() - 1.0) * smaller
         });
     }
 
@@ -183,7 +183,7 @@ impl<'a> Canvas<'a> {
             let along = ((point.x - start.x) * dx + (point.y - start.y) * dy) / squared;
             let along = along.clamp(0.0, 1.0);
             let (x, y) = (point.x - start.x - along * dx, point.y - start.y - along * dy);
-            x.hypot(y) - (start_radius + (end_radius - start_radius) * along)
+            (x * x + y * y).sqrt() - (start_radius + (end_radius - start_radius) * along)
         });
     }
 }

@@ -28,12 +28,12 @@ impl<'a> Writer<'a> {
 
     /// One layer key.
     pub async fn layer_key(&self, id: LayerKeyId) -> Result<Option<LayerKeyRow>, Error> {
-        super::layer_key(&self.transaction, id).await
+        layer_key(&self.transaction, id).await
     }
 
     /// One epoch key.
     pub async fn epoch_key(&self, zone: &ZoneId, day: ExpiryDay) -> Result<Option<WrappedSecret>, Error> {
-        super::epoch_key(&self.transaction, zone, day).await
+        epoch_key(&self.transaction, zone, day).await
     }
 
     /// Adds the intake key of a zone, or puts it under another version.

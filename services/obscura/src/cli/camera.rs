@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use obscura_clock::Timestamp;
 use obscura_proto::{
     ingest::v1::test_source_request::Target,
     registry::v1::{
         AddCameraRequest, Attestation, Camera as CameraMessage, Coordinates, LegalBasis, Placement, Purpose,
-        RemoveCameraRequest, ZoneDecision,
+        RemoveCameraRequest, Site as SiteMessage, ZoneDecision,
     },
 };
 use prost::Message as _;
@@ -19,7 +20,7 @@ use crate::{
     problem::{Problem, Result},
     services::{PROMPT, Services, command},
     source::{Rtsp, Source},
-    when::Retention,
+    when::{self, Retention},
     words,
 };
 
@@ -77,10 +78,10 @@ pub struct Add {
     /// Why footage is kept longer than 72 hours
     #[arg(long, value_name = "TEXT")]
     longer_retention_reason: Option<String>,
-    /// Person or function that answers for the purpose
+    /// Person or function that answers for the purpose [default: who attested the site]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Day on which the purpose is looked at again
+    /// Day on which the purpose is looked at again, within two years [default: in a year]
     #[arg(long, value_name = "YYYY-MM-DD")]
     review_on: Option<String>,
     /// User name at the camera; the password is asked for
@@ -193,21 +194,21 @@ impl Add {
         // What was typed wrong is told before anything is touched.
         let source: Source = self.source.parse().map_err(Problem::usage)?;
         let mut services = session.services()?;
-        let site_name = self.site_name(&services).await?;
+        let site = self.site(&services).await?;
         let source = self.reachable(session, &mut services, source).await?;
         let sealed_source = seal(&services, &source).await?;
         if !self.untested {
             session.out.remark(format_args!("Testing {source} ..."));
             let finding = test(&services, Target::SealedSource(sealed_source.clone())).await?;
-            session.out.remark(&finding);
-            if let Some(problem) = finding.into_problem() {
-                return Err(problem);
+            if finding.ok {
+                session.out.remark(&finding);
             }
+            finding.into_problem().map_or(Ok(()), Err)?;
         }
         let request = AddCameraRequest {
             name: self.name.clone(),
-            site_name,
-            purpose: Some(self.purpose_message()),
+            purpose: Some(self.purpose_message(&site, session.clock.wall())),
+            site_name: site.name,
             attestation: self.place.attestation(),
             zone_decision: self.decision.message(),
             sealed_source: Some(sealed_source),
@@ -217,26 +218,26 @@ impl Add {
         let camera = Shown::new(&add(&services, request).await?);
         let next = command(services.installation(), "status");
         let words = format!(
-            "Added camera {}: recorded in zone {}, kept for at most {} h.\nNext: {next}",
-            camera.name, camera.zone, camera.retention_hours
+            "Added camera {}: recorded in zone {}, kept for at most {} h, answered for by {}, reviewed on {}.\n\
+             Next: {next}",
+            camera.name, camera.zone, camera.retention_hours, camera.owner, camera.review_on
         );
         session.out.result(&camera, words)
     }
 
-    async fn site_name(&self, services: &Services) -> Result<String> {
-        if let Some(name) = &self.site {
-            return Ok(name.clone());
-        }
+    /// The site that was named, or the only one.
+    async fn site(&self, services: &Services) -> Result<SiteMessage> {
         let sites = site::sites(services).await?;
-        match sites.as_slice() {
-            [only] => Ok(only.name.clone()),
-            [] => Err(Problem::new("there is no site yet, and every camera belongs to one")
+        let names = sites.iter().map(|site| site.name.as_str()).collect::<Vec<_>>().join(", ");
+        match (&self.site, sites.as_slice()) {
+            (_, []) => Err(Problem::new("there is no site yet, and every camera belongs to one")
                 .next(command(services.installation(), "site add --help"))),
-            several => {
-                let names: Vec<_> = several.iter().map(|site| site.name.as_str()).collect();
-                Err(Problem::usage("there are several sites: say which one with --site")
-                    .next(format_args!("sites: {}", names.join(", "))))
-            }
+            (Some(name), sites) => sites.iter().find(|site| site.name == *name).cloned().ok_or_else(|| {
+                Problem::new(format_args!("no site is called `{name}`")).next(format_args!("sites: {names}"))
+            }),
+            (None, [only]) => Ok(only.clone()),
+            (None, _) => Err(Problem::usage("there are several sites: say which one with --site")
+                .next(format_args!("sites: {names}"))),
         }
     }
 
@@ -260,13 +261,14 @@ impl Add {
         rtsp.with_credentials(username.clone(), password).map_err(Problem::usage)
     }
 
-    fn purpose_message(&self) -> Purpose {
+    fn purpose_message(&self, site: &SiteMessage, now: Timestamp) -> Purpose {
+        let attested_by = || site.attestation.clone().unwrap_or_default().attested_by;
         let mut purpose = Purpose {
             text: self.purpose.clone(),
             retention_hours: self.retention.hours,
             longer_retention_reason: self.longer_retention_reason.clone().unwrap_or_default(),
-            owner: self.owner.clone().unwrap_or_default(),
-            review_on: self.review_on.clone().unwrap_or_default(),
+            owner: self.owner.clone().unwrap_or_else(attested_by),
+            review_on: self.review_on.clone().unwrap_or_else(|| when::in_a_year(now)),
             ..Purpose::default()
         };
         purpose.set_legal_basis(self.legal_basis.into());
@@ -300,6 +302,7 @@ struct Shown {
     legal_basis: &'static str,
     retention_hours: u32,
     owner: String,
+    review_on: String,
     zone: String,
     country: String,
     plaintext_source: bool,
@@ -319,6 +322,7 @@ impl Shown {
             purpose: purpose.text,
             retention_hours: purpose.retention_hours,
             owner: purpose.owner,
+            review_on: purpose.review_on,
             zone: placement.zone,
             country: placement.country,
             plaintext_source: camera.plaintext_source,
@@ -381,6 +385,33 @@ mod tests {
     use super::super::{Cli, Command};
     use super::*;
 
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    fn attested_by_ada() -> SiteMessage {
+        let attestation = Some(Attestation { attested_by: "Ada".into(), ..Attestation::default() });
+        SiteMessage { attestation, ..SiteMessage::default() }
+    }
+
+    #[test]
+    fn who_attested_the_site_answers_for_the_purpose_unless_someone_else_is_named() {
+        let add = parsed(&[
+            "obscura",
+            "camera",
+            "add",
+            "d",
+            "rtsp://c/1",
+            "--purpose",
+            "why",
+            "--legal-basis",
+            "consent",
+        ]);
+        let purpose = add.purpose_message(&attested_by_ada(), now());
+        assert_eq!((purpose.owner.as_str(), purpose.review_on.as_str()), ("Ada", "2027-11-23"));
+        assert_eq!(purpose.retention_hours, 72);
+    }
+
     fn parsed(line: &[&str]) -> Add {
         let Command::Camera(Camera::Add(add)) = Cli::try_parse_from(line).unwrap().command else {
             panic!("{line:?}")
@@ -407,7 +438,7 @@ mod tests {
             "--owner",
             "o",
         ]);
-        let purpose = add.purpose_message();
+        let purpose = add.purpose_message(&attested_by_ada(), now());
         assert_eq!((purpose.retention_hours, purpose.legal_basis()), (720, LegalBasis::LegitimateInterests));
         assert_eq!((purpose.longer_retention_reason.as_str(), purpose.owner.as_str()), ("case", "o"));
         assert!(add.place.attestation().is_none() && add.decision.message().is_none());

@@ -17,6 +17,22 @@ pub struct Fault {
     pub cause: Cause,
 }
 
+impl std::fmt::Display for Fault {
+    /// Cause, then place.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { object_key, bytes, time, cause } = self;
+        if let Some(time) = time {
+            write!(f, "{time}: ")?;
+        }
+        write!(
+            f,
+            "{cause}\n    in object {object_key}, bytes {} to {}",
+            bytes.start,
+            bytes.end.saturating_sub(1)
+        )
+    }
+}
+
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {

@@ -1,14 +1,20 @@
 //! Opening one segment, and saying exactly what is wrong with one that does not open.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use obscura_ids::LayerKeyId;
 use obscura_media::read_segment;
 use obscura_pack::Entry;
-use obscura_seal::{ChunkReader, ClearSegment, Cobblestone256, NodeSet, SegmentCipher as _, SegmentHeader};
+use obscura_seal::{
+    ChunkReader, ClearSegment, Cobblestone256, NodeSet, SLOT_DURATION, SegmentCipher as _, SegmentHeader,
+};
 
 use super::{Cause, Located};
+
+/// The trailer's start is refined by every frame of the segment, the one in the index is that known
+/// when it was begun. A delay beyond this is no refinement but another moment.
+const MAX_REFINEMENT: Duration = SLOT_DURATION;
 
 /// Opens a sealed segment that is, byte for byte, the one of the index. Where `examine` is set, what
 /// is inside must also read as media and agree with the index.
@@ -110,7 +116,10 @@ fn examine_media(clear: &ClearSegment, entry: &Entry) -> Result<(), Cause> {
         };
     };
     agree("frames", &trailer.frames, &entry.frames)?;
-    agree("start", &trailer.start, &entry.span.start())?;
+    let (inside, index) = (trailer.start, entry.span.start());
+    if inside.since(index).max(index.since(inside)) > MAX_REFINEMENT {
+        agree("start", &inside, &index)?;
+    }
     let counted = u32::try_from(segment.samples.len()).unwrap_or(u32::MAX);
     agree("frames, counted", &counted, &trailer.frames)
 }

@@ -6,10 +6,7 @@
 
 mod continuity;
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
@@ -54,6 +51,13 @@ impl Verdict {
         self.failures() == 0
     }
 
+    /// Everything that is wrong or missing, a sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        let faults = self.faults.iter().map(ToString::to_string);
+        let more = (self.further_faults > 0).then(|| format!("and {} more faults", self.further_faults));
+        faults.chain(self.missing.iter().map(ToString::to_string)).chain(more).collect()
+    }
+
     /// Number of things that are wrong.
     pub fn failures(&self) -> u64 {
         let missing = self.missing.iter().filter(|missing| missing.explained.is_none()).count();
@@ -74,13 +78,21 @@ pub async fn verify(
     Ok(verifier.verdict(&recordings.gaps))
 }
 
+/// What the head of an object says.
+struct Head {
+    length: u64,
+    /// Segments that the index has not named yet, by their offset behind the head.
+    entries: BTreeMap<u64, Entry>,
+}
+
 /// Collects the evidence.
 struct Verifier<W> {
     wanted: Span,
     watch: W,
     verdict: Verdict,
-    /// What the head of each object says about segments that the index has not named yet, by offset.
-    heads: BTreeMap<String, BTreeMap<u64, Entry>>,
+    /// By object key; `None` where the head is not readable, which is one fault of the object and not
+    /// one of each of its segments.
+    heads: BTreeMap<String, Option<Head>>,
     continuity: Continuity,
 }
 
@@ -117,33 +129,33 @@ impl<W: FnMut(&Located)> Verifier<W> {
 
     /// Takes the head of an object, or what is wrong with it.
     fn head(&mut self, first: &Located, head: Result<bytes::Bytes, Cause>) {
-        let entries = head.and_then(|head| read_head(&first.object_key, &head));
-        let entries = entries.unwrap_or_else(|cause| {
-            let bytes = 0..first.head_length();
-            self.fault(Fault { object_key: first.object_key.clone(), bytes, time: None, cause });
-            BTreeMap::new()
-        });
-        self.heads.insert(first.object_key.clone(), entries);
+        let (object_key, length) = (first.object_key.clone(), first.head_length());
+        let head = match head.and_then(|head| read_head(&object_key, &head)) {
+            Ok(entries) => Some(Head { length, entries }),
+            Err(cause) => {
+                self.fault(Fault { object_key: object_key.clone(), bytes: 0..length, time: None, cause });
+                None
+            }
+        };
+        self.heads.insert(object_key, head);
     }
 
     /// Whether the head of the object says the same about a segment as the index.
     fn head_agrees(&mut self, located: &Located) -> bool {
-        let Some(entries) = self.heads.get_mut(&located.object_key) else { return false };
-        match entries.entry(located.entry.offset) {
-            btree_map::Entry::Occupied(found) => found.remove() == located.entry,
-            btree_map::Entry::Vacant(_) => false,
-        }
+        let Some(Some(head)) = self.heads.get_mut(&located.object_key) else { return true };
+        head.entries.remove(&located.entry.offset).is_some_and(|entry| entry == located.entry)
     }
 
     fn verdict(mut self, gaps: &[Gap]) -> Verdict {
         let wanted = self.wanted;
-        for (object_key, entries) in std::mem::take(&mut self.heads) {
+        for (object_key, head) in std::mem::take(&mut self.heads) {
+            let Some(Head { length, entries }) = head else { continue };
             // A pack may reach beyond what was asked for.
             for entry in entries.into_values().filter(|entry| entry.span.overlaps(wanted)) {
-                let bytes = entry.offset..entry.offset.saturating_add(entry.length);
-                let time = Some(entry.span.start());
-                let fault = Fault { object_key: object_key.clone(), bytes, time, cause: Cause::NotIndexed };
-                self.fault(fault);
+                let first = length.saturating_add(entry.offset);
+                let bytes = first..first.saturating_add(entry.length);
+                let (object_key, time) = (object_key.clone(), Some(entry.span.start()));
+                self.fault(Fault { object_key, bytes, time, cause: Cause::NotIndexed });
             }
         }
         Verdict { missing: self.continuity.missing(gaps), ..self.verdict }
@@ -169,7 +181,6 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()> {
         self.count(&located.entry);
         self.continuity.saw(&located.entry);
-        // A head that is not readable is one fault of the object, not one of each of its segments.
         let agrees = self.head_agrees(located);
         match opened.map(|clear| clear.header) {
             Err(cause) => self.fault(located.fault(cause)),

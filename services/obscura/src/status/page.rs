@@ -34,7 +34,8 @@ pub fn page(status: &Status) -> String {
 
 fn heading(status: &Status) -> String {
     let Some(supervisor) = &status.supervisor else {
-        return format!("Obscura in {} is not running: start it with `obscura up`.", status.state_directory);
+        let state = &status.state_directory;
+        return format!("Obscura in {state} is not running: start it with `obscura --state {state} up`.");
     };
     let recording = match supervisor.recording_after_s.map(Duration::try_from_secs_f64) {
         Some(Ok(after)) => format!("recording after {}", when::words(after)),
@@ -165,7 +166,10 @@ Spool: 1.00 KiB of 1.00 GiB in use, 1 segment and 0 keys waiting
     #[test]
     fn a_stopped_installation_says_how_to_start_it() {
         let stopped = Status { supervisor: None, spool: None, cameras: Vec::new(), ..status() };
-        assert!(page(&stopped).starts_with("Obscura in /state is not running: start it with `obscura up`."));
+        assert!(
+            page(&stopped)
+                .starts_with("Obscura in /state is not running: start it with `obscura --state /state up`.")
+        );
         assert!(page(&stopped).contains("No cameras."));
         assert!(!stopped.is_well());
     }

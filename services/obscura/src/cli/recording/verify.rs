@@ -86,12 +86,18 @@ impl Verify {
         for camera in &cameras {
             found.push(verify_camera(session, &reader, camera, span).await?);
         }
-        session.out.result(&found, words(&found))?;
+        let (found, told): (Vec<Found>, Vec<String>) = found.into_iter().unzip();
+        session.out.result(&found, words(&told))?;
         Ok(if found.iter().all(|found| found.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-async fn verify_camera(session: &Session, reader: &Reader<'_>, camera: &Camera, span: Span) -> Result<Found> {
+async fn verify_camera(
+    session: &Session,
+    reader: &Reader<'_>,
+    camera: &Camera,
+    span: Span,
+) -> Result<(Found, String)> {
     let wanted = Wanted::of(camera, REASON, span)?;
     let recordings = reader.recordings(Some(wanted.camera), Some(span)).await?;
     let (segments, _) = totals(&recordings);
@@ -99,7 +105,9 @@ async fn verify_camera(session: &Session, reader: &Reader<'_>, camera: &Camera, 
     bar.set_message(camera.name.clone());
     let verdict = verify(reader, &wanted, &recordings, |_| bar.inc(1)).await?;
     bar.finish_and_clear();
-    Ok(Found::new(camera, &verdict, recordings.gaps.len()))
+    let found = Found::new(camera, &verdict, recordings.gaps.len());
+    let told = found.in_words(&verdict);
+    Ok((found, told))
 }
 
 impl Found {
@@ -121,7 +129,7 @@ impl Found {
         }
     }
 
-    fn in_words(&self) -> String {
+    fn in_words(&self, verdict: &Verdict) -> String {
         let recorded = Duration::try_from_secs_f64(self.seconds_recorded).unwrap_or_default();
         let mut text = format!(
             "{}: {} of {} verified, {}, {} recorded, {}",
@@ -137,15 +145,9 @@ impl Found {
             (true, _) => " - everything is there and unchanged",
             (false, _) => " - FAILED",
         });
-        for line in
-            self.faults.iter().map(FaultLine::in_words).chain(self.missing.iter().map(MissingLine::in_words))
-        {
+        for trouble in verdict.troubles() {
             text.push_str("\n  ");
-            text.push_str(&line);
-        }
-        let listed = u64::try_from(self.faults.len() + self.missing.len()).unwrap_or(u64::MAX);
-        if self.failures > listed {
-            text.push_str(&format!("\n  and {} more", self.failures - listed));
+            text.push_str(&trouble);
         }
         text
     }
@@ -161,12 +163,6 @@ impl FaultLine {
             cause: fault.cause.to_string(),
         }
     }
-
-    fn in_words(&self) -> String {
-        let Self { object, first_byte, last_byte, time, cause } = self;
-        let time = time.as_ref().map(|time| format!("{time}: ")).unwrap_or_default();
-        format!("{time}{cause}\n    in object {object}, bytes {first_byte} to {last_byte}")
-    }
 }
 
 impl MissingLine {
@@ -180,25 +176,13 @@ impl MissingLine {
             explained_by: missing.explained.map(gap_reason),
         }
     }
-
-    fn in_words(&self) -> String {
-        let Self { recorder_run, first_sequence, last_sequence, from, to, explained_by } = self;
-        let which = format!(
-            "segments {first_sequence} to {last_sequence} of recorder run {recorder_run} are missing, between {from} \
-             and {to}"
-        );
-        match explained_by {
-            Some(reason) => format!("{which}; a recorded gap explains it: {reason}"),
-            None => which,
-        }
-    }
 }
 
-fn words(found: &[Found]) -> String {
-    if found.is_empty() {
+fn words(told: &[String]) -> String {
+    if told.is_empty() {
         return "There are no cameras, so there is nothing to verify.".to_owned();
     }
-    found.iter().map(Found::in_words).collect::<Vec<_>>().join("\n")
+    told.join("\n")
 }
 
 #[cfg(test)]
@@ -221,7 +205,7 @@ mod tests {
             ..Verdict::default()
         };
         let camera = Camera { name: "door".into(), ..Camera::default() };
-        let text = Found::new(&camera, &verdict, 1).in_words();
+        let text = Found::new(&camera, &verdict, 1).in_words(&verdict);
         assert!(text.starts_with("door: 1 of 2 segments verified"), "{text}");
         assert!(
             text.contains("FAILED\n  2026-11-23T10:00:00.000Z: object swapped: the header names camera B")

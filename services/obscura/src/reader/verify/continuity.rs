@@ -7,6 +7,8 @@ use obscura_ids::WriterEpoch;
 use obscura_pack::Entry;
 use obscura_proto::footage::v1::{Gap, GapReason};
 
+use crate::words::gap_reason;
+
 /// Most holes that are told of one camera.
 const MAX_HOLES: usize = 1_000;
 
@@ -23,6 +25,22 @@ pub struct Missing {
     pub between: Span,
     /// Reason of a recorded gap in that span.
     pub explained: Option<GapReason>,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { writer_epoch, first, last, between, explained } = self;
+        let (from, to) = (between.start(), between.end());
+        write!(
+            f,
+            "segments {first} to {last} of recorder run {} are missing, between {from} and {to}",
+            writer_epoch.0
+        )?;
+        match explained {
+            Some(reason) => write!(f, "; a recorded gap explains it: {}", gap_reason(*reason)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Collects sequence numbers.
