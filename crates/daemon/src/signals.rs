@@ -12,7 +12,7 @@ const SUPERVISED: &str = "OBSCURA_SUPERVISED";
 
 /// Under a supervisor, its end is our SIGTERM, so that no recorder is left behind without one.
 pub fn follow_parent() -> Result<()> {
-    if env::var_os(SUPERVISED).is_none_or(|value| value != "2") {
+    if env::var_os(SUPERVISED).is_none_or(|value| value != "1") {
         return Ok(());
     }
     let parent = getppid();

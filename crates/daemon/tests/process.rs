@@ -40,7 +40,8 @@ fn main() -> Result<()> {
 #[tokio::main]
 async fn serve() -> Result<()> {
     let daemon = Daemon::start("keys").await?;
-    daemon.serve(Router::new(), &[]).await
+    // Where a test fails nobody else would end it.
+    tokio::time::timeout(PATIENCE * 2, daemon.serve(Router::new(), &[])).await?
 }
 
 /// Starts the service and never looks after it again.
@@ -87,7 +88,12 @@ fn a_configuration_that_is_not_there_ends_with_words_and_exit_code_1() -> Result
 
 fn start(config: &Path) -> Result<Child> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg("--config").arg(config).env("OBSCURA_SUPERVISED", "1").stderr(Stdio::null());
+    command
+        .arg("--config")
+        .arg(config)
+        .env("OBSCURA_SUPERVISED", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     Ok(command.spawn()?)
 }
 

@@ -170,7 +170,7 @@ fn obscura(arguments: &Arguments, clip: &Path, streams: u32) -> Result<Measured>
     }
     bar.finish_and_clear();
     wait_for("every camera to record", || {
-        let status = installation.run(&["status", "--json"]).json();
+        let status = installation.status();
         let recording =
             status["cameras"].as_array()?.iter().filter(|camera| camera["recording"] == true).count();
         (recording == streams as usize).then_some(())
@@ -182,7 +182,7 @@ fn obscura(arguments: &Arguments, clip: &Path, streams: u32) -> Result<Measured>
 }
 
 fn lost_packets(installation: &Installation) -> u64 {
-    let status = installation.run(&["status", "--json"]).json();
+    let status = installation.status();
     let cameras = status["cameras"].as_array().cloned().unwrap_or_default();
     cameras.iter().filter_map(|camera| camera["packets_lost"].as_u64()).sum()
 }

@@ -28,7 +28,7 @@ fn main() {
         installation.down();
         installation.up();
         starts.push(wait_for("the first segment", || {
-            installation.run(&["status", "--json"]).json()["supervisor"]["recording_after_s"].as_f64()
+            installation.status()["supervisor"]["recording_after_s"].as_f64()
         }));
         recording(&installation);
         let before = acknowledged(&installation);
@@ -55,7 +55,7 @@ fn recording(installation: &Installation) {
 
 /// Now, and the wall time up to which frames are durable, both in seconds.
 fn acknowledged(installation: &Installation) -> (f64, f64) {
-    let status: Value = installation.run(&["status", "--json"]).json();
+    let status: Value = installation.status();
     let now = std::time::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64());
     let ago = status["cameras"][0]["acknowledged_seconds_ago"].as_f64();
     (now, ago.map_or(0.0, |ago| now - ago))

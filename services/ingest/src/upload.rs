@@ -5,6 +5,7 @@
 //! repeated: the same pack goes under the same id, importing or committing twice changes nothing.
 
 mod body;
+mod outage;
 mod pack;
 
 use std::{
@@ -24,6 +25,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use self::outage::Outage;
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
     segment::record,
@@ -55,6 +57,9 @@ pub struct Uploader {
     /// Cameras whose segments must not wait for their pack to fill; `None` stands for all.
     flushing: Mutex<HashMap<Option<CameraId>, u32>>,
     permits: Arc<Semaphore>,
+    keys_away: Outage,
+    index_away: Outage,
+    objects_away: Outage,
 }
 
 impl Uploader {
@@ -79,6 +84,9 @@ impl Uploader {
             policy,
             flushing: Mutex::default(),
             permits: Arc::new(Semaphore::new(PARALLEL_UPLOADS)),
+            keys_away: Outage::new("layer keys cannot be imported and wait in the spool"),
+            index_away: Outage::new("gaps cannot be indexed and wait in the spool"),
+            objects_away: Outage::new("packs cannot be stored and wait in the spool"),
         })
     }
 
@@ -121,38 +129,38 @@ impl Uploader {
     }
 
     async fn send_keys(&self) {
+        if !self.keys_away.may_try(self.clock.monotonic()) {
+            return;
+        }
         for (serial, request) in self.outbox.keys() {
             let mut keys = self.keys.clone();
-            match tokio::time::timeout(CALL_TIMEOUT, keys.import_layer_key(request)).await {
-                Ok(Ok(_)) => {
+            match call(keys.import_layer_key(request)).await {
+                Ok(_) => {
+                    self.keys_away.over();
                     self.free(&[serial]);
                     self.outbox.key_done(serial);
                 }
-                Ok(Err(status)) => {
-                    tracing::warn!(code = ?status.code(), message = status.message(), "a layer key could not be imported; it waits in the spool");
+                Err(cause) => {
+                    self.keys_away.goes_on(self.clock.monotonic(), &cause);
                     break;
                 }
-                Err(_) => break,
             }
         }
     }
 
     async fn send_gaps(&self) {
         let (serials, gaps) = self.outbox.gap_batch(GAP_BATCH);
-        if gaps.is_empty() {
+        if gaps.is_empty() || !self.index_away.may_try(self.clock.monotonic()) {
             return;
         }
         let mut storage = self.storage.clone();
-        let sent = tokio::time::timeout(CALL_TIMEOUT, storage.record_gaps(RecordGapsRequest { gaps })).await;
-        match sent {
-            Ok(Ok(_)) => {
+        match call(storage.record_gaps(RecordGapsRequest { gaps })).await {
+            Ok(_) => {
+                self.index_away.over();
                 self.free(&serials);
                 self.outbox.gaps_done(&serials);
             }
-            Ok(Err(status)) => {
-                tracing::warn!(code = ?status.code(), message = status.message(), "gaps could not be indexed; they wait in the spool")
-            }
-            Err(_) => {}
+            Err(cause) => self.index_away.goes_on(self.clock.monotonic(), &cause),
         }
     }
 
@@ -200,17 +208,14 @@ impl Uploader {
             Ok(()) => {
                 let mut serials: Vec<Serial> = pack.segments.iter().map(|sealed| sealed.serial).collect();
                 serials.push(pack.serial);
+                self.objects_away.over();
                 self.free(&serials);
                 self.outbox.pack_done(pack.id);
             }
             Err(error) => {
-                tracing::warn!(pack = %pack.id, attempt = pack.attempts, error, "a pack could not be stored; it waits in the spool");
-                let wait = Duration::from_millis(500).saturating_mul(1 << pack.attempts.min(6));
+                self.objects_away.goes_on(self.clock.monotonic(), &error);
                 pack.attempts = pack.attempts.saturating_add(1);
-                pack.not_before = obscura_clock::Monotonic::from_nanos(
-                    self.clock.monotonic().as_nanos()
-                        + u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX / 2),
-                );
+                pack.not_before = outage::later(self.clock.monotonic(), pack.attempts);
                 self.outbox.pack_failed(pack);
             }
         }
@@ -227,6 +232,15 @@ impl Uploader {
 
     fn flushed(&self) -> HashSet<Option<CameraId>> {
         self.flushing.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}
+
+/// Answers within [`CALL_TIMEOUT`], or a sentence for the log.
+async fn call<T>(future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, String> {
+    match tokio::time::timeout(CALL_TIMEOUT, future).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
+        Err(_) => Err("no answer in time".into()),
     }
 }
 

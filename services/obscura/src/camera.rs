@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use obscura_proto::{
+    footage::v1::GapReason,
     ingest::v1::{GetSourceKeyRequest, TestSourceRequest, TestSourceResponse, test_source_request::Target},
     registry::v1::{AddCameraRequest, Camera, Purpose, SealedSource},
 };
 use obscura_seal::{RecipientPublicKey, SOURCE_INFO, wrap};
 use prost::Message as _;
 use serde::Serialize;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::{
     problem::{Context as _, Problem, Result},
@@ -40,6 +44,23 @@ pub async fn test(services: &Services, target: Target) -> Result<Finding> {
     let mut ingest = services.ingest();
     let call = ingest.test_source(TestSourceRequest { target: Some(target) });
     services.ask("ingest", "test the camera", PATIENT, call).await.map(Finding::from)
+}
+
+/// Like [`test`], for a video file that was just handed to the demo camera: it takes a moment until
+/// the file is seen there.
+pub async fn test_video(services: &Services, sealed_source: &SealedSource) -> Result<Finding> {
+    let deadline = Instant::now() + DEMO_CAMERA_STARTS;
+    loop {
+        let finding = test(services, Target::SealedSource(sealed_source.clone())).await?;
+        let not_seen_yet = finding.reason == Some(words::gap_reason(GapReason::NoSuchStream));
+        if !not_seen_yet {
+            return Ok(finding);
+        }
+        if Instant::now() >= deadline {
+            return Ok(finding.of_a_file());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Adds a camera.
@@ -106,6 +127,15 @@ impl From<TestSourceResponse> for Finding {
 }
 
 impl Finding {
+    /// What the recorder says of a camera makes no sense to someone who added a file.
+    fn of_a_file(self) -> Self {
+        Self {
+            finding: "the demo camera cannot play this file as a video".to_owned(),
+            next_step: Some("convert it: ffmpeg -i FILE -c:v libx264 -an video.mp4".to_owned()),
+            ..self
+        }
+    }
+
     /// Nothing where all is well, else what a person is told.
     pub fn into_problem(self) -> Option<Problem> {
         if self.ok {
@@ -146,8 +176,6 @@ pub fn demo_purpose(review_on: String) -> Purpose {
 
 #[cfg(test)]
 mod tests {
-    use obscura_proto::footage::v1::GapReason;
-
     use super::*;
 
     #[test]

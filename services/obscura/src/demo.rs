@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    camera::{add, await_demo_camera, demo_purpose, seal},
+    camera::{add, await_demo_camera, demo_purpose, seal, test_video},
     installation::Installation,
     output::{Output, on_terminal},
     problem::{Context as _, Problem, Result},
@@ -165,7 +165,7 @@ async fn demonstrate(
     }
     let camera = set_up(up.services(), &demo.footage, stem, clock.wall()).await?;
     let Some(length) = demo.length else {
-        let hints = hints(up.services().installation());
+        let hints = hints(up.services().installation(), &camera.name);
         if !on_terminal() {
             out.remark(&hints);
         }
@@ -226,11 +226,16 @@ async fn add_camera(
             Rtsp::local(port, &path).map_err(Problem::new)?
         }
     };
+    let sealed_source = seal(services, &source).await?;
+    if matches!(footage, Footage::Video(_)) {
+        // Else the first try of the recorder would leave a gap.
+        test_video(services, &sealed_source).await?.into_problem().map_or(Ok(()), Err)?;
+    }
     let request = AddCameraRequest {
         name,
         site_name: NAME.to_owned(),
         purpose: Some(demo_purpose(when::in_a_year(now))),
-        sealed_source: Some(seal(services, &source).await?),
+        sealed_source: Some(sealed_source),
         plaintext_source: true,
         ..AddCameraRequest::default()
     };
@@ -316,14 +321,14 @@ fn summary(verdict: &Verdict, gaps: &[Gap]) -> Summary {
 }
 
 /// What to try next, as commands that can be copied.
-fn hints(installation: &Installation) -> String {
+fn hints(installation: &Installation, camera: &str) -> String {
     let program = std::env::current_exe().map_or_else(|_| "obscura".to_owned(), |path| shell(&path));
     let own = format!("{program} --state {}", shell(installation.root()));
     format!(
         "Try in another terminal:\n  \
          {own} status\n  \
          {own} recording list\n  \
-         {own} recording get {NAME} --from -30s --to now -o clip.mp4 --reason \"trying it out\"\n  \
+         {own} recording get {camera} --from -30s --to now -o clip.mp4 --reason \"trying it out\"\n  \
          {own} recording verify\n  \
          {own} camera add yours rtsp://HOST/PATH --username NAME --purpose \"why\" --legal-basis consent\n  \
          {own} key rotate\n\

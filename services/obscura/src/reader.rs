@@ -18,6 +18,7 @@ use obscura_access::LocalIssuer;
 use obscura_clock::{SharedClock, Span, Timestamp};
 use obscura_identity::HttpClient;
 use obscura_ids::CameraId;
+use obscura_pack::Directory;
 use obscura_proto::{
     ingest::v1::FlushRequest,
     registry::v1::Camera,
@@ -27,6 +28,7 @@ use obscura_seal::ClearSegment;
 
 pub use fault::{Cause, Fault};
 pub use find::Located;
+pub use open::has_no_frame;
 
 use crate::{
     problem::{Context as _, Result},
@@ -85,9 +87,16 @@ pub struct Stretch<'a> {
 }
 
 impl Stretch<'_> {
-    /// The first bytes of an object, as many as its head should have.
+    /// The head of an object. Where it states another length than the index expects, all of what it
+    /// states, so that a swapped object can say whose it is.
     pub async fn head(&self, located: &Located) -> Result<bytes::Bytes, Cause> {
-        self.fetch.range(&located.object_key, 0..located.head_length()).await
+        let expected = located.head_length();
+        let head = self.fetch.range(&located.object_key, 0..expected).await?;
+        let stated = head.first_chunk().and_then(|first| Directory::head_length(first).ok());
+        match stated.and_then(|stated| u64::try_from(stated).ok()) {
+            Some(stated) if stated != expected => self.fetch.range(&located.object_key, 0..stated).await,
+            _ => Ok(head),
+        }
     }
 }
 

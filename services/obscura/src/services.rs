@@ -231,8 +231,9 @@ mod tests {
 
     #[test]
     fn a_refused_connection_means_that_nothing_runs_there() {
-        let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
-        assert_eq!(why_away(&refused), "it is not running");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let refused = anyhow::Error::new(refused).context("request failed");
+        assert_eq!(why_away(refused.as_ref()), "it is not running");
         assert_eq!(why_away(&io::Error::other("certificate expired")), "certificate expired");
     }
 

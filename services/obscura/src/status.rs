@@ -101,6 +101,9 @@ pub struct CameraStatusLine {
     pub packets_lost: u64,
     /// Not encrypted on the network.
     pub plaintext: bool,
+    /// Whether the recorder itself said this.
+    #[serde(skip)]
+    pub told_by_recorder: bool,
 }
 
 /// What waits on the recorder's disk.
@@ -250,6 +253,7 @@ impl CameraStatusLine {
             bytes: camera.bytes,
             packets_lost: camera.packets_lost,
             plaintext: camera.plaintext,
+            told_by_recorder: true,
         }
     }
 
@@ -267,6 +271,7 @@ impl CameraStatusLine {
             bytes: 0,
             packets_lost: 0,
             plaintext: false,
+            told_by_recorder: false,
         }
     }
 

@@ -131,7 +131,7 @@ fn draw(status: &Status, below: &str) -> std::io::Result<()> {
 /// Remarks about cameras that do something else than when last seen.
 fn changes(seen: &mut BTreeMap<String, String>, cameras: &[CameraStatusLine]) -> Vec<String> {
     let mut changes = Vec::new();
-    for camera in cameras {
+    for camera in cameras.iter().filter(|camera| camera.told_by_recorder) {
         let reason = camera.reason.as_deref().filter(|_| !camera.recording);
         let does =
             reason.map_or_else(|| camera.state.clone(), |reason| format!("{}: {reason}", camera.state));
@@ -152,6 +152,7 @@ mod tests {
         CameraStatusLine {
             state: state.into(),
             reason: reason.map(str::to_owned),
+            told_by_recorder: true,
             ..CameraStatusLine::unknown("7", "gate", "")
         }
     }

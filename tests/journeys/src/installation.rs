@@ -68,7 +68,7 @@ impl Installation {
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         self.up = Some(command.spawn().unwrap());
         wait_for("all services", || {
-            let status = self.run(&["status", "--json"]).json();
+            let status = self.status();
             let services = status["services"].as_array()?;
             let well = services.len() >= 4 && services.iter().all(|service| service["healthy"] == true);
             well.then_some(())
@@ -91,7 +91,7 @@ impl Installation {
     #[must_use]
     pub fn pid(&self, service: &str) -> u32 {
         wait_for("the process of a service", || {
-            let status = self.run(&["status", "--json"]).json();
+            let status = self.status();
             let services = status["services"].as_array()?;
             let found = services.iter().find(|found| found["name"] == service)?;
             found["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
@@ -114,7 +114,7 @@ impl Installation {
     /// # Panics
     /// Where it cannot be.
     pub fn kill_everything(&mut self) {
-        let services = self.run(&["status", "--json"]).json();
+        let services = self.status();
         let pids = services["services"].as_array().unwrap().iter().filter_map(|service| service["pid"].as_u64());
         let pids: Vec<u32> = pids.filter_map(|pid| u32::try_from(pid).ok()).collect();
         let mut up = self.up.take().unwrap();
@@ -126,6 +126,12 @@ impl Installation {
     /// Kills one service without a warning.
     pub fn kill(&self, service: &str) {
         signal(self.pid(service), "KILL");
+    }
+
+    /// What `obscura status` says; null where it cannot say anything yet.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.run(&["status", "--json"]).out).unwrap_or_default()
     }
 
     /// Runs a command, whatever it says.
@@ -175,7 +181,7 @@ impl Installation {
     /// A camera as `obscura status` shows it, once `ready` says so.
     pub fn camera(&self, name: &str, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, || {
-            let status = self.run(&["status", "--json"]).json();
+            let status = self.status();
             let cameras = status["cameras"].as_array()?;
             cameras.iter().find(|camera| camera["name"] == name).filter(|camera| ready(camera)).cloned()
         })

@@ -187,7 +187,7 @@ fn keys_and_registry_start_with_nobody_else_there() {
         let program = obscura_journeys::program(&format!("obscura-{service}"));
         let mut alone = Command::new(program).arg("--config").arg(config).spawn().unwrap();
         wait_for("the lonely service to be well", || {
-            let status = installation.run(&["status", "--json"]).json();
+            let status = installation.status();
             let services = status["services"].as_array()?.clone();
             services.iter().any(|found| found["name"] == service && found["healthy"] == true).then_some(())
         });

@@ -5,7 +5,7 @@ use http::{Method, Request, header::CONTENT_LENGTH};
 use obscura_pack::Directory;
 use obscura_proto::storage::v1::{CommitPackRequest, CreateUploadRequest, CreateUploadResponse};
 
-use super::{CALL_TIMEOUT, Uploader, body};
+use super::{Uploader, body, call};
 use crate::outbox::Formed;
 
 /// How long one PUT may take.
@@ -63,15 +63,5 @@ async fn put(
         Ok(())
     } else {
         Err(format!("the upload was answered with {}", answer.status()))
-    }
-}
-
-async fn call<T>(
-    future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(CALL_TIMEOUT, future).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
-        Err(_) => Err("storage did not answer in time".into()),
     }
 }

@@ -32,6 +32,9 @@ impl Up {
             return print_unit(session);
         }
         let ending = up::ending()?;
+        if !on_terminal() {
+            obscura_telemetry::init("supervisor", false);
+        }
         let mut running =
             up::Up::start(&session.root()?, &session.clock, !on_terminal(), &ending, |_| Ok(())).await?;
         let installation = running.services().installation();

@@ -89,6 +89,13 @@ impl Installation {
         Ok(stem)
     }
 
+    /// Takes a video file back that no camera plays after all.
+    pub fn drop_video(&self, stem: &str) {
+        for path in self.videos().iter().filter(|path| path.file_stem().is_some_and(|own| own == stem)) {
+            let _what_stays_is_only_a_copy = fs::remove_file(path);
+        }
+    }
+
     /// Copies under a hidden name first: the demo camera never sees half a file.
     fn copy_into_place(&self, from: &Path, stem: &str) -> Result<()> {
         let folder = self.videos_dir();
@@ -169,6 +176,8 @@ mod tests {
         assert_eq!(installation.add_video(&clip).unwrap(), "clip-2");
         assert_eq!(installation.videos().len(), 2);
         assert!(installation.wants_demo_camera());
+        installation.drop_video("clip");
+        assert_eq!(installation.videos(), [installation.videos_dir().join("clip-2.mp4")]);
     }
 
     #[test]

@@ -105,8 +105,16 @@ fn place(header: &SegmentHeader) -> String {
     format!("segment {number} of recorder run {run}, slot of {}", header.hour.slot_start(header.slot))
 }
 
+/// Whether a crash cut the segment before its first frame was whole: it is authentic, and empty.
+pub fn has_no_frame(clear: &ClearSegment) -> bool {
+    clear.is_torn() && matches!(read_segment(clear.as_bytes()), Err(obscura_media::Error::Cut(_)))
+}
+
 /// A finished segment has a trailer, and it says what the index says. A torn one has none.
 fn examine_media(clear: &ClearSegment, entry: &Entry) -> Result<(), Cause> {
+    if has_no_frame(clear) {
+        return Ok(());
+    }
     let segment = read_segment(clear.as_bytes()).map_err(|error| Cause::Media(error.to_string()))?;
     let Some(trailer) = segment.trailer else {
         return if entry.torn_after_chunks.is_some() {
@@ -270,6 +278,18 @@ mod tests {
         let (keys, mut row) = (keys(), located(4));
         let sealed = seal(&keys, &mut row, b"footage");
         assert_eq!(open(&sealed, &row, &BTreeMap::new(), false).unwrap_err(), Cause::NoKey);
+    }
+
+    #[test]
+    fn a_segment_that_a_crash_cut_before_its_first_frame_is_authentic_and_empty() {
+        let (keys, mut row) = (keys(), located(4));
+        let header = &row.entry.header;
+        let mut sealed = Vec::new();
+        Cobblestone256.begin(&keys.key.leaf(header.slot), header, &mut sealed).unwrap();
+        row.entry.torn_after_chunks = Some(0);
+        row.entry.sha256 = obscura_ids::Digest::try_from(digest(&SHA256, &sealed).as_ref()).unwrap();
+        let clear = open(&sealed, &row, &keys.released, true).unwrap();
+        assert!(has_no_frame(&clear) && clear.as_bytes().is_empty());
     }
 
     #[test]

@@ -78,11 +78,18 @@ pub async fn verify(
     Ok(verifier.verdict(&recordings.gaps))
 }
 
-/// What the head of an object says.
-struct Head {
-    length: u64,
-    /// Segments that the index has not named yet, by their offset behind the head.
-    entries: BTreeMap<u64, Entry>,
+/// What the head of an object says. A head that says nothing is one fault of the object, not one of
+/// each of its segments.
+enum Head {
+    Good {
+        length: u64,
+        /// Segments that the index has not named yet, by their offset behind the head.
+        entries: BTreeMap<u64, Entry>,
+    },
+    /// Its segments may still be there.
+    Unreadable,
+    /// The whole object is gone, or another one.
+    Lost,
 }
 
 /// Collects the evidence.
@@ -90,9 +97,8 @@ struct Verifier<W> {
     wanted: Span,
     watch: W,
     verdict: Verdict,
-    /// By object key; `None` where the head is not readable, which is one fault of the object and not
-    /// one of each of its segments.
-    heads: BTreeMap<String, Option<Head>>,
+    /// By object key.
+    heads: BTreeMap<String, Head>,
     continuity: Continuity,
 }
 
@@ -131,25 +137,34 @@ impl<W: FnMut(&Located)> Verifier<W> {
     fn head(&mut self, first: &Located, head: Result<bytes::Bytes, Cause>) {
         let (object_key, length) = (first.object_key.clone(), first.head_length());
         let head = match head.and_then(|head| read_head(&object_key, &head)) {
-            Ok(entries) => Some(Head { length, entries }),
+            Ok(entries) => Head::Good { length, entries },
             Err(cause) => {
+                let lost = matches!(cause, Cause::Missing | Cause::Swapped { .. });
                 self.fault(Fault { object_key: object_key.clone(), bytes: 0..length, time: None, cause });
-                None
+                if lost { Head::Lost } else { Head::Unreadable }
             }
         };
         self.heads.insert(object_key, head);
     }
 
-    /// Whether the head of the object says the same about a segment as the index.
-    fn head_agrees(&mut self, located: &Located) -> bool {
-        let Some(Some(head)) = self.heads.get_mut(&located.object_key) else { return true };
-        head.entries.remove(&located.entry.offset).is_some_and(|entry| entry == located.entry)
+    /// What is wrong with a segment that opened, or did not, in the light of the head of its object.
+    /// `Ok` where nothing is wrong with it, `Err(None)` where a fault of the object says it all.
+    fn judge(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<(), Option<Cause>> {
+        match self.heads.get_mut(&located.object_key) {
+            Some(Head::Lost) => Err(None),
+            Some(Head::Good { entries, .. }) => {
+                let listed = entries.remove(&located.entry.offset);
+                opened.map_err(Some)?;
+                if listed.as_ref() == Some(&located.entry) { Ok(()) } else { Err(Some(Cause::HeadDisagrees)) }
+            }
+            Some(Head::Unreadable) | None => opened.map(drop).map_err(Some),
+        }
     }
 
     fn verdict(mut self, gaps: &[Gap]) -> Verdict {
         let wanted = self.wanted;
         for (object_key, head) in std::mem::take(&mut self.heads) {
-            let Some(Head { length, entries }) = head else { continue };
+            let Head::Good { length, entries } = head else { continue };
             // A pack may reach beyond what was asked for.
             for entry in entries.into_values().filter(|entry| entry.span.overlaps(wanted)) {
                 let first = length.saturating_add(entry.offset);
@@ -181,11 +196,10 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()> {
         self.count(&located.entry);
         self.continuity.saw(&located.entry);
-        let agrees = self.head_agrees(located);
-        match opened.map(|clear| clear.header) {
-            Err(cause) => self.fault(located.fault(cause)),
-            Ok(_) if !agrees => self.fault(located.fault(Cause::HeadDisagrees)),
-            Ok(_) => self.verdict.verified += 1,
+        match self.judge(located, opened) {
+            Ok(()) => self.verdict.verified += 1,
+            Err(Some(cause)) => self.fault(located.fault(cause)),
+            Err(None) => {}
         }
         (self.watch)(located);
         Ok(())
@@ -216,4 +230,125 @@ fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Caus
         return Err(swapped("pack", directory.pack_id.to_string(), name.pack.to_string()));
     }
     Ok(directory.entries.into_iter().map(|entry| (entry.offset, entry)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use obscura_ids::{CameraId, PackId};
+    use obscura_pack::object_key;
+
+    use super::*;
+    use crate::reader::{
+        everything,
+        open::{
+            open,
+            samples::{Keys, keys, located, seal},
+        },
+    };
+
+    /// A pack of three sealed segments with its rows in the index.
+    struct Pack {
+        keys: Keys,
+        rows: Vec<Located>,
+        sealed: Vec<Vec<u8>>,
+        head: Vec<u8>,
+    }
+
+    fn pack(camera: CameraId) -> Pack {
+        let keys = keys();
+        let mut rows: Vec<_> = (0..3).map(located).collect();
+        for row in &mut rows {
+            row.entry.header.camera = camera;
+        }
+        let sealed = rows.iter_mut().map(|row| seal(&keys, row, b"footage")).collect();
+        let (zone, layer, id) = ("eea".parse().unwrap(), obscura_ids::Layer::Original, PackId::generate());
+        let entries = rows.iter().map(|row| row.entry.clone()).collect();
+        let directory = Directory::lay_out(id, camera, zone, layer, entries).unwrap();
+        let head = directory.encode_head();
+        for (row, entry) in rows.iter_mut().zip(&directory.entries) {
+            row.object_key = object_key(&directory.zone, camera, layer, entry.span.start(), id);
+            row.object_offset = u64::try_from(head.len()).unwrap() + entry.offset;
+            row.entry = entry.clone();
+        }
+        Pack { keys, rows, sealed, head }
+    }
+
+    /// The verdict where storage gives this head and these sealed bytes for the rows of the index.
+    fn judged(rows: &[Located], keys: &Keys, head: Result<&[u8], Cause>, sealed: &[Vec<u8>]) -> Verdict {
+        let seen = Cell::new(0);
+        let mut verifier = Verifier::new(everything(), |_| seen.set(seen.get() + 1));
+        verifier.head(&rows[0], head.map(bytes::Bytes::copy_from_slice));
+        for (row, sealed) in rows.iter().zip(sealed) {
+            verifier.segment(row, open(sealed, row, &keys.released, false)).unwrap();
+        }
+        assert_eq!(seen.get(), rows.len());
+        verifier.verdict(&[])
+    }
+
+    #[test]
+    fn what_is_there_and_unchanged_is_verified() {
+        let pack = pack(CameraId::generate());
+        let verdict = judged(&pack.rows, &pack.keys, Ok(&pack.head), &pack.sealed);
+        assert!(verdict.is_good(), "{:?}", verdict.troubles());
+        assert_eq!((verdict.segments, verdict.verified), (3, 3));
+        assert_eq!(verdict.recorded, Duration::from_secs(6));
+    }
+
+    #[test]
+    fn an_object_of_another_camera_is_one_fault_that_names_that_camera() {
+        let (own, other) = (pack(CameraId::generate()), pack(CameraId::from_bytes([9; 16])));
+        let verdict = judged(&own.rows, &own.keys, Ok(&other.head), &other.sealed);
+        assert_eq!((verdict.failures(), verdict.verified), (1, 0));
+        let named = format!("object swapped: the header names camera {}", CameraId::from_bytes([9; 16]));
+        assert!(verdict.troubles()[0].contains(&named), "{:?}", verdict.troubles());
+    }
+
+    #[test]
+    fn another_pack_of_the_same_camera_is_a_swapped_object_too() {
+        let camera = CameraId::generate();
+        let (own, other) = (pack(camera), pack(camera));
+        let verdict = judged(&own.rows, &own.keys, Ok(&other.head), &other.sealed);
+        assert!(
+            verdict.troubles()[0].contains("object swapped: the header names pack"),
+            "{:?}",
+            verdict.troubles()
+        );
+    }
+
+    #[test]
+    fn a_missing_object_is_one_fault() {
+        let pack = pack(CameraId::generate());
+        let verdict = judged(&pack.rows, &pack.keys, Err(Cause::Missing), &[vec![], vec![], vec![]]);
+        assert_eq!((verdict.failures(), verdict.verified), (1, 0));
+    }
+
+    #[test]
+    fn a_broken_head_does_not_hide_a_broken_segment() {
+        let mut pack = pack(CameraId::generate());
+        *pack.sealed[1].last_mut().unwrap() ^= 1;
+        let verdict = judged(&pack.rows, &pack.keys, Ok(b"no head at all"), &pack.sealed);
+        assert_eq!((verdict.failures(), verdict.verified), (2, 2));
+    }
+
+    #[test]
+    fn a_row_that_the_head_knows_differently_is_found() {
+        let mut pack = pack(CameraId::generate());
+        pack.rows[2].entry.frames += 1;
+        let verdict = judged(&pack.rows, &pack.keys, Ok(&pack.head), &pack.sealed);
+        assert_eq!(verdict.faults[0].cause, Cause::HeadDisagrees);
+        assert_eq!(verdict.failures(), 1);
+    }
+
+    #[test]
+    fn a_segment_that_the_index_lost_is_found_and_its_hole_too() {
+        let pack = pack(CameraId::generate());
+        let rows = [pack.rows[0].clone(), pack.rows[2].clone()];
+        let sealed = [pack.sealed[0].clone(), pack.sealed[2].clone()];
+        let verdict = judged(&rows, &pack.keys, Ok(&pack.head), &sealed);
+        assert_eq!(verdict.faults[0].cause, Cause::NotIndexed);
+        assert_eq!(verdict.faults[0].bytes, pack.rows[1].bytes());
+        assert_eq!((verdict.missing[0].first, verdict.missing[0].last), (1, 1));
+    }
 }

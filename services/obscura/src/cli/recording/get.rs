@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 use super::{Session, hand_over, is_fresh, span, totals};
 use crate::{
     problem::{Context as _, Problem, Result},
-    reader::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted},
+    reader::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted, has_no_frame},
     services::command,
     when::{self, When},
     words::{bytes, count, gap_reason},
@@ -224,12 +224,15 @@ impl Sink for Clip {
 
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()> {
         let clear = opened.map_err(|cause| broken(&located.fault(cause)))?;
+        self.bar.inc(located.entry.length);
+        if has_no_frame(&clear) {
+            return Ok(());
+        }
         let own = located.entry.span;
         self.writer.add(clear.as_bytes(), own.start()).doing("add a segment to the clip")?;
         let start = self.span.map_or(own.start(), Span::start);
         self.span = Span::try_new(start, own.end().max(start));
         self.segments += 1;
-        self.bar.inc(located.entry.length);
         Ok(())
     }
 

@@ -211,6 +211,6 @@ mod tests {
             text.contains("FAILED\n  2026-11-23T10:00:00.000Z: object swapped: the header names camera B")
         );
         assert!(text.contains("in object eea/x.pack, bytes 100 to 199"), "{text}");
-        assert!(text.ends_with("and 3 more"), "{text}");
+        assert!(text.ends_with("and 3 more faults"), "{text}");
     }
 }
