@@ -15,7 +15,7 @@ pub use programs::{program, target_dir};
 use std::time::Duration;
 
 /// How long a journey waits for something that should happen soon, on a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Looks every tenth of a second whether something is there, and gives it back.
 ///
