@@ -25,6 +25,7 @@ use crate::{
     segment::Parts,
     source::{Source, SourceKey},
     spool::Spool,
+    threads::Threads,
 };
 
 /// What all recorders share.
@@ -53,6 +54,7 @@ pub struct Cameras {
     running: Mutex<HashMap<CameraId, Running>>,
     cut: watch::Sender<u64>,
     tasks: TaskTracker,
+    threads: Threads,
 }
 
 struct Running {
@@ -65,10 +67,13 @@ struct Running {
 
 impl Cameras {
     /// No camera yet.
-    #[must_use]
-    pub fn new(shared: Shared) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Where the operating system refuses a thread.
+    pub fn new(shared: Shared) -> std::io::Result<Arc<Self>> {
         let (cut, _) = watch::channel(0);
-        Arc::new(Self { shared, running: Mutex::default(), cut, tasks: TaskTracker::new() })
+        let threads = Threads::start()?;
+        Ok(Arc::new(Self { shared, running: Mutex::default(), cut, tasks: TaskTracker::new(), threads }))
     }
 
     /// Follows the snapshot until told to stop, then lets every recorder close its segment.
@@ -192,7 +197,7 @@ impl Cameras {
             cut: self.cut.subscribe(),
             shutdown: stop.clone(),
         };
-        self.tasks.spawn(recorder.run());
+        self.tasks.spawn_on(recorder.run(), self.threads.next());
         Running { camera: camera.clone(), gauge, stop, next_sequence }
     }
 
@@ -212,6 +217,7 @@ impl Cameras {
             writer_epoch: shared.writer_epoch,
             mask_set_hash,
             next_sequence,
+            scratch: Vec::new(),
         }
     }
 

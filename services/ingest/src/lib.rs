@@ -31,6 +31,7 @@ mod session;
 mod source;
 mod spool;
 mod synchronised;
+mod threads;
 mod timeline;
 mod upload;
 
@@ -116,7 +117,7 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         writer_epoch,
         clock: Arc::clone(&clock),
         last_alive: recovered.last_alive,
-    });
+    })?;
     daemon.metrics.register(|registry| {
         registry.register_collector(Box::new(metrics::Recording {
             cameras: Arc::clone(&cameras),

@@ -95,16 +95,21 @@ impl Recorder {
     /// Records one session and says why it ended. Every segment that was started is closed.
     async fn record(&mut self, mut session: Session) -> Failure {
         let mut track = Track::new(self.release, Arc::clone(&self.gauge));
+        // Waited for across frames: registering anew with each frame would cost more than the frame.
+        let shutdown = self.shutdown.clone();
+        let mut cut = std::pin::pin!(next_cut(self.cut.clone()));
+        let mut shutdown = std::pin::pin!(shutdown.cancelled());
         loop {
             let event = tokio::select! {
+                biased;
                 event = session.next() => event,
-                changed = self.cut.changed() => {
+                (cuts, number) = &mut cut => {
                     track.cut(self);
-                    if changed.is_err() { return Failure::ended() }
-                    self.gauge.cut_done(*self.cut.borrow());
+                    self.gauge.cut_done(number);
+                    cut.set(next_cut(cuts));
                     continue;
                 }
-                () = self.shutdown.cancelled() => Err(Failure::ended()),
+                () = &mut shutdown => Err(Failure::ended()),
             };
             match event {
                 Ok(Event::Frame(frame)) => track.take(self, frame),
@@ -129,4 +134,13 @@ impl Recorder {
             tracing::warn!(camera = %self.camera, reason = failure.reason.as_str_name(), finding = failure.finding, "not recording");
         }
     }
+}
+
+/// The number of the next request to end open segments; never, once nobody can ask any more.
+async fn next_cut(mut cuts: watch::Receiver<u64>) -> (watch::Receiver<u64>, u64) {
+    if cuts.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    let number = *cuts.borrow_and_update();
+    (cuts, number)
 }

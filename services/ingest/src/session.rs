@@ -1,15 +1,17 @@
 //! One RTSP session: from DESCRIBE to a stream of clear frames.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use obscura_clock::{SharedClock, Timestamp};
+use obscura_clock::{Monotonic, SharedClock, Timestamp};
 use obscura_media::{SenderReport, VideoParameters};
 use retina::{
     client::{Demuxed, PlayOptions, Session as Rtsp, SessionOptions, SetupOptions},
     codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame},
 };
+
+use tokio::time::{Instant, Sleep};
 
 use crate::{
     failure::Failure,
@@ -37,6 +39,8 @@ pub struct Session {
     stream: usize,
     parameters: Option<Arc<VideoParameters>>,
     clock: SharedClock,
+    watchdog: Pin<Box<Sleep>>,
+    last_frame: Monotonic,
 }
 
 impl std::fmt::Debug for Session {
@@ -71,7 +75,9 @@ impl Session {
         session.setup(stream, setup).await.map_err(|e| Failure::of_rtsp(&e))?;
         let playing = session.play(PlayOptions::default()).await.map_err(|e| Failure::of_rtsp(&e))?;
         let demuxed = playing.demuxed().map_err(|e| Failure::of_rtsp(&e))?;
-        Ok(Self { demuxed, stream, parameters: None, clock })
+        let last_frame = clock.monotonic();
+        let watchdog = Box::pin(tokio::time::sleep(FRAME_TIMEOUT));
+        Ok(Self { demuxed, stream, parameters: None, clock, watchdog, last_frame })
     }
 
     /// The next event. Frames before the first parameter sets cannot be decoded and are left out.
@@ -79,15 +85,15 @@ impl Session {
     /// # Errors
     /// A [`Failure`] where the session ended or nothing came for [`FRAME_TIMEOUT`].
     pub async fn next(&mut self) -> Result<Event, Failure> {
-        let first = self.parameters.is_none();
-        tokio::time::timeout(FRAME_TIMEOUT, self.next_unbounded())
-            .await
-            .unwrap_or_else(|_| Err(Failure::frame_timeout(FRAME_TIMEOUT, first)))
-    }
-
-    async fn next_unbounded(&mut self) -> Result<Event, Failure> {
         loop {
-            let item = self.demuxed.next().await.ok_or_else(Failure::ended)?;
+            let item = tokio::select! {
+                biased;
+                item = self.demuxed.next() => item.ok_or_else(Failure::ended)?,
+                () = &mut self.watchdog => {
+                    self.check_silence()?;
+                    continue;
+                }
+            };
             match item.map_err(|error| Failure::of_rtsp(&error))? {
                 CodecItem::VideoFrame(frame) => {
                     if let Some(frame) = self.receive(frame)? {
@@ -104,15 +110,27 @@ impl Session {
         }
     }
 
+    /// The watchdog is not set anew with every frame, which would cost more than the frame: it looks
+    /// once in a while, and then sleeps until the camera could have been silent for too long.
+    fn check_silence(&mut self) -> Result<(), Failure> {
+        let silent = self.clock.monotonic().since(self.last_frame);
+        if silent >= FRAME_TIMEOUT {
+            return Err(Failure::frame_timeout(FRAME_TIMEOUT, self.parameters.is_none()));
+        }
+        self.watchdog.as_mut().reset(Instant::now() + FRAME_TIMEOUT.saturating_sub(silent));
+        Ok(())
+    }
+
     fn receive(&mut self, frame: VideoFrame) -> Result<Option<Frame<Clear>>, Failure> {
         if frame.has_new_parameters() || self.parameters.is_none() {
             self.parameters = self.read_parameters()?;
         }
         let Some(parameters) = &self.parameters else { return Ok(None) };
+        self.last_frame = self.clock.monotonic();
         Ok(Some(Frame::received(Picture {
             media_time: frame.timestamp().elapsed(),
             arrived: self.clock.wall(),
-            arrived_monotonic: self.clock.monotonic(),
+            arrived_monotonic: self.last_frame,
             random_access: frame.is_random_access_point(),
             lost_packets: frame.loss(),
             parameters: Arc::clone(parameters),

@@ -69,6 +69,7 @@ fn bench() -> Bench {
             writer_epoch,
             mask_set_hash: Digest::ZERO,
             next_sequence: 0,
+            scratch: Vec::new(),
         },
         gaps: Gaps::new(camera, Arc::clone(&spool), Arc::clone(&outbox)),
         outbox: Arc::clone(&outbox),

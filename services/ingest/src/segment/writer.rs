@@ -32,6 +32,9 @@ const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// A segment is given up when so much sealed data cannot be spooled.
 const MAX_UNSPOOLED_BYTES: usize = 8 * 1024 * 1024;
 
+/// Memory that is kept between segments; one very large key frame does not stay for ever.
+const MAX_SCRATCH_BYTES: usize = 512 * 1024;
+
 /// What all segments of a camera have in common.
 pub struct Parts {
     /// Where sealed bytes go.
@@ -54,6 +57,8 @@ pub struct Parts {
     pub mask_set_hash: Digest,
     /// Number of the next segment.
     pub next_sequence: u64,
+    /// Memory for sealed bytes, handed from segment to segment.
+    pub scratch: Vec<u8>,
 }
 
 /// A segment that is being written.
@@ -134,7 +139,8 @@ impl SegmentWriter {
         parts.next_sequence += 1;
         let mut hash = Context::new(&SHA256);
         hash.update(&prefix);
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut parts.scratch);
+        out.clear();
         sealer.update(&init, &mut out);
         let writer = Self {
             serial,
@@ -209,7 +215,7 @@ impl SegmentWriter {
     /// Where sealing fails or the spool refuses; end the segment with [`Self::abandon`].
     pub fn close(
         mut self,
-        parts: &Parts,
+        parts: &mut Parts,
         wall: impl Fn(i64) -> Timestamp,
         quality: ClockQuality,
         report: Option<SenderReport>,
@@ -236,7 +242,11 @@ impl SegmentWriter {
         }
         let entry = self.entry(end, None, quality, true);
         match self.spool_close(parts, &entry) {
-            Ok(()) => Ok(self.sealed(entry)),
+            Ok(()) => {
+                parts.scratch = std::mem::take(&mut self.out);
+                parts.scratch.shrink_to(MAX_SCRATCH_BYTES);
+                Ok(self.sealed(entry))
+            }
             Err(error) => Err((Box::new(self), error.into())),
         }
     }

@@ -9,10 +9,12 @@ use tokio::sync::mpsc;
 
 use crate::spool::{Extent, Spool};
 
-/// Bytes read at once.
-const READ_BYTES: usize = 512 * 1024;
+/// Small extents are gathered up to so many bytes.
+const READ_BYTES: usize = 256 * 1024;
+/// Extents of this size are sent as they are.
+const READ_BYTES_ALONE: u32 = 32 * 1024;
 /// Reads that may wait to be sent.
-const READ_AHEAD: usize = 2;
+const READ_AHEAD: usize = 4;
 
 /// The head of a pack, then the sealed bytes at `extents`.
 pub fn of_spool(spool: Arc<Spool>, head: Vec<u8>, extents: Vec<Extent>) -> BoxBody<Bytes, io::Error> {
@@ -34,13 +36,16 @@ type Sender = mpsc::Sender<io::Result<Bytes>>;
 fn read_all(spool: &Spool, head: Vec<u8>, extents: &[Extent], send: &Sender) -> io::Result<()> {
     let mut gathered = head;
     for extent in extents {
-        spool.read(*extent, &mut gathered).map_err(io::Error::other)?;
-        if gathered.len() >= READ_BYTES {
-            let full = std::mem::replace(&mut gathered, Vec::with_capacity(READ_BYTES + READ_BYTES / 4));
-            if send.blocking_send(Ok(full.into())).is_err() {
+        if gathered.len() >= READ_BYTES || extent.length >= READ_BYTES_ALONE {
+            let full = std::mem::take(&mut gathered);
+            if !full.is_empty() && send.blocking_send(Ok(full.into())).is_err() {
                 return Ok(()); // The request was given up; nobody reads any more.
             }
         }
+        if extent.length >= READ_BYTES_ALONE {
+            gathered = Vec::with_capacity(extent.length as usize);
+        }
+        spool.read(*extent, &mut gathered).map_err(io::Error::other)?;
     }
     if !gathered.is_empty() {
         let _ = send.blocking_send(Ok(gathered.into()));
