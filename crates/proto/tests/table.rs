@@ -1,5 +1,7 @@
 //! The table of who may call what, checked against the protos it comes from.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test or bench is a failure with a line number")]
+
 use obscura_proto::{DESCRIPTORS, RPCS, rpc};
 use prost_reflect::DescriptorPool;
 
@@ -12,7 +14,8 @@ fn every_rpc_is_in_the_table_and_nothing_else() {
     let pool = pool();
     let mut expected = Vec::new();
     for service in pool.services() {
-        expected.extend(service.methods().map(|method| format!("/{}/{}", service.full_name(), method.name())));
+        expected
+            .extend(service.methods().map(|method| format!("/{}/{}", service.full_name(), method.name())));
     }
     let mut found: Vec<String> = RPCS.iter().map(|row| row.path.to_owned()).collect();
     expected.sort();

@@ -4,6 +4,8 @@
 //! all of Obscura: supervisor, recorder with sealing, hashing and upload, storage with its index,
 //! keys and registry. Memory per stream is the slope between N and 2N.
 
+#![expect(clippy::indexing_slicing, reason = "a panic in a test or bench is a failure with a line number")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

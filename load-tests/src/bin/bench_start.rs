@@ -1,6 +1,8 @@
 //! Seconds from `obscura up` to the first acknowledged segment, and from a killed recorder to
 //! frames that are durable again.
 
+#![expect(clippy::indexing_slicing, reason = "a panic in a test or bench is a failure with a line number")]
+
 use std::time::Duration;
 
 use clap::Parser;

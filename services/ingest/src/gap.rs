@@ -41,7 +41,7 @@ impl Gaps {
         match self.open {
             Some(open) if open.reason == reason => return,
             Some(open) if open.reason == GapReason::ConnectionLost => {
-                self.open = Some(OpenGap { reason, ..open })
+                self.open = Some(OpenGap { reason, ..open });
             }
             Some(_) => {
                 self.recording(since);
@@ -84,7 +84,7 @@ impl Gaps {
         let serial = self.spool.next_serial();
         match self.spool.append(&[record(Kind::Gap, serial, &gap.encode_to_vec())]) {
             Ok((extents, _)) => {
-                extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent))
+                extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent));
             }
             Err(error) => tracing::error!(%error, "a gap could not be spooled; it is reported without"),
         }

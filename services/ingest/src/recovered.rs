@@ -9,7 +9,11 @@ use prost::Message as _;
 use crate::{
     outbox::{Formed, Outbox},
     segment::{self, Sealed},
-    spool::{Error, Serial, Spool, recovery::Recovered},
+    spool::{
+        Error, Serial, Spool,
+        record::{Kind, encode_serials},
+        recovery::Recovered,
+    },
 };
 
 /// Keys, gaps, packs that were formed, and all other segments in the order in which they began.
@@ -26,7 +30,7 @@ pub fn enqueue(
         match ImportLayerKeyRequest::decode(bytes.as_slice()) {
             Ok(request) => outbox.add_key(*serial, request),
             Err(error) => {
-                tracing::error!(%error, "a layer key in the spool is unreadable; its segments cannot be opened")
+                tracing::error!(%error, "a layer key in the spool is unreadable; its segments cannot be opened");
             }
         }
     }
@@ -47,13 +51,17 @@ pub fn enqueue(
         }
     }
     let loose = recovered.segments.keys().filter(|serial| !packed.contains(serial));
-    let mut count = 0_u32;
+    let (mut count, mut empty) = (0_u32, Vec::new());
     for serial in loose {
-        if let Some(sealed) = sealed(spool, recovered, *serial)? {
-            outbox.add_segment(sealed, now);
-            count += 1;
+        match sealed(spool, recovered, *serial)? {
+            Some(sealed) => {
+                outbox.add_segment(sealed, now);
+                count += 1;
+            }
+            None => empty.push(*serial),
         }
     }
+    forget(spool, &empty)?;
     if count > 0 || !recovered.packs.is_empty() {
         tracing::info!(
             segments = count,
@@ -61,6 +69,15 @@ pub fn enqueue(
             keys = recovered.keys.len(),
             "found in the spool"
         );
+    }
+    Ok(())
+}
+
+/// Segments that were started and of which no frame was committed: nothing of them is missed.
+fn forget(spool: &Spool, empty: &[Serial]) -> Result<(), Error> {
+    if !empty.is_empty() {
+        spool.append(&[segment::record(Kind::Done, Serial(0), &encode_serials(empty))])?;
+        spool.release(empty);
     }
     Ok(())
 }

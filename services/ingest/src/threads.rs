@@ -37,7 +37,10 @@ impl Threads {
     pub fn next(&self) -> &Handle {
         let index = self.given.fetch_add(1, Ordering::Relaxed) / CAMERAS_PER_THREAD;
         let wrapped = index % self.handles.len().max(1);
-        #[expect(clippy::expect_used, reason = "there is at least one thread and the index is smaller than their number")]
+        #[expect(
+            clippy::expect_used,
+            reason = "there is at least one thread and the index is smaller than their number"
+        )]
         self.handles.get(wrapped).expect("there is at least one thread")
     }
 }

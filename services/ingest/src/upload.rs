@@ -183,7 +183,7 @@ impl Uploader {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a pack could not be noted; it is formed anew after a restart")
+                    tracing::error!(%error, "a pack could not be noted; it is formed anew after a restart");
                 }
             }
             let not_before = self.clock.monotonic();
@@ -236,7 +236,9 @@ impl Uploader {
 }
 
 /// Answers within [`CALL_TIMEOUT`], or a sentence for the log.
-async fn call<T>(future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, String> {
+async fn call<T>(
+    future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, String> {
     match tokio::time::timeout(CALL_TIMEOUT, future).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),

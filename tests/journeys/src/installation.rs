@@ -115,7 +115,8 @@ impl Installation {
     /// Where it cannot be.
     pub fn kill_everything(&mut self) {
         let services = self.status();
-        let pids = services["services"].as_array().unwrap().iter().filter_map(|service| service["pid"].as_u64());
+        let pids =
+            services["services"].as_array().unwrap().iter().filter_map(|service| service["pid"].as_u64());
         let pids: Vec<u32> = pids.filter_map(|pid| u32::try_from(pid).ok()).collect();
         let mut up = self.up.take().unwrap();
         signal(up.id(), "KILL");
@@ -140,7 +141,8 @@ impl Installation {
     /// Where the program cannot be started.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Outcome {
-        let Output { status, stdout, stderr } = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        let Output { status, stdout, stderr } =
+            self.command(arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Outcome { code: status.code(), out: text(stdout), err: text(stderr) }
     }
@@ -168,13 +170,24 @@ impl Installation {
 
     /// Adds the site `Shop` in Berlin.
     pub fn add_site(&self) {
-        self.must(&["site", "add", "Shop", "--lat", "52.52", "--lon", "13.405", "--attested-by", "Ada Ventura"]);
+        self.must(&[
+            "site",
+            "add",
+            "Shop",
+            "--lat",
+            "52.52",
+            "--lon",
+            "13.405",
+            "--attested-by",
+            "Ada Ventura",
+        ]);
     }
 
     /// Adds a camera with a purpose.
     pub fn add_camera(&self, name: &str, source: &str, more: &[&str]) {
         let purpose = "Clearing up burglaries in the shop";
-        let first = ["camera", "add", name, source, "--purpose", purpose, "--legal-basis", "legitimate-interests"];
+        let first =
+            ["camera", "add", name, source, "--purpose", purpose, "--legal-basis", "legitimate-interests"];
         self.must(&[&first[..], more].concat());
     }
 

@@ -4,6 +4,13 @@
 //! Ports are chosen by the system and every installation has a state directory of its own, so
 //! tests run side by side. Nothing here asserts how long something takes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is a failed test with a line number"
+)]
+
 mod camera;
 mod installation;
 mod programs;

@@ -1,6 +1,10 @@
 //! The demonstration, which is what the README promises.
 
-#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test with a line number")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic in a test is a failed test with a line number"
+)]
 
 use std::process::Command;
 
@@ -10,7 +14,8 @@ use serde_json::Value;
 fn demo(arguments: &[&str]) -> (Option<i32>, Value) {
     let output = Command::new(program("obscura")).args(["demo", "--json"]).args(arguments).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    let summary = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said} {}", String::from_utf8_lossy(&output.stderr)));
+    let summary = serde_json::from_str(&said)
+        .unwrap_or_else(|_| panic!("{said} {}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), summary)
 }
 
@@ -18,7 +23,10 @@ fn demo(arguments: &[&str]) -> (Option<i32>, Value) {
 fn the_demo_records_its_scene_and_reads_everything_back() {
     let (code, summary) = demo(&["--for", "12s"]);
     assert_eq!(code, Some(0), "{summary}");
-    assert_eq!((summary["failures"].as_u64(), summary["segments"].as_u64()), (Some(0), summary["verified"].as_u64()));
+    assert_eq!(
+        (summary["failures"].as_u64(), summary["segments"].as_u64()),
+        (Some(0), summary["verified"].as_u64())
+    );
     assert!(summary["seconds_recorded"].as_f64() >= Some(9.6), "{summary}");
 }
 
@@ -27,7 +35,16 @@ fn the_demo_plays_a_strangers_video() {
     let folder = tempfile::TempDir::new().unwrap();
     let video = folder.path().join("clip.avi");
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=768x576:rate=10:duration=4", "-c:v", "mpeg4"]);
+    ffmpeg.args([
+        "-loglevel",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=768x576:rate=10:duration=4",
+        "-c:v",
+        "mpeg4",
+    ]);
     assert!(ffmpeg.arg(&video).status().unwrap().success());
     let (code, summary) = demo(&["--for", "8s", "--video", video.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{summary}");
@@ -40,6 +57,7 @@ fn the_demo_fails_with_a_reason_where_there_is_nothing_to_record() {
         .output()
         .unwrap();
     assert_ne!(output.status.code(), Some(0));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("nothing listens"), "{said}");
 }

@@ -66,7 +66,16 @@ fn sources_that_cannot_be_recorded_are_refused_in_words_that_name_the_next_step(
     let password = installation.folder().join("password");
     fs::write(&password, "wrong").unwrap();
     let add = |source: &str, more: &[&str]| {
-        let first = ["camera", "add", "door", source, "--purpose", "Clearing up burglaries", "--legal-basis", "consent"];
+        let first = [
+            "camera",
+            "add",
+            "door",
+            source,
+            "--purpose",
+            "Clearing up burglaries",
+            "--legal-basis",
+            "consent",
+        ];
         installation.refused(&[&first[..], more].concat())
     };
     let wrong = ["--username", "viewer", "--password-file", password.to_str().unwrap()];
@@ -87,10 +96,12 @@ fn a_camera_in_the_sea_or_without_a_purpose_is_refused() {
     let camera = TestCamera::start(Auth::None);
     let url = camera.url("/scene");
     let place = ["--lat", "56.5", "--lon", "3.0", "--attested-by", "Ada Ventura"];
-    let first = ["camera", "add", "buoy", &url, "--purpose", "Watching the waves", "--legal-basis", "consent"];
+    let first =
+        ["camera", "add", "buoy", &url, "--purpose", "Watching the waves", "--legal-basis", "consent"];
     let refused = installation.refused(&[&first[..], &place].concat());
     assert!(refused.contains("sea") && refused.contains("zone decision"), "{refused}");
-    let refused = installation.refused(&["camera", "add", "door", &url, "--purpose", "", "--legal-basis", "consent"]);
+    let refused =
+        installation.refused(&["camera", "add", "door", &url, "--purpose", "", "--legal-basis", "consent"]);
     assert!(refused.contains("purpose"), "{refused}");
 }
 
@@ -104,7 +115,8 @@ fn a_camera_that_loses_its_power_leaves_a_gap_with_its_reason_and_comes_back_by_
     assert!(standing["reason"].is_string());
     camera.power_on();
     installation.camera("door", "the camera to record again", |camera| camera["recording"] == true);
-    let ended = wait_for("the gap to end", || gaps(&installation).into_iter().find(|gap| !gap["end"].is_null()));
+    let ended =
+        wait_for("the gap to end", || gaps(&installation).into_iter().find(|gap| !gap["end"].is_null()));
     assert!(ended["start"].as_str() < ended["end"].as_str());
     installation.must(&["recording", "verify"]);
 }
@@ -119,7 +131,8 @@ fn killing_any_service_loses_nothing_that_was_acknowledged() {
         installation.kill(service);
         wait_for("the service to be back", || (installation.pid(service) != killed).then_some(()));
         installation.camera("door", "recording to go on", |camera| {
-            camera["recording"] == true && camera["acknowledged_through"].as_str() > Some(acknowledged.as_str())
+            camera["recording"] == true
+                && camera["acknowledged_through"].as_str() > Some(acknowledged.as_str())
         });
         assert_covered(&installation, &acknowledged);
     }
@@ -139,7 +152,8 @@ fn assert_covered(installation: &Installation, acknowledged: &str) {
         .map(|run| (run["start"].as_str().unwrap().to_owned(), run["end"].as_str().unwrap().to_owned()))
         .collect();
     runs.sort();
-    let inside = runs.iter().any(|(start, end)| start.as_str() < acknowledged && acknowledged <= end.as_str());
+    let inside =
+        runs.iter().any(|(start, end)| start.as_str() < acknowledged && acknowledged <= end.as_str());
     assert!(inside, "{acknowledged} was acknowledged and is not in {runs:?}");
 }
 
@@ -166,7 +180,11 @@ fn the_recorder_records_with_every_other_service_away_and_catches_up() {
     let acknowledged = acknowledged_through(&installation);
     installation.down();
     let config = installation.state().join("ingest/config.toml");
-    let mut alone = Command::new(obscura_journeys::program("obscura-ingest")).arg("--config").arg(config).spawn().unwrap();
+    let mut alone = Command::new(obscura_journeys::program("obscura-ingest"))
+        .arg("--config")
+        .arg(config)
+        .spawn()
+        .unwrap();
     // Nobody knows the camera's name while the registry is away.
     let lonely = wait_for("the lonely recorder to record", || {
         let camera = installation.status()["cameras"][0].clone();

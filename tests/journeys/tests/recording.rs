@@ -43,7 +43,15 @@ impl Drop for KnownCamera {
 
 fn encode(path: &Path, options: &[&str]) {
     let mut command = Command::new("ffmpeg");
-    command.args(["-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=8"]);
+    command.args([
+        "-loglevel",
+        "error",
+        "-y",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x360:rate=25:duration=8",
+    ]);
     command.args(["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50"]).args(options).arg(path);
     assert!(command.status().unwrap().success());
 }
@@ -51,13 +59,27 @@ fn encode(path: &Path, options: &[&str]) {
 /// Whether the clip is a contiguous part of the video looped.
 fn is_part_of_loop(clip: &[Vec<Vec<u8>>], video: &[Vec<Vec<u8>>]) -> bool {
     let starts = (0..video.len()).filter(|start| video[*start] == clip[0]);
-    starts.into_iter().any(|start| clip.iter().enumerate().all(|(n, frame)| *frame == video[(start + n) % video.len()]))
+    starts
+        .into_iter()
+        .any(|start| clip.iter().enumerate().all(|(n, frame)| *frame == video[(start + n) % video.len()]))
 }
 
 fn get(installation: &Installation, camera: &str, name: &str) -> std::path::PathBuf {
     let clip = installation.folder().join(name);
     let to = clip.to_str().unwrap();
-    installation.must(&["recording", "get", camera, "--from", "-30s", "--to", "now", "-o", to, "--reason", "A journey"]);
+    installation.must(&[
+        "recording",
+        "get",
+        camera,
+        "--from",
+        "-30s",
+        "--to",
+        "now",
+        "-o",
+        to,
+        "--reason",
+        "A journey",
+    ]);
     clip
 }
 
@@ -74,7 +96,17 @@ fn record_and_compare(options: &[&str]) {
     assert!(got.len() >= 100, "{} frames", got.len());
     assert!(is_part_of_loop(&got, &sent), "the clip is not what the camera sent");
     let decoded = Command::new("ffprobe")
-        .args(["-v", "error", "-count_frames", "-select_streams", "v", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
+        .args([
+            "-v",
+            "error",
+            "-count_frames",
+            "-select_streams",
+            "v",
+            "-show_entries",
+            "stream=nb_read_frames",
+            "-of",
+            "csv=p=0",
+        ])
         .arg(&clip)
         .output()
         .unwrap();
@@ -149,11 +181,25 @@ fn a_clip_plays_in_a_browser_engines_demuxer_and_decoder() {
     installation.camera("door", "two segments", |camera| camera["segments"].as_u64() >= Some(2));
     let clip = get(&installation, "door", "door.mp4");
     let played = Command::new("gst-launch-1.0")
-        .args(["-q", "filesrc", &format!("location={}", clip.display()), "!", "qtdemux", "!", "h264parse", "!", "avdec_h264"])
+        .args([
+            "-q",
+            "filesrc",
+            &format!("location={}", clip.display()),
+            "!",
+            "qtdemux",
+            "!",
+            "h264parse",
+            "!",
+            "avdec_h264",
+        ])
         .args(["!", "fakesink"])
         .output()
         .unwrap();
-    assert!(played.status.success() && played.stderr.is_empty(), "{}", String::from_utf8_lossy(&played.stderr));
+    assert!(
+        played.status.success() && played.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&played.stderr)
+    );
 }
 
 #[test]

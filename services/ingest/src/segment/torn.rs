@@ -14,8 +14,8 @@ use super::{Opening, Sealed, Tail, opening::TAIL_FIELDS};
 use crate::spool::{Error, Extent, Position, Serial, Spool, record::Record, recovery};
 
 /// Prepares a recovered segment for its pack. A complete one is taken as it is; a cut one becomes
-/// prefix, full chunks, and the tail that was sealed after them. `None` where not even the prefix
-/// is whole.
+/// prefix, full chunks, and the tail that was sealed after them. `None` where the prefix is not
+/// whole or no frame was committed.
 ///
 /// # Errors
 /// Where the spool cannot be read.
@@ -26,6 +26,9 @@ pub fn recovered(
 ) -> Result<Option<Sealed>, Error> {
     let Some(opening) = Opening::decode(&segment.opening) else { return Ok(None) };
     let Some(header) = header(&opening.prefix) else { return Ok(None) };
+    if segment.data.is_empty() && segment.tail.is_none() {
+        return Ok(None);
+    }
     let mut extents = vec![prefix_extent(segment, &opening)];
     extents.extend(&segment.data);
     let complete = segment.entry.as_deref().and_then(|bytes| PackEntry::decode(bytes).ok());

@@ -36,7 +36,8 @@ pub fn of_clip(clip: &Path) -> Vec<Vec<Vec<u8>>> {
 }
 
 fn units(stream: &[u8]) -> Vec<Vec<u8>> {
-    let starts: Vec<usize> = (0..stream.len().saturating_sub(3)).filter(|at| stream[*at..*at + 3] == [0, 0, 1]).collect();
+    let starts: Vec<usize> =
+        (0..stream.len().saturating_sub(3)).filter(|at| stream[*at..*at + 3] == [0, 0, 1]).collect();
     let ends = starts.iter().skip(1).copied().chain([stream.len()]);
     let unit = |(start, end): (usize, usize)| {
         let mut nal = stream[start + 3..end].to_vec();
