@@ -122,7 +122,9 @@ impl Failure {
         }
     }
 
-    fn protocol(finding: String) -> Self {
+    /// The camera sent what no camera should.
+    #[must_use]
+    pub fn protocol(finding: String) -> Self {
         Self {
             reason: GapReason::ProtocolError,
             finding,

@@ -1,6 +1,6 @@
 //! Gaps: when a camera is not recorded, since when, and why.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use obscura_clock::Timestamp;
 use obscura_ids::{CameraId, GapId};
@@ -19,7 +19,12 @@ pub struct Gaps {
     spool: Arc<Spool>,
     outbox: Arc<Outbox>,
     open: Option<OpenGap>,
+    /// The newest span of lost packets, and whether its end was reported.
+    loss: Option<(OpenGap, Timestamp, bool)>,
 }
+
+/// Losses that follow each other this closely are one gap: a bad network is not thousands of events.
+const SAME_LOSS: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
 struct OpenGap {
@@ -32,48 +37,75 @@ impl Gaps {
     /// No gap is open.
     #[must_use]
     pub fn new(camera: CameraId, spool: Arc<Spool>, outbox: Arc<Outbox>) -> Self {
-        Self { camera, spool, outbox, open: None }
+        Self { camera, spool, outbox, open: None, loss: None }
     }
 
-    /// The camera is not recorded since `since`, or still is not, now for this reason. A broken
+    /// The camera is not recorded since `since`, or `now` still is not, for this reason. A broken
     /// connection is only the symptom: the first more telling reason replaces it.
-    pub fn not_recording(&mut self, since: Timestamp, reason: GapReason) {
+    pub fn not_recording(&mut self, since: Timestamp, now: Timestamp, reason: GapReason) {
         match self.open {
             Some(open) if open.reason == reason => return,
             Some(open) if open.reason == GapReason::ConnectionLost => {
                 self.open = Some(OpenGap { reason, ..open });
             }
             Some(_) => {
-                self.recording(since);
-                self.begin(since, reason);
+                self.recording(now);
+                self.begin(now, reason);
             }
             None => self.begin(since, reason),
         }
-        self.report(None);
+        self.report_open(None);
     }
 
     /// The camera is recorded again from `from` on.
     pub fn recording(&mut self, from: Timestamp) {
         if let Some(open) = self.open {
-            self.report(Some(from.max(open.start)));
+            self.report_open(Some(from.max(open.start)));
             self.open = None;
         }
     }
 
     /// A gap whose end is known already.
-    pub fn passed(&mut self, start: Timestamp, end: Timestamp, reason: GapReason) {
-        let standing = self.open.take();
-        self.begin(start, reason);
-        self.report(Some(end));
-        self.open = standing;
+    pub fn passed(&self, start: Timestamp, end: Timestamp, reason: GapReason) {
+        self.report(OpenGap { id: GapId::generate(), start, reason }, Some(end));
+    }
+
+    /// Packets were lost between these moments.
+    pub fn lost(&mut self, start: Timestamp, end: Timestamp) {
+        match &mut self.loss {
+            Some((_, until, reported)) if start <= *until + SAME_LOSS => {
+                *reported &= *until >= end;
+                *until = end.max(*until);
+            }
+            _ => {
+                self.loss_is_over();
+                let gap = OpenGap { id: GapId::generate(), start, reason: GapReason::PacketLoss };
+                self.report(gap, Some(end));
+                self.loss = Some((gap, end, true));
+            }
+        }
+    }
+
+    /// Reports how far the newest loss reached, where that is not known yet.
+    pub fn loss_is_over(&mut self) {
+        if let Some((gap, until, reported @ false)) = &mut self.loss {
+            *reported = true;
+            let (gap, until) = (*gap, *until);
+            self.report(gap, Some(until));
+        }
     }
 
     fn begin(&mut self, start: Timestamp, reason: GapReason) {
         self.open = Some(OpenGap { id: GapId::generate(), start, reason });
     }
 
-    fn report(&self, end: Option<Timestamp>) {
-        let Some(open) = self.open else { return };
+    fn report_open(&self, end: Option<Timestamp>) {
+        if let Some(open) = self.open {
+            self.report(open, end);
+        }
+    }
+
+    fn report(&self, open: OpenGap, end: Option<Timestamp>) {
         let gap = Gap {
             camera_id: self.camera.to_string(),
             gap_id: open.id.to_string(),
@@ -113,9 +145,9 @@ mod tests {
     async fn a_broken_connection_takes_the_reason_that_explains_it_and_ends_once() {
         let dir = tempfile::tempdir().unwrap();
         let (mut gaps, outbox) = gaps(&dir);
-        gaps.not_recording(at(1), GapReason::ConnectionLost);
-        gaps.not_recording(at(2), GapReason::Unauthorized);
-        gaps.not_recording(at(3), GapReason::Unauthorized);
+        gaps.not_recording(at(1), at(1), GapReason::ConnectionLost);
+        gaps.not_recording(at(1), at(2), GapReason::Unauthorized);
+        gaps.not_recording(at(1), at(3), GapReason::Unauthorized);
         gaps.recording(at(4));
         gaps.recording(at(5));
         let reported = outbox.gaps();
@@ -130,10 +162,27 @@ mod tests {
     async fn another_reason_ends_one_gap_and_begins_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let (mut gaps, outbox) = gaps(&dir);
-        gaps.not_recording(at(1), GapReason::Unauthorized);
-        gaps.not_recording(at(9), GapReason::Unreachable);
+        gaps.not_recording(at(1), at(1), GapReason::Unauthorized);
+        gaps.not_recording(at(1), at(9), GapReason::Unreachable);
         let reported = outbox.gaps();
         assert_eq!(reported[1].end_unix_ns, at(9).unix_nanos());
         assert_eq!((reported[2].start_unix_ns, reported[2].end_unix_ns), (at(9).unix_nanos(), 0));
+    }
+
+    #[tokio::test]
+    async fn losses_that_follow_each_other_closely_are_one_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut gaps, outbox) = gaps(&dir);
+        for second in 1..30 {
+            gaps.lost(at(second), at(second + 1));
+        }
+        gaps.loss_is_over();
+        gaps.loss_is_over();
+        let reported = outbox.gaps();
+        assert_eq!(reported.len(), 2);
+        assert_eq!(
+            (reported[1].start_unix_ns, reported[1].end_unix_ns),
+            (at(1).unix_nanos(), at(30).unix_nanos())
+        );
     }
 }

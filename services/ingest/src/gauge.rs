@@ -108,6 +108,14 @@ impl Gauge {
         inner.waiting.push_back((position, through));
     }
 
+    /// The clock was set: what was recorded so far no longer tells where to go on. Returns it.
+    pub fn rebase(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut inner = self.lock();
+        inner.waiting.clear();
+        inner.durable_through = None;
+        inner.recorded_through.replace(now)
+    }
+
     /// A segment was sealed.
     pub fn sealed(&self, entry: &Entry) {
         let mut inner = self.lock();

@@ -43,7 +43,11 @@ use obscura_daemon::Daemon;
 use obscura_identity::HttpClient;
 use obscura_proto::ingest::v1::ingest_service_server::IngestServiceServer;
 use obscura_snapshot::{AuthorityKey, Cache};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cameras::{Cameras, Shared},
@@ -51,7 +55,7 @@ use crate::{
     grpc::{Ingest, PARALLEL_TESTS},
     outbox::{Outbox, PackPolicy},
     source::SourceKey,
-    spool::{Limits, Spool},
+    spool::{Limits, Position, Spool},
     upload::Uploader,
 };
 
@@ -130,6 +134,7 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         daemon.peer("registry")?,
         daemon.shutdown.clone(),
     ));
+    tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
     let recorders = tokio::spawn(record(daemon, Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
     let service = Ingest {
@@ -146,6 +151,15 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
     };
     let router = tonic::service::Routes::new(IngestServiceServer::new(service)).into_axum_router();
     Ok(Recording { router, cameras: recorders, uploader: sending, spool })
+}
+
+/// A spool that cannot be written does not heal while the process lives: end, and be started anew.
+async fn end_with_spool(mut committed: watch::Receiver<Position>, shutdown: CancellationToken) {
+    while committed.changed().await.is_ok() {}
+    if !shutdown.is_cancelled() {
+        tracing::error!("the spool stopped; ending, to be started again");
+        shutdown.cancel();
+    }
 }
 
 /// Recording begins as soon as the intake key is known.

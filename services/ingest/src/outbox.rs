@@ -13,10 +13,16 @@ use obscura_ids::{CameraId, PackId};
 use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use tokio::sync::Notify;
 
-use crate::{segment::Sealed, spool::Serial};
+use crate::{
+    segment::Sealed,
+    spool::{Position, Serial},
+};
 
 /// Most segments of one pack.
 pub const MAX_SEGMENTS_PER_PACK: usize = 256;
+
+/// Most sealed bytes of one pack: storage takes objects up to 256 MiB, directory included.
+pub const MAX_PACK_BYTES: u64 = 255 * 1024 * 1024;
 
 /// A pack on its way.
 #[derive(Clone, Debug)]
@@ -31,6 +37,8 @@ pub struct Formed {
     pub attempts: u32,
     /// Not before this.
     pub not_before: Monotonic,
+    /// Not before the spool has committed this: its segments and the record that says so.
+    pub after: Position,
 }
 
 /// What waits to leave.
@@ -133,11 +141,13 @@ impl Outbox {
         let queue = state.segments.iter_mut().find_map(|(camera, queue)| {
             (!queue.is_empty() && (flushed(*camera) || is_due(queue, policy, now))).then_some(queue)
         })?;
-        let mut footage = Duration::ZERO;
+        let (mut footage, mut bytes) = (Duration::ZERO, 0);
         let mut taken: Vec<Sealed> = Vec::new();
         while let Some((sealed, _)) = queue.front() {
             let other = taken.first().is_some_and(|first| !goes_with(first, sealed));
-            if other || footage >= policy.footage || taken.len() >= MAX_SEGMENTS_PER_PACK {
+            bytes += sealed.entry.length;
+            let too_large = !taken.is_empty() && bytes > MAX_PACK_BYTES;
+            if other || too_large || footage >= policy.footage || taken.len() >= MAX_SEGMENTS_PER_PACK {
                 break;
             }
             footage += sealed.entry.span.duration();
@@ -146,13 +156,22 @@ impl Outbox {
         Some(taken)
     }
 
-    /// Takes a pack that is due and whose layer keys are all in custody.
+    /// Gives segments back that could not become a pack.
+    pub fn put_back(&self, segments: Vec<Sealed>, now: Monotonic) {
+        let mut state = self.lock();
+        for sealed in segments.into_iter().rev() {
+            state.segments.entry(sealed.entry.header.camera).or_default().push_front((sealed, now));
+        }
+    }
+
+    /// Takes a pack that is due, committed, and whose layer keys are all in custody.
     #[must_use]
-    pub fn take_pack(&self, now: Monotonic) -> Option<Formed> {
+    pub fn take_pack(&self, now: Monotonic, committed: Position) -> Option<Formed> {
         let mut state = self.lock();
         let State { packs, key_ids, .. } = &*state;
         let index = packs.iter().position(|pack| {
             pack.not_before <= now
+                && pack.after <= committed
                 && pack
                     .segments
                     .iter()
@@ -223,5 +242,8 @@ fn goes_with(first: &Sealed, next: &Sealed) -> bool {
 
 fn is_due(queue: &VecDeque<(Sealed, Monotonic)>, policy: PackPolicy, now: Monotonic) -> bool {
     let footage: Duration = queue.iter().map(|(sealed, _)| sealed.entry.span.duration()).sum();
-    footage >= policy.footage || queue.front().is_some_and(|(_, since)| now.since(*since) >= policy.age)
+    let bytes: u64 = queue.iter().map(|(sealed, _)| sealed.entry.length).sum();
+    footage >= policy.footage
+        || bytes >= MAX_PACK_BYTES
+        || queue.front().is_some_and(|(_, since)| now.since(*since) >= policy.age)
 }

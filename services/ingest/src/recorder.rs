@@ -56,7 +56,7 @@ impl Recorder {
     pub async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         if let Some(since) = self.stopped_since {
-            self.gaps.not_recording(since, GapReason::RecorderStopped);
+            self.gaps.not_recording(since, self.clock.wall(), GapReason::RecorderStopped);
         }
         let mut backoff = Backoff::default();
         while !shutdown.is_cancelled() {
@@ -76,6 +76,8 @@ impl Recorder {
             let wait = backoff.next(failure.reason);
             let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
         }
+        // Nobody would ever end it: the next start has gaps of its own.
+        self.gaps.recording(self.clock.wall());
     }
 
     async fn connect(&self) -> Result<Session, Failure> {
@@ -94,7 +96,7 @@ impl Recorder {
 
     /// Records one session and says why it ended. Every segment that was started is closed.
     async fn record(&mut self, mut session: Session) -> Failure {
-        let mut track = Track::new(self.release, Arc::clone(&self.gauge));
+        let mut track = Track::new(self.release, Arc::clone(&self.gauge), self.clock.wall());
         // Waited for across frames: registering anew with each frame would cost more than the frame.
         let shutdown = self.shutdown.clone();
         let mut cut = std::pin::pin!(next_cut(self.cut.clone()));
@@ -125,7 +127,7 @@ impl Recorder {
     fn note(&mut self, failure: &Failure) {
         let now = self.clock.wall();
         let since = self.gauge.recorded_through().unwrap_or(now);
-        self.gaps.not_recording(since.min(now), failure.reason);
+        self.gaps.not_recording(since.min(now), now, failure.reason);
         let waiting = match failure.reason {
             GapReason::NotPermitted | GapReason::UnsupportedCodec => State::NotPermitted(failure.reason),
             reason => State::Waiting(reason),

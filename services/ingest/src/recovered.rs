@@ -39,6 +39,8 @@ pub fn enqueue(
             outbox.add_gap(*serial, gap);
         }
     }
+    let after = recovered.end;
+    let mut broken = Vec::new();
     let mut packed: HashSet<&Serial> = HashSet::new();
     for (serial, _, id, serials) in &recovered.packs {
         let segments =
@@ -47,11 +49,21 @@ pub fn enqueue(
         let segments: Vec<Sealed> = segments.into_iter().flatten().collect();
         if segments.len() == serials.len() {
             packed.extend(serials);
-            outbox.add_pack(Formed { id: *id, serial: *serial, segments, attempts: 0, not_before: now });
+            outbox.add_pack(Formed {
+                id: *id,
+                serial: *serial,
+                segments,
+                attempts: 0,
+                not_before: now,
+                after,
+            });
+        } else {
+            // The record of a pack that is not whole any more would keep its file for ever.
+            broken.push(*serial);
         }
     }
     let loose = recovered.segments.keys().filter(|serial| !packed.contains(serial));
-    let (mut count, mut empty) = (0_u32, Vec::new());
+    let (mut count, mut empty) = (0_u32, broken);
     for serial in loose {
         match sealed(spool, recovered, *serial)? {
             Some(sealed) => {

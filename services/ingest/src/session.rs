@@ -24,6 +24,9 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a camera may send nothing before the session is given up.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// No real camera sends a larger picture.
+const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
+
 /// Something that came from the camera.
 #[derive(Debug)]
 pub enum Event {
@@ -122,6 +125,9 @@ impl Session {
     }
 
     fn receive(&mut self, frame: VideoFrame) -> Result<Option<Frame<Clear>>, Failure> {
+        if frame.data().len() > MAX_PICTURE_BYTES {
+            return Err(Failure::protocol(format!("a picture of {} bytes", frame.data().len())));
+        }
         if frame.has_new_parameters() || self.parameters.is_none() {
             self.parameters = self.read_parameters()?;
         }

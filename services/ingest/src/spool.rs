@@ -72,6 +72,9 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// One record is longer than recovery would read.
+    #[error("a record of {0} bytes is longer than the spool takes")]
+    TooLong(usize),
     /// The writer met an error and stopped.
     #[error("the spool cannot be written: {0}")]
     Failed(String),
@@ -153,7 +156,12 @@ impl Spool {
         if used > self.limits.bytes && records.iter().any(Record::takes_space) {
             return Err(Error::Full { used, limit: self.limits.bytes });
         }
-        self.shared.append(records, MAX_BUFFERED_BYTES)
+        if let Some(record) = records.iter().find(|record| record.payload.len() > record::MAX_PAYLOAD_BYTES) {
+            return Err(Error::TooLong(record.payload.len()));
+        }
+        // What finishes or frees something may use a reserve: refusing it would only keep more waiting.
+        let finishing = records.iter().any(Record::finishes);
+        self.shared.append(records, if finishing { 2 * MAX_BUFFERED_BYTES } else { MAX_BUFFERED_BYTES })
     }
 
     /// Everything before this position is durable.
@@ -166,6 +174,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::Failed`] where the writer stopped before that.
+    #[cfg(test)]
     pub async fn wait_committed(&self, position: Position) -> Result<(), Error> {
         let mut committed = self.committed();
         let reached = committed.wait_for(|at| *at >= position).await;

@@ -21,11 +21,18 @@ const SLEW_PER_SECOND_NS: i64 = 500_000;
 /// The recorder's clock was stepped when wall and monotonic time part by more than this.
 const STEP: Duration = Duration::from_millis(500);
 
-/// The recorder's clock was set while frames arrived.
+/// The camera's time cannot run ahead of ours by more than this once a session has settled.
+const AHEAD_NANOS: i64 = 5 * 1_000_000_000;
+/// The camera's time cannot go back by more than reordered pictures do.
+const BACK: i64 = 2 * MEDIA_HZ;
+
+/// One of the two clocks was set while frames arrived: start a new timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockStep {
-    /// Nanoseconds by which wall time ran ahead of monotonic time; negative where it was set back.
-    pub by_nanos: i64,
+pub enum Step {
+    /// The recorder's clock, by so many nanoseconds; negative where it was set back.
+    Recorder(i64),
+    /// The camera's.
+    Camera,
 }
 
 /// Offset between the camera's time and wall time in one session.
@@ -67,10 +74,14 @@ impl Timeline {
     /// Takes note of a frame.
     ///
     /// # Errors
-    /// [`ClockStep`] where the recorder's clock was set since the last frame: start a new timeline.
-    pub fn observe(&mut self, media: i64, arrived: Timestamp, monotonic: Monotonic) -> Result<(), ClockStep> {
+    /// [`Step`] where a clock was set since the last frame: start a new timeline.
+    pub fn observe(&mut self, media: i64, arrived: Timestamp, monotonic: Monotonic) -> Result<(), Step> {
         self.check_step(arrived, monotonic)?;
         let candidate = arrived.unix_nanos().saturating_sub(media_nanos(media));
+        let ahead = self.settled_offset.is_some() && candidate < self.offset.saturating_sub(AHEAD_NANOS);
+        if ahead || media < self.last_media.saturating_sub(BACK) {
+            return Err(Step::Camera);
+        }
         if media.saturating_sub(self.window.start) >= WINDOW {
             self.previous = Some(self.window.least);
             self.window = Window { start: media, least: candidate };
@@ -105,13 +116,13 @@ impl Timeline {
             .unwrap_or(0)
     }
 
-    fn check_step(&mut self, arrived: Timestamp, monotonic: Monotonic) -> Result<(), ClockStep> {
+    fn check_step(&mut self, arrived: Timestamp, monotonic: Monotonic) -> Result<(), Step> {
         let (wall, mono) = self.last_arrival;
         self.last_arrival = (arrived, monotonic);
         let passed = i64::try_from(monotonic.since(mono).as_nanos()).unwrap_or(i64::MAX);
         let by_nanos = arrived.unix_nanos().saturating_sub(wall.unix_nanos()).saturating_sub(passed);
         if Duration::from_nanos(by_nanos.unsigned_abs()) > STEP {
-            return Err(ClockStep { by_nanos });
+            return Err(Step::Recorder(by_nanos));
         }
         Ok(())
     }
@@ -182,7 +193,31 @@ mod tests {
         let mut line = timeline(0);
         let mono = Monotonic::from_nanos(SECOND.unsigned_abs());
         let step = line.observe(MEDIA_HZ, Timestamp::from_unix_nanos(-59 * SECOND), mono);
-        assert_eq!(step, Err(ClockStep { by_nanos: -60 * SECOND }));
+        assert_eq!(step, Err(Step::Recorder(-60 * SECOND)));
+    }
+
+    #[test]
+    fn a_camera_whose_time_jumps_is_reported_in_both_directions() {
+        for jump in [-30 * MEDIA_HZ, 30 * MEDIA_HZ] {
+            let mut line = timeline(0);
+            for frame in 1..100 {
+                let (wall, mono) = at(frame * SECOND / 25);
+                line.observe(frame * MEDIA_HZ / 25, wall, mono).unwrap();
+            }
+            let (wall, mono) = at(4 * SECOND);
+            assert_eq!(line.observe(4 * MEDIA_HZ + jump, wall, mono), Err(Step::Camera));
+        }
+    }
+
+    #[test]
+    fn a_stalled_network_is_not_mistaken_for_a_jump() {
+        let mut line = timeline(0);
+        for frame in 1..100 {
+            let (wall, mono) = at(frame * SECOND / 25);
+            line.observe(frame * MEDIA_HZ / 25, wall, mono).unwrap();
+        }
+        let (wall, mono) = at(12 * SECOND);
+        assert_eq!(line.observe(4 * MEDIA_HZ, wall, mono), Ok(()));
     }
 
     proptest! {

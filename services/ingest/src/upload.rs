@@ -30,7 +30,7 @@ use crate::{
     outbox::{Formed, Outbox, PackPolicy},
     segment::record,
     spool::{
-        Serial, Spool,
+        Position, Serial, Spool,
         record::{Kind, encode_serials},
     },
 };
@@ -60,6 +60,17 @@ pub struct Uploader {
     keys_away: Outage,
     index_away: Outage,
     objects_away: Outage,
+    freeing: Mutex<Freeing>,
+}
+
+/// What is durable elsewhere and leaves the spool. A spool file goes only when the record that says
+/// so is committed: otherwise a crash in between would keep half of a pack.
+#[derive(Debug, Default)]
+struct Freeing {
+    /// Not yet noted in the spool.
+    unnoted: Vec<Serial>,
+    /// Noted, and what must be committed before it counts.
+    noted: Vec<(Position, Vec<Serial>)>,
 }
 
 impl Uploader {
@@ -87,6 +98,7 @@ impl Uploader {
             keys_away: Outage::new("layer keys cannot be imported and wait in the spool"),
             index_away: Outage::new("gaps cannot be indexed and wait in the spool"),
             objects_away: Outage::new("packs cannot be stored and wait in the spool"),
+            freeing: Mutex::default(),
         })
     }
 
@@ -97,8 +109,9 @@ impl Uploader {
             let changed = self.outbox.changed.notified();
             self.send_keys().await;
             self.send_gaps().await;
-            self.form_packs().await;
+            self.form_packs();
             self.start_packs(&mut packs);
+            self.free_committed();
             while packs.try_join_next().is_some() {}
             tokio::select! {
                 () = changed => {}
@@ -140,10 +153,12 @@ impl Uploader {
                     self.free(&[serial]);
                     self.outbox.key_done(serial);
                 }
-                Err(cause) => {
+                Err(Fault { retryable: true, cause }) => {
                     self.keys_away.goes_on(self.clock.monotonic(), &cause);
                     break;
                 }
+                // One key that is refused for good must not hold up the others.
+                Err(Fault { cause, .. }) => self.keys_away.goes_on(self.clock.monotonic(), &cause),
             }
         }
     }
@@ -160,12 +175,12 @@ impl Uploader {
                 self.free(&serials);
                 self.outbox.gaps_done(&serials);
             }
-            Err(cause) => self.index_away.goes_on(self.clock.monotonic(), &cause),
+            Err(fault) => self.index_away.goes_on(self.clock.monotonic(), &fault.cause),
         }
     }
 
-    /// Forms packs of what is committed, and notes each in the spool before it is first offered.
-    async fn form_packs(&self) {
+    /// Forms packs, and notes each in the spool before it is first offered.
+    fn form_packs(&self) {
         let flushing = self.flushed();
         let flushed = |camera| flushing.contains(&None) || flushing.contains(&Some(camera));
         while let Some(segments) = self.outbox.take_full(self.policy, self.clock.monotonic(), flushed) {
@@ -173,27 +188,34 @@ impl Uploader {
             let serial = self.spool.next_serial();
             let serials: Vec<Serial> = segments.iter().map(|sealed| sealed.serial).collect();
             let payload = [&id.as_bytes()[..], &encode_serials(&serials)].concat();
-            let needed = segments.iter().map(|sealed| sealed.end).max().unwrap_or_default();
-            let appended = self.spool.append(&[record(Kind::Pack, serial, &payload)]);
-            match appended {
+            let sealed_by = segments.iter().map(|sealed| sealed.end).max().unwrap_or_default();
+            let now = self.clock.monotonic();
+            match self.spool.append(&[record(Kind::Pack, serial, &payload)]) {
                 Ok((extents, end)) => {
                     extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent));
-                    if self.spool.wait_committed(end.max(needed)).await.is_err() {
-                        tracing::error!("the spool stopped; packs wait for the next start");
-                    }
+                    let after = end.max(sealed_by);
+                    self.outbox.add_pack(Formed {
+                        id,
+                        serial,
+                        segments,
+                        attempts: 0,
+                        not_before: now,
+                        after,
+                    });
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a pack could not be noted; it is formed anew after a restart");
+                    tracing::warn!(%error, "a pack could not be noted; its segments wait");
+                    self.outbox.put_back(segments, now);
+                    return;
                 }
             }
-            let not_before = self.clock.monotonic();
-            self.outbox.add_pack(Formed { id, serial, segments, attempts: 0, not_before });
         }
     }
 
     fn start_packs(self: &Arc<Self>, running: &mut JoinSet<()>) {
+        let committed = *self.spool.committed().borrow();
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let Some(pack) = self.outbox.take_pack(self.clock.monotonic()) else { break };
+            let Some(pack) = self.outbox.take_pack(self.clock.monotonic(), committed) else { break };
             let uploader = Arc::clone(self);
             running.spawn(async move {
                 uploader.send_pack(pack).await;
@@ -221,13 +243,33 @@ impl Uploader {
         }
     }
 
-    /// Notes that nothing of these serials is needed any more, and lets the spool remove files.
+    /// Nothing of these serials is needed any more.
     fn free(&self, serials: &[Serial]) {
-        if let Err(error) = self.spool.append(&[record(Kind::Done, Serial(0), &encode_serials(serials))]) {
-            tracing::warn!(%error, "what was stored could not be noted; it is offered again after a restart");
-            return;
+        self.freeing().unnoted.extend(serials);
+        self.free_committed();
+    }
+
+    /// Notes what may go, and lets go of what was noted and is committed.
+    fn free_committed(&self) {
+        let mut freeing = self.freeing();
+        if !freeing.unnoted.is_empty() {
+            let serials = std::mem::take(&mut freeing.unnoted);
+            match self.spool.append(&[record(Kind::Done, Serial(0), &encode_serials(&serials))]) {
+                Ok((_, end)) => freeing.noted.push((end, serials)),
+                Err(_) => freeing.unnoted = serials, // The disk is slow; the next round tries again.
+            }
         }
-        self.spool.release(serials);
+        let committed = *self.spool.committed().borrow();
+        let (done, waiting) =
+            std::mem::take(&mut freeing.noted).into_iter().partition(|(end, _)| *end <= committed);
+        freeing.noted = waiting;
+        drop(freeing);
+        let done: Vec<(Position, Vec<Serial>)> = done;
+        done.iter().for_each(|(_, serials)| self.spool.release(serials));
+    }
+
+    fn freeing(&self) -> std::sync::MutexGuard<'_, Freeing> {
+        self.freeing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flushed(&self) -> HashSet<Option<CameraId>> {
@@ -235,14 +277,27 @@ impl Uploader {
     }
 }
 
-/// Answers within [`CALL_TIMEOUT`], or a sentence for the log.
+/// A call that failed.
+struct Fault {
+    /// Whether the same call may go through later.
+    retryable: bool,
+    /// A sentence for the log.
+    cause: String,
+}
+
+/// Answers within [`CALL_TIMEOUT`].
 async fn call<T>(
     future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, String> {
+) -> Result<T, Fault> {
     match tokio::time::timeout(CALL_TIMEOUT, future).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
-        Err(_) => Err("no answer in time".into()),
+        Ok(Err(status)) => {
+            let refused =
+                [tonic::Code::InvalidArgument, tonic::Code::PermissionDenied, tonic::Code::AlreadyExists];
+            let cause = format!("{:?}: {}", status.code(), status.message());
+            Err(Fault { retryable: !refused.contains(&status.code()), cause })
+        }
+        Err(_) => Err(Fault { retryable: true, cause: "no answer in time".into() }),
     }
 }
 

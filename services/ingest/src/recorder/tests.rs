@@ -79,7 +79,14 @@ fn bench() -> Bench {
         cut: watch::channel(0).1,
         shutdown: CancellationToken::new(),
     };
-    Bench { track: Track::new(Release::Unmasked, gauge), recorder, outbox, spool, intake, dir }
+    Bench {
+        track: Track::new(Release::Unmasked, gauge, Timestamp::from_unix_nanos(START)),
+        recorder,
+        outbox,
+        spool,
+        intake,
+        dir,
+    }
 }
 
 /// Frame `n` of a 25 Hz stream with a key frame each second.
@@ -266,7 +273,44 @@ async fn without_a_key_frame_nothing_is_recorded_and_with_a_permanent_mask_nothi
     let mut bench = bench();
     bench.take(1..25);
     assert_eq!(bench.spool.used_bytes(), 0);
-    bench.track = Track::new(Release::NeedsMasking, Arc::clone(&bench.recorder.gauge));
+    bench.track = Track::new(
+        Release::NeedsMasking,
+        Arc::clone(&bench.recorder.gauge),
+        Timestamp::from_unix_nanos(START),
+    );
     bench.take(25..100);
     assert_eq!(bench.spool.used_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_leaves_footage_with_its_own_time_and_length() {
+    let mut bench = bench();
+    bench.take(0..60);
+    for n in 60..180 {
+        let mut picture = samples::picture(n * 3_600, START + n * SECOND / 25 - 1_800 * SECOND, n % 25 == 0);
+        picture.arrived_monotonic =
+            obscura_clock::Monotonic::from_nanos((START + n * SECOND / 25).unsigned_abs());
+        bench.track.take(&mut bench.recorder, Frame::received(picture));
+    }
+    bench.track.end(&mut bench.recorder);
+    let after: Vec<_> = bench.segments().into_iter().filter(|s| s.entry.span.start().unix_nanos() < START).collect();
+    assert!(after.len() >= 2);
+    assert!(after.iter().all(|sealed| !sealed.entry.span.duration().is_zero()));
+    assert!(after.windows(2).all(|pair| pair[0].entry.span.end() == pair[1].entry.span.start()));
+}
+
+#[tokio::test]
+async fn a_camera_whose_own_time_jumps_keeps_the_recorders_wall_time() {
+    for jump in [-3_600 * 90_000, 3_600 * 90_000] {
+        let mut bench = bench();
+        bench.take(0..75);
+        for n in 75..150 {
+            let frame = samples::frame(n * 3_600 + jump, START + n * SECOND / 25, n % 25 == 0);
+            bench.track.take(&mut bench.recorder, frame);
+        }
+        bench.track.end(&mut bench.recorder);
+        let last = bench.segments().pop().unwrap();
+        let off = last.entry.span.end().unix_nanos() - (START + 6 * SECOND);
+        assert!(off.abs() < SECOND / 2, "off by {off} ns after a jump of {jump}");
+    }
 }

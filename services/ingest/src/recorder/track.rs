@@ -16,7 +16,7 @@ use crate::{
     segment::SegmentWriter,
     spool,
     synchronised::clock_is_synchronised,
-    timeline::{MEDIA_HZ, Timeline},
+    timeline::{MEDIA_HZ, Step, Timeline},
 };
 
 /// A segment ends at the first key frame after this long.
@@ -25,6 +25,11 @@ const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(10);
 /// A frame that seems to last longer marks a break in the camera's time.
 const LONGEST_FRAME: i64 = 10 * MEDIA_HZ;
+
+/// How far recorded time may lead the clock without the clock having been set.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
+/// A segment ends here whatever comes, so that any segment fits into a pack.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One session of one camera.
 pub struct Track {
@@ -40,12 +45,16 @@ pub struct Track {
     writer: Option<SegmentWriter>,
     /// Whether the next segment continues a group of pictures.
     continues: bool,
+    /// Segments do not start before this: the end of the one before, unless a clock was set.
+    floor: Option<Timestamp>,
     gauge: Arc<Gauge>,
 }
 
 impl Track {
     /// Before the first frame.
-    pub fn new(release: Release, gauge: Arc<Gauge>) -> Self {
+    pub fn new(release: Release, gauge: Arc<Gauge>, now: Timestamp) -> Self {
+        // A clock that was set back between two sessions makes what was recorded lie in the future.
+        let floor = gauge.recorded_through().filter(|through| *through <= now + CLOCK_TOLERANCE);
         let ring = Ring::default();
         let cursor = ring.cursor();
         Self {
@@ -59,6 +68,7 @@ impl Track {
             held: None,
             writer: None,
             continues: false,
+            floor,
             gauge,
         }
     }
@@ -80,7 +90,8 @@ impl Track {
                 Read::Skipped(frames) => {
                     tracing::warn!(camera = %recorder.camera, frames, "frames were overtaken before they were sealed");
                     self.end(recorder);
-                    recorder.gaps.not_recording(recorder.clock.wall(), GapReason::SlowDisk);
+                    let now = recorder.clock.wall();
+                    recorder.gaps.not_recording(now, now, GapReason::SlowDisk);
                 }
                 Read::Empty => break,
             }
@@ -120,14 +131,19 @@ impl Track {
                 None
             }
         };
-        if let Some(step) = stepped {
-            tracing::warn!(camera = %recorder.camera, by_ms = step.by_nanos / 1_000_000, "the recorder's clock was set");
-            self.quality = ClockQuality::Stepped;
-            let before = self.gauge.recorded_through();
-            self.end(recorder);
-            self.timeline = Some(Timeline::start(media, wall, monotonic));
-            if let Some(before) = before.filter(|before| *before < wall) {
-                recorder.gaps.passed(before, wall, GapReason::ClockStep);
+        let Some(step) = stepped else { return };
+        self.end(recorder);
+        self.timeline = Some(Timeline::start(media, wall, monotonic));
+        match step {
+            Step::Camera => tracing::warn!(camera = %recorder.camera, "the camera's time jumped"),
+            Step::Recorder(by_nanos) => {
+                tracing::warn!(camera = %recorder.camera, by_ms = by_nanos / 1_000_000, "the recorder's clock was set");
+                self.quality = ClockQuality::Stepped;
+                self.floor = None;
+                let before = self.gauge.rebase(wall);
+                if let Some(before) = before.filter(|before| *before < wall) {
+                    recorder.gaps.passed(before, wall, GapReason::ClockStep);
+                }
             }
         }
     }
@@ -181,7 +197,10 @@ impl Track {
         let Some(writer) = &self.writer else { return false };
         let lasted = writer.media_duration();
         let long_enough = picture.random_access && lasted >= SHORTEST;
-        long_enough || lasted >= LONGEST || !writer.has_parameters(&picture.parameters)
+        long_enough
+            || lasted >= LONGEST
+            || writer.sealed_bytes() >= MOST_BYTES
+            || !writer.has_parameters(&picture.parameters)
     }
 
     /// Starts a segment: at a key frame, or where a long group of pictures was split.
@@ -192,8 +211,8 @@ impl Track {
             return false;
         }
         let Some(timeline) = &self.timeline else { return false };
-        let start =
-            timeline.wall(timed.decode_time).max(self.gauge.recorded_through().unwrap_or(picture_floor()));
+        let wall = timeline.wall(timed.decode_time);
+        let start = self.floor.map_or(wall, |floor| wall.max(floor));
         let parameters = Arc::clone(&picture.parameters);
         match SegmentWriter::open(&mut recorder.parts, parameters, start, timed.decode_time, dependent) {
             Ok((writer, key)) => {
@@ -214,6 +233,7 @@ impl Track {
     }
 
     fn close(&mut self, recorder: &mut Recorder) {
+        recorder.gaps.loss_is_over();
         let Some(writer) = self.writer.take() else { return };
         let Some(timeline) = &self.timeline else { return };
         let wall = |media| timeline.wall(media);
@@ -221,6 +241,7 @@ impl Track {
             Ok(sealed) => {
                 self.gauge.spooled(sealed.end, sealed.entry.span.end());
                 self.gauge.sealed(&sealed.entry);
+                self.floor = Some(sealed.entry.span.end());
                 recorder.outbox.add_segment(sealed, recorder.clock.monotonic());
             }
             Err((writer, error)) => {
@@ -233,8 +254,7 @@ impl Track {
 
     /// Keeps of the open segment what is in the spool already.
     fn give_up(&mut self, recorder: &mut Recorder, error: &Error) {
-        let through = self.gauge.recorded_through().unwrap_or_else(|| recorder.clock.wall());
-        if let Some(sealed) = self.writer.take().and_then(|writer| writer.abandon(&recorder.parts, through)) {
+        if let Some(sealed) = self.writer.take().and_then(|writer| writer.abandon(&recorder.parts)) {
             recorder.outbox.add_segment(sealed, recorder.clock.monotonic());
         }
         self.refuse(recorder, error);
@@ -249,8 +269,8 @@ impl Track {
             Error::Media(_) => GapReason::UnsupportedCodec,
         };
         self.continues = false;
-        let since = self.gauge.recorded_through().unwrap_or_else(|| recorder.clock.wall());
-        recorder.gaps.not_recording(since, reason);
+        let now = recorder.clock.wall();
+        recorder.gaps.not_recording(self.gauge.recorded_through().unwrap_or(now), now, reason);
         if self.gauge.set_state(State::Waiting(reason)) {
             tracing::error!(camera = %recorder.camera, %error, "frames are dropped until this is over");
         }
@@ -259,18 +279,13 @@ impl Track {
     /// Lost packets took frames with them: the span between the frames around them is a gap.
     fn note_loss(&self, recorder: &mut Recorder, timed: &Timed) {
         let Some(timeline) = &self.timeline else { return };
-        if timed.frame.picture().lost_packets == 0 || self.writer.is_none() {
-            return;
+        let Some(writer) = &self.writer else { return };
+        if timed.frame.picture().lost_packets > 0 {
+            let at = timeline.wall(timed.decode_time);
+            let before = timeline.wall(writer.last_frame_at()).min(at);
+            recorder.gaps.lost(before, at);
         }
-        let at = timeline.wall(timed.decode_time);
-        let before = self.writer.as_ref().map_or(at, |writer| timeline.wall(writer.last_frame_at())).min(at);
-        recorder.gaps.passed(before, at, GapReason::PacketLoss);
     }
-}
-
-/// Before the first segment of a camera there is nothing that a start could overlap.
-const fn picture_floor() -> Timestamp {
-    Timestamp::from_unix_nanos(0)
 }
 
 fn quality() -> ClockQuality {

@@ -4,6 +4,8 @@ use obscura_clock::Timestamp;
 use obscura_proto::registry::v1::SignedPlacement;
 use prost::Message as _;
 
+use crate::spool::{Extent, Position};
+
 /// Payload of an `Open` record: `u32` length of the placement, the serialised placement, `i64`
 /// start in nanoseconds, and to the end the sealed prefix (header, salt, commitment).
 #[derive(Debug, PartialEq)]
@@ -60,7 +62,7 @@ pub struct Tail {
 }
 
 /// Bytes of a [`Tail`] before the sealed ones.
-pub const TAIL_FIELDS: usize = 4 + 8 + 8 + 4 + 1;
+const TAIL_FIELDS: usize = 4 + 8 + 8 + 4 + 1;
 
 impl Tail {
     /// The payload.
@@ -94,6 +96,13 @@ impl Tail {
             sealed: sealed.to_vec(),
         })
     }
+}
+
+/// The sealed bytes in the payload of a `Tail` record.
+pub fn sealed_part(payload: Extent) -> Extent {
+    let fields = u32::try_from(TAIL_FIELDS).unwrap_or(0);
+    let start = Position(payload.start.0 + u64::from(fields));
+    Extent { start, length: payload.length.saturating_sub(fields) }
 }
 
 #[cfg(test)]

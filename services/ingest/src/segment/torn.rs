@@ -10,7 +10,7 @@ use obscura_proto::footage::v1::PackEntry;
 use obscura_seal::{CHUNK_BYTES, SegmentHeader, TAG_BYTES};
 use prost::Message as _;
 
-use super::{Opening, Sealed, Tail, opening::TAIL_FIELDS};
+use super::{Opening, Sealed, Tail, opening::sealed_part};
 use crate::spool::{Error, Extent, Position, Serial, Spool, record::Record, recovery};
 
 /// Prepares a recovered segment for its pack. A complete one is taken as it is; a cut one becomes
@@ -26,7 +26,7 @@ pub fn recovered(
 ) -> Result<Option<Sealed>, Error> {
     let Some(opening) = Opening::decode(&segment.opening) else { return Ok(None) };
     let Some(header) = header(&opening.prefix) else { return Ok(None) };
-    if segment.data.is_empty() && segment.tail.is_none() {
+    if segment.data.is_empty() && segment.tail.is_none() && segment.entry.is_none() {
         return Ok(None);
     }
     let mut extents = vec![prefix_extent(segment, &opening)];
@@ -34,7 +34,13 @@ pub fn recovered(
     let complete = segment.entry.as_deref().and_then(|bytes| PackEntry::decode(bytes).ok());
     let complete = complete.and_then(|entry| Entry::try_from(entry).ok());
     let entry = match complete {
-        Some(entry) => entry,
+        Some(entry) => {
+            let whole: u64 = extents.iter().map(|extent| u64::from(extent.length)).sum();
+            if let Some((extent, _)) = segment.tail.filter(|_| entry.length > whole) {
+                extents.push(sealed_part(extent)); // It was given up while recording, and ends with its tail.
+            }
+            entry
+        }
         None => cut_entry(spool, segment, &opening, header, &mut extents)?,
     };
     Ok(Some(Sealed { serial, entry, extents, placement: opening.placement, end: Position::default() }))
@@ -75,9 +81,7 @@ fn cut_entry(
         && tail.full_chunks == chunks
         && !finished
     {
-        let fields = TAIL_FIELDS as u64;
-        let length = extent.length.saturating_sub(u32::try_from(TAIL_FIELDS).unwrap_or(0));
-        extents.push(Extent { start: Position(extent.start.0 + fields), length });
+        extents.push(sealed_part(*extent));
     }
     let (sha256, length) = hash(spool, extents)?;
     let tail = tail.map(|(tail, _)| tail);

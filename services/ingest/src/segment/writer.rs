@@ -13,6 +13,7 @@ use prost::Message as _;
 
 use super::{
     Opening, Sealed, Tail,
+    opening::sealed_part,
     torn::{digest, record},
 };
 use crate::{
@@ -79,6 +80,8 @@ pub struct SegmentWriter {
     fragments: u32,
     first_decode_time: i64,
     last_end: i64,
+    last_start: i64,
+    last_tail: Option<(Tail, Extent)>,
     start: Timestamp,
     frames: u32,
     lost_packets: u32,
@@ -158,6 +161,8 @@ impl SegmentWriter {
             fragments: 0,
             first_decode_time,
             last_end: first_decode_time,
+            last_start: first_decode_time,
+            last_tail: None,
             start,
             frames: 0,
             lost_packets: 0,
@@ -182,6 +187,7 @@ impl SegmentWriter {
         self.frames += 1;
         self.lost_packets += u32::from(picture.lost_packets);
         self.pending_bytes += picture.data.len();
+        self.last_start = timed.decode_time;
         self.last_end = timed.decode_time + i64::from(duration);
         self.pending.push((timed, duration));
         let since = *self.pending_since.get_or_insert(arrived);
@@ -203,10 +209,16 @@ impl SegmentWriter {
         Arc::ptr_eq(&self.parameters, parameters) || self.parameters.sample_entry == parameters.sample_entry
     }
 
-    /// When the last frame ends, in the camera's time.
+    /// When the last frame was, in the camera's time.
     #[must_use]
     pub fn last_frame_at(&self) -> i64 {
-        self.last_end
+        self.last_start
+    }
+
+    /// Sealed bytes so far.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> u64 {
+        self.length + self.out.len() as u64
     }
 
     /// Completes the segment.
@@ -251,16 +263,27 @@ impl SegmentWriter {
         }
     }
 
-    /// Ends a segment that cannot be completed: what is in the spool of it is kept as a torn segment.
-    /// `None` where not even that can be noted; the next start finds it.
-    pub fn abandon(mut self, parts: &Parts, through: Timestamp) -> Option<Sealed> {
+    /// Ends a segment that cannot be completed: what is in the spool of it is kept as a torn segment,
+    /// its last tail included. `None` where nothing is, or not even that can be noted; the next start
+    /// finds it.
+    pub fn abandon(mut self, parts: &Parts) -> Option<Sealed> {
         self.out.clear();
         self.pending.clear();
-        let spooled =
-            self.length.saturating_sub(self.extents.first().map_or(0, |prefix| u64::from(prefix.length)));
+        let prefix = self.extents.first().map_or(0, |prefix| u64::from(prefix.length));
         let chunk = (obscura_seal::CHUNK_BYTES + obscura_seal::TAG_BYTES) as u64;
-        let chunks = u32::try_from(spooled / chunk).unwrap_or(u32::MAX);
-        let entry = self.entry(through.max(self.start), Some(chunks), ClockQuality::FreeRunning, false);
+        let chunks = u32::try_from(self.length.saturating_sub(prefix) / chunk).unwrap_or(u32::MAX);
+        let (tail, extent) = self.last_tail.take()?;
+        if tail.full_chunks == chunks {
+            self.hash.update(&tail.sealed);
+            self.length += u64::from(extent.length);
+            self.extents.push(extent);
+        }
+        let entry = Entry {
+            frames: tail.frames,
+            media_duration: Duration::from_nanos(tail.media_nanos),
+            damaged: tail.damaged,
+            ..self.entry(tail.end, Some(chunks), ClockQuality::FreeRunning, false)
+        };
         self.spool_close(parts, &entry).ok()?;
         Some(self.sealed(entry))
     }
@@ -283,14 +306,14 @@ impl SegmentWriter {
             damaged: self.lost_packets > 0,
             sealed: self.sealer.checkpoint()?,
         };
-        let tail = tail.encode();
+        let payload = tail.encode();
         let data = record(Kind::Data, self.serial, &self.out);
-        let tail = record(Kind::Tail, self.serial, &tail);
-        let both = [data, tail];
+        let both = [data, record(Kind::Tail, self.serial, &payload)];
         let records = if self.out.is_empty() { &both[1..] } else { &both[..] };
         match parts.spool.append(records) {
             Ok((extents, position)) => {
                 self.took(&extents);
+                self.last_tail = extents.last().map(|extent| (tail, sealed_part(*extent)));
                 self.end = position;
                 Ok(Some(Spooled { position, through }))
             }

@@ -84,6 +84,12 @@ impl Record<'_> {
         out.extend_from_slice(self.payload);
     }
 
+    /// Whether it ends or frees something.
+    #[must_use]
+    pub fn finishes(&self) -> bool {
+        matches!(self.kind, Kind::Close | Kind::Gap | Kind::Done | Kind::Pack)
+    }
+
     /// Whether it may be refused when the spool is full: footage may, what frees space may not.
     #[must_use]
     pub fn takes_space(&self) -> bool {

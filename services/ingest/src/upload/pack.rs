@@ -30,7 +30,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), String> {
         start_unix_ns: directory.span().start().unix_nanos(),
         size_bytes,
     };
-    let upload = call(uploader.storage.clone().create_upload(upload)).await?;
+    let upload = call(uploader.storage.clone().create_upload(upload)).await.map_err(|fault| fault.cause)?;
     let directory_sha256 = digest::digest(&digest::SHA256, &head).as_ref().to_vec();
     put(uploader, pack, &upload, head, size_bytes).await?;
     let commit = CommitPackRequest {
@@ -38,7 +38,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), String> {
         object_key: upload.object_key,
         directory_sha256: directory_sha256.into(),
     };
-    call(uploader.storage.clone().commit_pack(commit)).await.map(drop)
+    call(uploader.storage.clone().commit_pack(commit)).await.map(drop).map_err(|fault| fault.cause)
 }
 
 async fn put(

@@ -8,11 +8,11 @@ use obscura_proto::{
 };
 use serde::Serialize;
 
-use super::{Between, Session, is_fresh};
+use super::{Between, Session, hand_over, is_fresh};
 use crate::{
     output::Table,
     problem::{Context as _, Result},
-    reader::{everything, recordings},
+    reader::{Reader, everything, recordings},
     when,
     words::{bytes, count, gap_reason},
 };
@@ -63,14 +63,12 @@ impl List {
             None => None,
         };
         let id = camera.map(|camera| camera.camera_id.parse()).transpose().doing("read the camera's id")?;
+        if is_fresh(span.unwrap_or_else(everything), session.clock.wall()) {
+            hand_over(session, &Reader::new(&services, &session.clock)?, id, false).await;
+        }
         let answer = recordings(&services, id, span).await?;
         let names = services.cameras(true).await.unwrap_or_default();
         let names = names.into_iter().map(|camera| (camera.camera_id, camera.name)).collect();
-        if is_fresh(span.unwrap_or_else(everything), session.clock.wall()) {
-            session
-                .out
-                .remark("The newest minute may not be listed yet: footage is handed over a pack at a time.");
-        }
         if answer.truncated {
             session.out.remark(
                 "There is more than one answer can hold: ask for a shorter span with --from and --to.",
