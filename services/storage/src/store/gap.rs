@@ -4,8 +4,10 @@ use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, GapId};
 use obscura_proto::footage::v1::GapReason;
 use sea_orm::{
-    ActiveValue::Set, Condition, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*,
-    sea_query::OnConflict,
+    ActiveValue::Set,
+    Condition, ExprTrait as _, QueryOrder as _, QuerySelect as _,
+    entity::prelude::*,
+    sea_query::{Expr, OnConflict},
 };
 
 use super::{Error, pack};
@@ -44,6 +46,24 @@ pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Res
     Entity::insert_many(gaps.iter().map(ActiveModel::from))
         .on_conflict(replace)
         .exec_without_returning(database)
+        .await?;
+    for stopped in gaps.iter().filter(|gap| gap.reason == GapReason::RecorderStopped) {
+        end_older(database, stopped).await?;
+    }
+    Ok(())
+}
+
+/// A recorder that was killed reports no end of the gaps that it had open. Its next start says since
+/// when it was not running: older gaps last until then. Repeating this changes nothing.
+async fn end_older(database: &impl ConnectionTrait, stopped: &Gap) -> Result<(), Error> {
+    let start = stopped.start.unix_nanos();
+    Entity::update_many()
+        .col_expr(Column::EndNs, Expr::value(start))
+        .filter(Column::Camera.eq(stopped.camera.as_bytes().to_vec()))
+        .filter(Column::GapId.ne(stopped.id.as_bytes().to_vec()))
+        .filter(Column::EndNs.is_null())
+        .filter(Column::StartNs.lte(start))
+        .exec(database)
         .await?;
     Ok(())
 }

@@ -150,6 +150,19 @@ async fn a_gap_is_replaced_by_its_later_report() {
 }
 
 #[tokio::test]
+async fn a_recorder_that_was_killed_leaves_no_gap_open_for_ever() {
+    let (_directory, store) = open().await;
+    store.record_gaps(&[gap(1, 0, None)]).await.unwrap();
+    let stopped = Gap { reason: GapReason::RecorderStopped, ..gap(2, 50, None) };
+    let later = gap(3, 70, None);
+    for _ in 0..2 {
+        store.record_gaps(&[stopped.clone(), later.clone()]).await.unwrap();
+        let expected = [gap(1, 0, Some(50)), stopped.clone(), later.clone()];
+        assert_eq!(store.gaps(None, None, 10).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn runs_and_gaps_are_chosen_by_camera_and_span() {
     let (_directory, store) = open().await;
     store
