@@ -293,7 +293,8 @@ async fn a_clock_that_is_set_back_leaves_footage_with_its_own_time_and_length() 
         bench.track.take(&mut bench.recorder, Frame::received(picture));
     }
     bench.track.end(&mut bench.recorder);
-    let after: Vec<_> = bench.segments().into_iter().filter(|s| s.entry.span.start().unix_nanos() < START).collect();
+    let after: Vec<_> =
+        bench.segments().into_iter().filter(|s| s.entry.span.start().unix_nanos() < START).collect();
     assert!(after.len() >= 2);
     assert!(after.iter().all(|sealed| !sealed.entry.span.duration().is_zero()));
     assert!(after.windows(2).all(|pair| pair[0].entry.span.end() == pair[1].entry.span.start()));
