@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result, bail};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor, Value};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "obscura/access/v1/callers.proto",
     "obscura/access/v1/grant.proto",
+    "obscura/audit/v1/audit.proto",
+    "obscura/audit/v1/event.proto",
     "obscura/footage/v1/footage.proto",
     "obscura/ingest/v1/ingest.proto",
     "obscura/keys/v1/keys.proto",

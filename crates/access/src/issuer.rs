@@ -145,6 +145,7 @@ impl LocalIssuer {
             leaf_index: leaf.index,
             claims_hash: leaf.claims_hash.as_bytes().to_vec().into(),
             committed_unix_ns: leaf.committed.unix_nanos(),
+            ..Receipt::default()
         };
         let receipt = receipt.encode_to_vec();
         let signature = self.receipts.sign(&signing::receipt_message(&receipt)).as_ref().to_vec().into();

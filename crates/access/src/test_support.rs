@@ -83,6 +83,7 @@ impl Signers {
             leaf_index: 3,
             claims_hash: signing::sha256(claims).as_bytes().to_vec().into(),
             committed_unix_ns: now().unix_nanos(),
+            ..Receipt::default()
         };
         self.sign_receipt_bytes(&receipt.encode_to_vec())
     }

@@ -38,6 +38,12 @@ pub mod access {
         tonic::include_proto!("obscura.access.v1");
     }
 }
+/// The log that nobody can edit, and what producers tell it.
+pub mod audit {
+    pub mod v1 {
+        tonic::include_proto!("obscura.audit.v1");
+    }
+}
 /// Layers, spans, gaps, packs.
 pub mod footage {
     pub mod v1 {

@@ -101,6 +101,7 @@ impl IngestService for Ingest {
             writer_epoch: self.writer_epoch.0,
             first_acknowledged_unix_ns: first.unwrap_or(0),
             started_unix_ns: self.started.unix_nanos(),
+            ..GetIngestStatusResponse::default()
         }))
     }
 

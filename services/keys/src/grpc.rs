@@ -98,7 +98,78 @@ impl KeysService for KeysGrpc {
             key_encryption_key_version: version.0,
             layer_keys: counts.layer_keys,
             epoch_keys: counts.epoch_keys,
+            ..GetKeyStatusResponse::default()
         }))
+    }
+
+    async fn place_hold(
+        &self,
+        _request: Request<obscura_proto::keys::v1::PlaceHoldRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::PlaceHoldResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_holds(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ListHoldsRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ListHoldsResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn release_hold(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ReleaseHoldRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ReleaseHoldResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn shred(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ShredRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ShredResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_shred_receipts(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ListShredReceiptsRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ListShredReceiptsResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn replay_shred_receipts(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ReplayShredReceiptsRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ReplayShredReceiptsResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn describe_keys(
+        &self,
+        _request: Request<obscura_proto::keys::v1::DescribeKeysRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::DescribeKeysResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_keys(
+        &self,
+        _request: Request<obscura_proto::keys::v1::ListKeysRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::ListKeysResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn create_recovery_shares(
+        &self,
+        _request: Request<obscura_proto::keys::v1::CreateRecoverySharesRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::CreateRecoverySharesResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn rehearse_recovery(
+        &self,
+        _request: Request<obscura_proto::keys::v1::RehearseRecoveryRequest>,
+    ) -> Result<Response<obscura_proto::keys::v1::RehearseRecoveryResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
     }
 }
 

@@ -177,6 +177,7 @@ pub(crate) mod tests {
                 longer_retention_reason: String::new(),
                 owner: "Shop manager".into(),
                 review_on: "2027-06-01".into(),
+                priority: 0,
             }),
             attestation: None,
             zone_decision: None,

@@ -145,6 +145,13 @@ impl RegistryService for RegistryGrpc {
         });
         Ok(Response::new(stream.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
     }
+
+    async fn set_retention(
+        &self,
+        _request: Request<obscura_proto::registry::v1::SetRetentionRequest>,
+    ) -> Result<Response<obscura_proto::registry::v1::SetRetentionResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }
 
 fn status(error: Error) -> Status {

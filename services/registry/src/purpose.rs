@@ -71,6 +71,7 @@ impl From<Purpose> for Message {
             longer_retention_reason: purpose.longer_retention_reason.unwrap_or_default(),
             owner: purpose.owner,
             review_on: purpose.review_on.to_string(),
+            ..Self::default()
         }
     }
 }
@@ -137,6 +138,7 @@ mod tests {
             longer_retention_reason: String::new(),
             owner: "Shop manager".into(),
             review_on: "2027-11-23".into(),
+            priority: 0,
         }
     }
 
@@ -206,7 +208,7 @@ mod tests {
             review_on in any::<String>(),
             now: i64,
         ) {
-            let message = Message { text, legal_basis, retention_hours, longer_retention_reason, owner, review_on };
+            let message = Message { text, legal_basis, retention_hours, longer_retention_reason, owner, review_on, priority: 0 };
             let now = Timestamp::from_unix_nanos(now);
             match Purpose::read(&message, now) {
                 Ok(purpose) => {

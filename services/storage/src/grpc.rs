@@ -114,6 +114,46 @@ impl StorageService for Grpc {
         let Peer(caller) = request.extensions().get().cloned().ok_or(Error::NoPeer)?;
         Ok(Response::new(self.downloads(&caller, request.into_inner()).await?))
     }
+
+    async fn get_storage_status(
+        &self,
+        _request: Request<obscura_proto::storage::v1::GetStorageStatusRequest>,
+    ) -> Result<Response<obscura_proto::storage::v1::GetStorageStatusResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    type ReconcileStream = std::pin::Pin<
+        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ReconcileResponse, Status>> + Send>,
+    >;
+
+    async fn reconcile(
+        &self,
+        _request: Request<obscura_proto::storage::v1::ReconcileRequest>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    type ScrubStream = std::pin::Pin<
+        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ScrubResponse, Status>> + Send>,
+    >;
+
+    async fn scrub(
+        &self,
+        _request: Request<obscura_proto::storage::v1::ScrubRequest>,
+    ) -> Result<Response<Self::ScrubStream>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    type ReindexStream = std::pin::Pin<
+        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ReindexResponse, Status>> + Send>,
+    >;
+
+    async fn reindex(
+        &self,
+        _request: Request<obscura_proto::storage::v1::ReindexRequest>,
+    ) -> Result<Response<Self::ReindexStream>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }
 
 fn layer(code: i32) -> Result<Layer, Error> {

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use axum::Router;
 use futures::{Stream, StreamExt as _, stream};
 use obscura_proto::keys::v1::{
-    GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
+    self as messages, GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
     ImportLayerKeyRequest, ImportLayerKeyResponse, ReleaseNodesRequest, ReleaseNodesResponse,
     RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse,
     keys_service_server::{KeysService, KeysServiceServer},
@@ -73,5 +73,75 @@ impl KeysService for Keys {
         self.arrived.notify_one();
         tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(Response::new(GetKeyStatusResponse { layer_keys: 7, ..Default::default() }))
+    }
+
+    async fn place_hold(
+        &self,
+        _: Request<messages::PlaceHoldRequest>,
+    ) -> Result<Response<messages::PlaceHoldResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn list_holds(
+        &self,
+        _: Request<messages::ListHoldsRequest>,
+    ) -> Result<Response<messages::ListHoldsResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn release_hold(
+        &self,
+        _: Request<messages::ReleaseHoldRequest>,
+    ) -> Result<Response<messages::ReleaseHoldResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn shred(
+        &self,
+        _: Request<messages::ShredRequest>,
+    ) -> Result<Response<messages::ShredResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn list_shred_receipts(
+        &self,
+        _: Request<messages::ListShredReceiptsRequest>,
+    ) -> Result<Response<messages::ListShredReceiptsResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn replay_shred_receipts(
+        &self,
+        _: Request<messages::ReplayShredReceiptsRequest>,
+    ) -> Result<Response<messages::ReplayShredReceiptsResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn describe_keys(
+        &self,
+        _: Request<messages::DescribeKeysRequest>,
+    ) -> Result<Response<messages::DescribeKeysResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn list_keys(
+        &self,
+        _: Request<messages::ListKeysRequest>,
+    ) -> Result<Response<messages::ListKeysResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn create_recovery_shares(
+        &self,
+        _: Request<messages::CreateRecoverySharesRequest>,
+    ) -> Result<Response<messages::CreateRecoverySharesResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn rehearse_recovery(
+        &self,
+        _: Request<messages::RehearseRecoveryRequest>,
+    ) -> Result<Response<messages::RehearseRecoveryResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
     }
 }

@@ -66,6 +66,13 @@ impl RegistryService for FakeRegistry {
     ) -> Result<Response<RemoveCameraResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn set_retention(
+        &self,
+        _: Request<obscura_proto::registry::v1::SetRetentionRequest>,
+    ) -> Result<Response<obscura_proto::registry::v1::SetRetentionResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
 }
 
 /// A consumer that follows `address`, and the authority whose word it takes.

@@ -1,0 +1,124 @@
+//! One database interface over SQLite and PostgreSQL.
+//!
+//! A service says where its tables are ([`Location`]), how they came to be ([`Migration`]) and gets a
+//! [`Database`]: connections to read with, and one [`Write`] at a time to write with. What a writer has
+//! read stays true until it commits, and what is committed survives a power failure: SQLite runs in WAL
+//! mode with `synchronous = FULL`, PostgreSQL with `synchronous_commit = on`.
+
+mod location;
+mod migration;
+mod write;
+
+use sea_orm::{Database as Connector, DatabaseConnection, DbBackend, DbErr};
+use tokio::sync::Mutex;
+
+pub use location::{Location, PostgresUrl};
+pub use migration::Migration;
+pub use write::Write;
+
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database said so.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    /// The file of the database cannot be made.
+    #[error("cannot use the database {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with the URL cannot be used.
+    #[error("cannot use `database_url_file` {path}: {why}")]
+    Url {
+        /// The file.
+        path: String,
+        /// Why, without the URL, which holds a password.
+        why: String,
+    },
+    /// A newer program has been here.
+    #[error(
+        "the database is of version {found}, this program knows {known}: start the newer program again, \
+         or restore a backup from before it"
+    )]
+    Newer {
+        /// Version of the tables.
+        found: u32,
+        /// Newest version that this program knows.
+        known: u32,
+    },
+    /// The server may lose what it has acknowledged.
+    #[error(
+        "the PostgreSQL server runs with {setting} = {value} and may lose what it acknowledged: set it to {needed}"
+    )]
+    NotDurable {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        needed: &'static str,
+    },
+}
+
+/// The tables of one service.
+#[derive(Debug)]
+pub struct Database {
+    writer: DatabaseConnection,
+    readers: DatabaseConnection,
+    /// Held by whoever writes from this process; a server has its own lock for other processes.
+    turn: Mutex<()>,
+}
+
+impl Database {
+    /// Connects, and brings the tables to the newest version. Of several processes that start at the
+    /// same time one does it and the others wait. `migrations` are in the order of their versions.
+    ///
+    /// # Errors
+    /// [`Error`] says what to do.
+    pub async fn open(location: &Location, migrations: &[Migration]) -> Result<Self, Error> {
+        location.prepare()?;
+        // One connection writes, so that transactions queue up instead of failing.
+        let writer = Connector::connect(location.options(1)).await?;
+        location::check_durability(&writer).await?;
+        migration::run(&writer, location, migrations).await?;
+        let readers = Connector::connect(location.options(READERS)).await?;
+        Ok(Self { writer, readers, turn: Mutex::new(()) })
+    }
+
+    /// Connections to read with.
+    #[must_use]
+    pub const fn readers(&self) -> &DatabaseConnection {
+        &self.readers
+    }
+
+    /// Which of the two it is.
+    #[must_use]
+    pub fn backend(&self) -> DbBackend {
+        self.readers.get_database_backend()
+    }
+
+    /// Begins to write; waits for whoever writes now, in this process or another. Dropping what is
+    /// returned undoes what it did.
+    ///
+    /// # Errors
+    /// Where the database fails, or another process writes for longer than 30 s.
+    pub async fn write(&self) -> Result<Write<'_>, DbErr> {
+        let turn = self.turn.lock().await;
+        Write::begin(&self.writer, turn).await
+    }
+
+    /// Closes every connection.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.readers.close_by_ref().await?;
+        self.writer.close_by_ref().await
+    }
+}

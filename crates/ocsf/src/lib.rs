@@ -1,0 +1,1 @@
+//! Audit events as OCSF in CloudEvents.

