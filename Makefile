@@ -5,10 +5,11 @@ SHELL := /usr/bin/env bash
 MAKEFLAGS += --no-print-directory
 
 BUF := .tools/python/bin/buf
-SERVICES := -p obscura -p obscura-registry -p obscura-keys -p obscura-storage -p obscura-ingest -p obscura-demo-camera
+SERVICES := -p obscura -p obscura-keys -p obscura-audit -p obscura-registry -p obscura-storage -p obscura-ingest \
+	-p obscura-demo-camera
 
 .PHONY: help run build need need-test test lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
-	fuzz bench-record bench-seal bench-start
+	fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-audit bench-shred
 
 help: ## Explain the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,7 +26,7 @@ need:
 need-test:
 	@tools/need.sh test
 
-test: need-test lint unit vectors journeys ## Everything that must hold: lints, unit and property tests, journeys against real servers
+test: need-test lint unit vectors ocsf journeys ## Everything that must hold: lints, unit and property tests, journeys against real servers
 
 lint: lint-rust lint-proto lint-dependencies ## Formatting, clippy, buf, licences and banned crates
 
@@ -63,6 +64,22 @@ bench-record: build ## CPU and memory per stream beside one ffmpeg per camera (S
 	tools/need.sh test
 	cargo build --release -q -p obscura-load-tests
 	target/release/bench_record --streams $(or $(STREAMS),100)
+
+bench-index: ## Queries over 10 million segments in SQLite and PostgreSQL (SEGMENTS=650000000 for the goal's size)
+	tools/need.sh test
+	cargo run --release -q -p obscura-load-tests --bin bench_index -- --segments $(or $(SEGMENTS),10000000)
+
+bench-audit: ## Appends per second beside raw fdatasync, and offline verification of a million entries
+	tools/need.sh test
+	cargo run --release -q -p obscura-load-tests --bin bench_audit
+
+bench-shred: ## How long destruction takes, whatever the number of bytes
+	cargo run --release -q -p obscura-load-tests --bin bench_shred
+
+soak: build ## Pull plugs in random order for MINUTES (30), then account for every second
+	tools/need.sh test
+	cargo build --release -q -p obscura-load-tests
+	target/release/soak --minutes $(or $(MINUTES),30)
 
 bench-start: build ## Seconds from `obscura up` to the first acknowledged segment
 	cargo build --release -q -p obscura-load-tests

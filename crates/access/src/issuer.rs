@@ -1,40 +1,44 @@
-//! Grants on one machine until policy exists: the keys live with the administrator's CLI.
+//! Grants on one machine until policy exists: the grant key lives with the administrator's CLI.
 //!
-//! The order is the order of the real thing: the claims are appended durably to the journal, only
-//! then is the receipt signed, and only then the grant.
+//! The order is the order of the real thing, and types keep it: [`LocalIssuer::prepare`] gives claims
+//! that nothing honours, the audit log appends the decision and answers with a receipt, and only with
+//! that receipt does [`LocalIssuer::sign`] give a grant.
 
 mod error;
-mod journal_claims;
+#[cfg(any(test, feature = "test-issuer"))]
+mod self_receipting;
 
 use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use obscura_clock::{SharedClock, Span};
+use obscura_clock::{SharedClock, Span, Timestamp};
 use obscura_identity::SpiffeId;
-use obscura_ids::{CameraId, Layer};
-use obscura_proto::access::v1::{Receipt, SignedGrant, SignedReceipt, SignedStatusNote, StatusNote};
+use obscura_ids::{CameraId, GrantId, Layer};
+use obscura_proto::{
+    access::v1::{GrantClaims, SignedGrant, SignedReceipt, SignedStatusNote, StatusNote},
+    audit::v1::GrantDecision,
+    footage::v1 as footage,
+};
 use prost::Message as _;
 
 use crate::{
-    AccessTrust,
     claims::Claims,
-    journal::{Journal, Leaf},
-    key_file, signing,
+    key_file,
+    signing::{self, sha256},
+    verification::verify_receipt,
 };
 
 pub use error::Error;
-pub(crate) use journal_claims::JournalClaims;
+#[cfg(any(test, feature = "test-issuer"))]
+pub use self_receipting::SelfReceipting;
 
 /// Longest validity of a local grant.
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(15 * 60);
-/// Name of the journal in receipts.
-const LOG_NAME: &str = "obscura local journal";
 
 /// What a person asks for.
 #[derive(Clone, Debug)]
@@ -57,77 +61,112 @@ pub struct GrantRequest {
     pub valid_for: Duration,
 }
 
-/// Issues grants and status notes with two Ed25519 keys of its own.
+/// Claims that were decided and are not in the log yet: nobody honours them.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    claims: GrantClaims,
+    bytes: Vec<u8>,
+}
+
+impl Prepared {
+    /// What goes into the log before there is a grant.
+    #[must_use]
+    pub fn decision(&self) -> GrantDecision {
+        let claims = self.claims.clone();
+        GrantDecision {
+            claims_hash: sha256(&self.bytes).as_bytes().to_vec().into(),
+            grant_id: claims.grant_id,
+            camera_ids: claims.camera_ids,
+            layers: claims.layers,
+            span: claims.span,
+            purpose: claims.purpose,
+            reason: claims.reason,
+            holder: claims.holder,
+            expires_unix_ns: claims.expires_unix_ns,
+            lift: false,
+            refusal: String::new(),
+        }
+    }
+
+    /// UUID of the grant to be.
+    #[must_use]
+    pub fn grant_id(&self) -> &str {
+        &self.claims.grant_id
+    }
+}
+
+/// Signs grants and status notes with an Ed25519 key of its own.
 pub struct LocalIssuer {
-    grants: Ed25519KeyPair,
-    receipts: Ed25519KeyPair,
-    journal: Mutex<Journal>,
+    key: Ed25519KeyPair,
     clock: SharedClock,
 }
 
 impl fmt::Debug for LocalIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalIssuer").field("journal", &self.journal).finish_non_exhaustive()
+        f.debug_struct("LocalIssuer").finish_non_exhaustive()
     }
 }
 
 impl LocalIssuer {
-    /// Makes `grant.key`, `receipt.key` (both mode 0600) and `journal.jsonl` in `directory`.
-    ///
-    /// The journal comes last: where it is absent an earlier attempt was cut short, and the keys it
-    /// left are kept.
+    /// Makes `grant.key` (mode 0600) in `directory`.
     ///
     /// # Errors
     /// [`Error::Exists`] where an issuer is there already, or what the file system says.
     pub fn create(directory: &Path) -> Result<(), Error> {
-        let files = Files::of(directory);
-        if files.journal.exists() {
-            return Err(Error::Exists { path: files.journal });
+        let path = key_path(directory);
+        if path.exists() {
+            return Err(Error::Exists { path });
         }
         std::fs::create_dir_all(directory).map_err(Error::file(directory))?;
-        for key in [&files.grants, &files.receipts] {
-            if !key.exists() {
-                key_file::create(key)?;
-            }
-        }
-        Journal::create(&files.journal)
+        key_file::create(&path)
     }
 
-    /// Opens the keys and verifies the journal; a torn last line is cut with a warning.
+    /// Opens the key.
     ///
     /// # Errors
-    /// A key that is absent, readable by others or no key; a journal whose chain does not hold.
+    /// A key that is absent, readable by others or no key.
     pub fn open(directory: &Path, clock: SharedClock) -> Result<Self, Error> {
-        let files = Files::of(directory);
-        Ok(Self {
-            grants: key_file::open(&files.grants)?,
-            receipts: key_file::open(&files.receipts)?,
-            journal: Mutex::new(Journal::open(&files.journal)?),
-            clock,
-        })
+        Ok(Self { key: key_file::open(&key_path(directory))?, clock })
     }
 
-    /// The public halves, for the trust files of the services.
+    /// The public half, for the trust files of the services.
     #[must_use]
-    pub fn public_keys(&self) -> AccessTrust {
-        AccessTrust { grant_issuer: public(&self.grants), audit: public(&self.receipts) }
+    pub fn public_key(&self) -> [u8; 32] {
+        public(&self.key)
     }
 
-    /// Writes the claims to the journal, waits until they are durable, then signs receipt and grant.
+    /// Decides about a request. The local issuer permits whatever keeps to the limits.
     ///
     /// # Errors
-    /// [`Error::Request`] for a request beyond any limit; nothing is written then. Otherwise what
-    /// kept the line from the disk; nothing is signed then.
-    pub fn issue(&self, request: GrantRequest) -> Result<SignedGrant, Error> {
-        let now = self.clock.wall();
-        let claims = JournalClaims::new(request, now)?;
-        let bytes = claims.to_proto().encode_to_vec();
+    /// [`Error::Request`] for a request beyond any limit.
+    pub fn prepare(&self, request: GrantRequest) -> Result<Prepared, Error> {
+        if request.valid_for > MAX_VALID_FOR {
+            let limit = MAX_VALID_FOR.as_secs() / 60;
+            return Err(Error::Request(format!("it is to be valid for more than {limit} minutes")));
+        }
+        let claims = claims(request, self.clock.wall());
+        let bytes = claims.encode_to_vec();
         Claims::parse(&bytes.clone().into()).map_err(|refusal| Error::Request(refusal.to_string()))?;
-        let leaf = self.journal.lock().unwrap_or_else(PoisonError::into_inner).append(claims, now)?;
-        let receipt = self.sign_receipt(&leaf);
-        let message = signing::grant_message(&bytes, &receipt.receipt);
-        let signature = self.grants.sign(&message).as_ref().to_vec().into();
-        Ok(SignedGrant { claims: bytes.into(), receipt: Some(receipt), signature })
+        Ok(Prepared { claims, bytes })
+    }
+
+    /// Signs the grant, once the log whose public key is `audit` has acknowledged the decision.
+    ///
+    /// # Errors
+    /// [`Error::Receipt`] where the receipt is not from that log, or about other claims.
+    pub fn sign(
+        &self,
+        prepared: Prepared,
+        receipt: SignedReceipt,
+        audit: &[u8; 32],
+    ) -> Result<SignedGrant, Error> {
+        let said = verify_receipt(audit, &receipt)?;
+        if said.claims_hash != sha256(&prepared.bytes).as_bytes()[..] {
+            return Err(Error::Receipt(crate::Refusal::ReceiptForOtherClaims));
+        }
+        let message = signing::grant_message(&prepared.bytes, &receipt.receipt);
+        let signature = self.key.sign(&message).as_ref().to_vec().into();
+        Ok(SignedGrant { claims: prepared.bytes.into(), receipt: Some(receipt), signature })
     }
 
     /// A status note of this moment. The local issuer revokes nothing: its grants end by themselves.
@@ -135,37 +174,32 @@ impl LocalIssuer {
     pub fn status_note(&self) -> SignedStatusNote {
         let note = StatusNote { made_unix_ns: self.clock.wall().unix_nanos(), ..StatusNote::default() };
         let note = note.encode_to_vec();
-        let signature = self.grants.sign(&signing::note_message(&note)).as_ref().to_vec().into();
+        let signature = self.key.sign(&signing::note_message(&note)).as_ref().to_vec().into();
         SignedStatusNote { note: note.into(), signature }
     }
-
-    fn sign_receipt(&self, leaf: &Leaf) -> SignedReceipt {
-        let receipt = Receipt {
-            log: LOG_NAME.to_owned(),
-            leaf_index: leaf.index,
-            claims_hash: leaf.claims_hash.as_bytes().to_vec().into(),
-            committed_unix_ns: leaf.committed.unix_nanos(),
-            ..Receipt::default()
-        };
-        let receipt = receipt.encode_to_vec();
-        let signature = self.receipts.sign(&signing::receipt_message(&receipt)).as_ref().to_vec().into();
-        SignedReceipt { receipt: receipt.into(), signature }
-    }
 }
 
-struct Files {
-    grants: PathBuf,
-    receipts: PathBuf,
-    journal: PathBuf,
+fn key_path(directory: &Path) -> PathBuf {
+    directory.join("grant.key")
 }
 
-impl Files {
-    fn of(directory: &Path) -> Self {
-        Self {
-            grants: directory.join("grant.key"),
-            receipts: directory.join("receipt.key"),
-            journal: directory.join("journal.jsonl"),
-        }
+fn claims(request: GrantRequest, now: Timestamp) -> GrantClaims {
+    GrantClaims {
+        grant_id: GrantId::generate().to_string(),
+        subject: request.subject,
+        camera_ids: request.cameras.iter().map(ToString::to_string).collect(),
+        layers: request.layers.iter().map(|layer| i32::from(layer.code())).collect(),
+        span: Some(footage::Span {
+            start_unix_ns: request.span.start().unix_nanos(),
+            end_unix_ns: request.span.end().unix_nanos(),
+        }),
+        purpose: request.purpose,
+        reason: request.reason,
+        approvals: Vec::new(),
+        holder: request.holder.to_string(),
+        relay: String::new(),
+        not_before_unix_ns: now.unix_nanos(),
+        expires_unix_ns: (now + request.valid_for).unix_nanos(),
     }
 }
 
@@ -185,7 +219,7 @@ mod tests {
     use super::*;
     use crate::{
         Refusal,
-        test_support::{holder, now},
+        test_support::{Signers, holder, now},
         verify,
     };
 
@@ -202,11 +236,11 @@ mod tests {
         }
     }
 
-    fn issuer() -> (tempfile::TempDir, std::sync::Arc<SimulatedClock>, LocalIssuer) {
+    fn issuer() -> (tempfile::TempDir, std::sync::Arc<SimulatedClock>, SelfReceipting) {
         let directory = tempfile::tempdir().unwrap();
-        LocalIssuer::create(directory.path()).unwrap();
+        SelfReceipting::create(directory.path()).unwrap();
         let clock = SimulatedClock::at(now());
-        let issuer = LocalIssuer::open(directory.path(), clock.clone()).unwrap();
+        let issuer = SelfReceipting::open(directory.path(), clock.clone()).unwrap();
         (directory, clock, issuer)
     }
 
@@ -237,64 +271,56 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_issuer_is_private_and_none_is_ever_replaced() {
+    fn the_key_is_private_and_never_replaced() {
         let (directory, _clock, issuer) = issuer();
-        issuer.issue(request()).unwrap();
         for entry in fs::read_dir(directory.path()).unwrap() {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         assert!(matches!(LocalIssuer::create(directory.path()), Err(Error::Exists { .. })));
         let reopened = LocalIssuer::open(directory.path(), SimulatedClock::at(now())).unwrap();
-        assert_eq!(reopened.public_keys(), issuer.public_keys());
+        assert_eq!(reopened.public_key(), issuer.public_keys().grant_issuer);
     }
 
     #[test]
-    fn a_creation_that_was_cut_short_is_finished_with_the_keys_it_left() {
-        let directory = tempfile::tempdir().unwrap();
-        key_file::create(&directory.path().join("grant.key")).unwrap();
-        let before = fs::read(directory.path().join("grant.key")).unwrap();
-        LocalIssuer::create(directory.path()).unwrap();
-        assert_eq!(fs::read(directory.path().join("grant.key")).unwrap(), before);
-    }
-
-    #[test]
-    fn a_request_beyond_the_limits_leaves_no_line_behind() {
-        let (directory, _clock, issuer) = issuer();
+    fn a_request_beyond_the_limits_is_not_even_prepared() {
+        let (_directory, _clock, issuer) = issuer();
         let too_long = GrantRequest { valid_for: MAX_VALID_FOR + Duration::from_secs(1), ..request() };
         assert!(matches!(issuer.issue(too_long), Err(Error::Request(_))));
         let nobody = GrantRequest { cameras: BTreeSet::new(), ..request() };
         assert!(matches!(issuer.issue(nobody), Err(Error::Request(_))));
-        assert_eq!(fs::metadata(directory.path().join("journal.jsonl")).unwrap().len(), 0);
     }
 
     #[test]
-    fn nothing_is_signed_when_the_journal_cannot_take_the_line() {
-        let (directory, _clock, issuer) = issuer();
-        issuer.issue(request()).unwrap();
-        // Another process put a line there that does not follow from ours.
-        let path = directory.path().join("journal.jsonl");
-        let line = fs::read(&path).unwrap();
-        fs::write(&path, line.repeat(2)).unwrap();
-        assert!(matches!(issuer.issue(request()), Err(Error::Journal { line: 2, .. })));
+    fn nothing_is_signed_on_the_receipt_of_another_log_or_of_other_claims() {
+        let (directory, clock, issuer) = issuer();
+        let audit = issuer.public_keys().audit;
+        let issuer = LocalIssuer::open(directory.path(), clock).unwrap();
+        let (one, other) = (issuer.prepare(request()).unwrap(), issuer.prepare(request()).unwrap());
+        let foreign = Signers::new().sign_receipt(&one.bytes);
+        let refused = issuer.sign(one.clone(), foreign, &audit);
+        assert!(matches!(refused, Err(Error::Receipt(Refusal::BadSignature { .. }))));
+        let signers = Signers::new();
+        let elsewhere = signers.sign_receipt(&other.bytes);
+        let refused = issuer.sign(one, elsewhere, &signers.trust().audit);
+        assert!(matches!(refused, Err(Error::Receipt(Refusal::ReceiptForOtherClaims))));
     }
 
     #[test]
-    fn the_receipt_names_the_line_that_is_already_on_the_disk() {
-        let (directory, _clock, issuer) = issuer();
-        for index in 0..3 {
-            let signed = issuer.issue(request()).unwrap();
-            let receipt = Receipt::decode(signed.receipt.unwrap().receipt).unwrap();
-            assert_eq!(receipt.leaf_index, index);
-            let journal = fs::read_to_string(directory.path().join("journal.jsonl")).unwrap();
-            let last = journal.lines().last().unwrap();
-            assert!(last.contains(&hex::encode(&receipt.claims_hash)), "{last}");
-        }
+    fn the_decision_carries_the_hash_of_the_very_claims_that_are_signed() {
+        let (directory, clock, own) = issuer();
+        let issuer = LocalIssuer::open(directory.path(), clock).unwrap();
+        let prepared = issuer.prepare(request()).unwrap();
+        let decision = prepared.decision();
+        let signed = own.sign(prepared.clone()).unwrap();
+        assert_eq!(decision.claims_hash, sha256(&signed.claims).as_bytes()[..]);
+        assert_eq!(decision.grant_id, prepared.grant_id());
     }
 
     #[test]
     fn a_debug_print_shows_no_key() {
-        let (_directory, _clock, issuer) = issuer();
+        let (directory, clock, _issuer) = issuer();
+        let issuer = LocalIssuer::open(directory.path(), clock).unwrap();
         assert!(!format!("{issuer:?}").contains("KeyPair"));
     }
 }

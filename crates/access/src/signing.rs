@@ -17,8 +17,9 @@ pub(crate) fn grant_message(claims: &[u8], receipt: &[u8]) -> Vec<u8> {
     [GRANT, sha256(claims).as_bytes(), sha256(receipt).as_bytes()].concat()
 }
 
-/// What the audit log signs.
-pub(crate) fn receipt_message(receipt: &[u8]) -> Vec<u8> {
+/// What the audit log signs to vouch for one serialised `Receipt`.
+#[must_use]
+pub fn receipt_message(receipt: &[u8]) -> Vec<u8> {
     [RECEIPT, receipt].concat()
 }
 

@@ -65,6 +65,17 @@ fn check_signatures(
     signing::check("receipt", &trust.audit, &message, &receipt.signature)
 }
 
+/// What a receipt says, where the log with the Ed25519 key `audit` signed it.
+///
+/// # Errors
+/// [`Refusal::TooLong`], [`Refusal::BadSignature`], or that it is malformed.
+pub fn verify_receipt(audit: &[u8; 32], signed: &SignedReceipt) -> Result<Receipt, Refusal> {
+    check_length("receipt", &signed.receipt, MAX_RECEIPT_BYTES)?;
+    let message = signing::receipt_message(&signed.receipt);
+    signing::check("receipt", audit, &message, &signed.signature)?;
+    Receipt::decode(signed.receipt.clone()).map_err(|error| Refusal::malformed("receipt", error))
+}
+
 fn check_length(part: &'static str, bytes: &[u8], limit: usize) -> Result<(), Refusal> {
     if bytes.len() > limit {
         return Err(Refusal::TooLong { part, bytes: bytes.len(), limit });

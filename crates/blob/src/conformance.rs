@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{future, stream};
 use uuid::Uuid;
 
-use crate::{BlobKey, BlobStore, ByteStream, Error, body, read};
+use crate::{BlobKey, BlobStore, ByteStream, Error, MAX_REPLACEABLE_BYTES, body, read};
 
 /// Runs the whole suite below keys that nobody else uses.
 ///
@@ -26,6 +26,10 @@ pub async fn run(store: &dyn BlobStore) {
     absent_objects_are_said_to_be_absent(store).await;
     deleting_twice_is_fine(store).await;
     keys_are_listed_in_order_and_page_by_page(store).await;
+    a_whole_object_reads_within_its_limit(store).await;
+    an_object_is_replaced_whole(store).await;
+    who_reads_while_an_object_is_replaced_sees_the_old_or_the_new_one(store).await;
+    only_small_objects_are_replaced(store).await;
 }
 
 fn key(prefix: &str, name: &str) -> BlobKey {
@@ -183,4 +187,62 @@ async fn list_by_pages(store: &dyn BlobStore, prefix: &str, page: usize) -> Vec<
         }
         keys.extend(next);
     }
+}
+
+async fn a_whole_object_reads_within_its_limit(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let key = key(&prefix, "whole");
+    assert!(matches!(store.read_whole(&key, 10).await, Err(Error::NotFound(_))));
+    put(store, &key, b"0123456789").await;
+    assert_eq!(store.read_whole(&key, 10).await.expect("it reads"), "0123456789");
+    let outcome = store.read_whole(&key, 9).await;
+    assert!(matches!(outcome, Err(Error::TooLarge { bytes: 10, limit: 9 })), "{outcome:?}");
+}
+
+async fn replace(store: &dyn BlobStore, key: &BlobKey, bytes: impl Into<Bytes>) {
+    store.replace(key, bytes.into()).await.expect("it is replaced");
+}
+
+async fn an_object_is_replaced_whole(store: &dyn BlobStore) {
+    let prefix = fresh_prefix();
+    let key = key(&prefix, "below/checkpoint");
+    for text in ["first", "a longer second", "", "3"] {
+        replace(store, &key, text).await;
+        assert_eq!(store.read_whole(&key, 100).await.expect("it reads"), text);
+        assert_eq!(store.size(&key).await.expect("it has a size"), text.len() as u64);
+    }
+    let second = store.put(&key, body("other"), 5).await;
+    assert!(matches!(second, Err(Error::AlreadyExists(_))), "{second:?}");
+    assert_eq!(store.list(&prefix, None, 10).await.expect("it lists"), std::slice::from_ref(&key));
+    store.delete(&key).await.expect("it is deleted");
+    nothing_is_visible(store, &prefix, &key).await;
+}
+
+async fn who_reads_while_an_object_is_replaced_sees_the_old_or_the_new_one(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "checkpoint");
+    let version = |number: u8| Bytes::from(vec![number; 1_000 + 10_000 * usize::from(number)]);
+    replace(store, &key, version(0)).await;
+    let write = async {
+        for number in 1..12 {
+            replace(store, &key, version(number)).await;
+        }
+    };
+    let look = async {
+        for _ in 0..24 {
+            let seen = store.read_whole(&key, 1_000_000).await.expect("it reads");
+            let number = seen.first().copied().expect("no version is empty");
+            assert!(seen == version(number), "neither the old bytes nor the new ones");
+        }
+    };
+    future::join(write, look).await;
+    assert!(store.read_whole(&key, 1_000_000).await.expect("it reads") == version(11), "the last one wins");
+}
+
+async fn only_small_objects_are_replaced(store: &dyn BlobStore) {
+    let key = key(&fresh_prefix(), "large");
+    replace(store, &key, vec![7; MAX_REPLACEABLE_BYTES]).await;
+    let outcome = store.replace(&key, vec![8; MAX_REPLACEABLE_BYTES + 1].into()).await;
+    assert!(matches!(outcome, Err(Error::TooLarge { .. })), "{outcome:?}");
+    let seen = store.read_whole(&key, MAX_REPLACEABLE_BYTES as u64).await.expect("it reads");
+    assert!(seen.iter().all(|byte| *byte == 7), "the old bytes stay");
 }

@@ -27,10 +27,18 @@ pub enum Error {
         /// Bytes of the object.
         size: u64,
     },
+    /// More bytes than this is meant for.
+    #[error("{bytes} bytes are more than the {limit} that are allowed here")]
+    TooLarge {
+        /// Bytes there are.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// The body broke off. Nothing was stored.
     #[error("the body broke off, nothing was stored: {0}")]
     Body(#[source] io::Error),
-    /// The store itself failed.
+    /// The operating system refused; nothing was stored.
     #[error("{doing}: {source}")]
     Io {
         /// What was going on.
@@ -38,9 +46,52 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The store cannot now. Nothing happened.
+    #[error("{doing}: the object store is not available: {why}")]
+    Unavailable {
+        /// What was going on.
+        doing: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// The store did not say how it went: what was asked happened, or did not.
+    #[error("{doing}: the object store did not say how it went: {why}")]
+    Unanswered {
+        /// What was going on.
+        doing: &'static str,
+        /// How the exchange ended.
+        why: String,
+    },
+    /// The store will not, and somebody has to change that. Nothing happened.
+    #[error("{doing}: the object store refuses: {why}")]
+    Refused {
+        /// What was going on.
+        doing: &'static str,
+        /// Why, and what to look at.
+        why: String,
+    },
 }
 
 impl Error {
+    /// Whether the same call may go through a moment later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Unanswered { .. } => true,
+            Self::Io { source, .. } => {
+                use io::ErrorKind::{Interrupted, ResourceBusy, TimedOut, WouldBlock};
+                matches!(source.kind(), Interrupted | ResourceBusy | TimedOut | WouldBlock)
+            }
+            Self::AlreadyExists(_)
+            | Self::NotFound(_)
+            | Self::WrongSize { .. }
+            | Self::OutOfBounds { .. }
+            | Self::TooLarge { .. }
+            | Self::Body(_)
+            | Self::Refused { .. } => false,
+        }
+    }
+
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, source }
     }

@@ -2,7 +2,8 @@
 //!
 //! An object is written to `.partial/`, synced, linked under its key and made durable there by
 //! syncing the directory: a crash leaves either the whole object or a file in `.partial/`, which
-//! the next start removes. Linking, unlike renaming, never replaces an object.
+//! the next start removes. Linking, unlike renaming, never replaces an object; the few objects that are
+//! meant to be replaced are renamed.
 //!
 //! This path carries all footage, so bytes are handed to the blocking pool about a megabyte at a
 //! time, without copying, and each object costs one sync of its data.
@@ -11,6 +12,7 @@ mod directories;
 mod listing;
 mod partial;
 mod reading;
+mod replacing;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +29,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
 use self::{directories::Directories, partial::Partial, reading::Reading};
-use crate::{BlobKey, BlobStore, ByteStream, Error};
+use crate::{BlobKey, BlobStore, ByteStream, Error, check_replaceable};
 
 /// Bytes that travel to or from the blocking pool at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -106,11 +108,22 @@ impl BlobStore for LocalDirectory {
         self.blocking("publishing an object", move |inner| inner.publish(&partial, &key)).await
     }
 
+    async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error> {
+        check_replaceable(&bytes)?;
+        let key = key.clone();
+        self.blocking("replacing an object", move |inner| inner.replace(&key, &bytes)).await
+    }
+
     async fn get(&self, key: &BlobKey, range: Range<u64>) -> Result<ByteStream, Error> {
         let key = key.clone();
         let opened =
             self.blocking("opening an object", move |inner| Reading::open(inner, &key, range)).await?;
         Ok(Box::pin(stream::try_unfold(opened, |reading| async move { reading.next().await })))
+    }
+
+    async fn read_whole(&self, key: &BlobKey, limit: u64) -> Result<Bytes, Error> {
+        let key = key.clone();
+        self.blocking("reading an object", move |inner| inner.read_whole(&key, limit)).await
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, Error> {

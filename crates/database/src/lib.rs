@@ -7,17 +7,22 @@
 
 mod location;
 mod migration;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use sea_orm::{Database as Connector, DatabaseConnection, DbBackend, DbErr};
 use tokio::sync::Mutex;
 
 pub use location::{Location, PostgresUrl};
-pub use migration::Migration;
+pub use migration::{Migration, create_table};
 pub use write::Write;
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
+/// Connections to write with. Only one writes at a time; on a server a second one does not wait for the
+/// first when a caller went away and left it waiting for its turn.
+const WRITERS: u32 = 2;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,14 @@ pub enum Error {
         path: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// The server does not let us in.
+    #[error("cannot use the PostgreSQL server at {server}: {source}")]
+    Connect {
+        /// Where it should be.
+        server: String,
+        /// Why.
+        source: DbErr,
     },
     /// The file with the URL cannot be used.
     #[error("cannot use `database_url_file` {path}: {why}")]
@@ -83,11 +96,10 @@ impl Database {
     /// [`Error`] says what to do.
     pub async fn open(location: &Location, migrations: &[Migration]) -> Result<Self, Error> {
         location.prepare()?;
-        // One connection writes, so that transactions queue up instead of failing.
-        let writer = Connector::connect(location.options(1)).await?;
+        let writer = connect(location, WRITERS).await?;
         location::check_durability(&writer).await?;
         migration::run(&writer, location, migrations).await?;
-        let readers = Connector::connect(location.options(READERS)).await?;
+        let readers = connect(location, READERS).await?;
         Ok(Self { writer, readers, turn: Mutex::new(()) })
     }
 
@@ -121,4 +133,11 @@ impl Database {
         self.readers.close_by_ref().await?;
         self.writer.close_by_ref().await
     }
+}
+
+async fn connect(location: &Location, connections: u32) -> Result<DatabaseConnection, Error> {
+    Connector::connect(location.options(connections)).await.map_err(|source| match location {
+        Location::Sqlite(_) => Error::Database(source),
+        Location::Postgres { url, .. } => Error::Connect { server: url.server(), source },
+    })
 }

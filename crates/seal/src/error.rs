@@ -28,6 +28,9 @@ pub enum Error {
         /// Index as given.
         index: u16,
     },
+    /// The bytes are not a set of nodes.
+    #[error("the stored part of a layer key is malformed: {0}")]
+    NodeSet(&'static str),
     /// None of the nodes leads to the slot of the segment.
     #[error("the released keys do not cover slot {0}: ask for a grant that covers its time", slot.get())]
     NotCovered {

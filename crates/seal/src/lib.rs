@@ -23,6 +23,7 @@ mod error;
 mod header;
 mod open;
 mod segment;
+mod slots;
 mod time;
 mod tree;
 mod wrap;
@@ -33,8 +34,9 @@ pub use error::Error;
 pub use header::SegmentHeader;
 pub use open::{ChunkReader, ClearSegment};
 pub use segment::{Cobblestone256, SegmentCipher, SegmentSealer, is_possible_length, prefix_length};
+pub use slots::SlotSet;
 pub use time::{Hour, SLOT_DURATION, SLOTS_PER_HOUR, Slot, SlotRange};
-pub use tree::{LayerKey, LeafKey, MAX_COVER_NODES, Node, NodeSet, TREE_DEPTH};
+pub use tree::{LayerKey, LeafKey, MAX_COVER_NODES, MAX_SET_NODES, Node, NodeSet, TREE_DEPTH};
 pub use wrap::{
     LAYER_KEY_INFO, LayerKeyContext, RecipientKeyPair, RecipientPublicKey, SOURCE_INFO, Wrapped, unwrap, wrap,
 };

@@ -14,10 +14,14 @@
 //! random, so HKDF-Extract is not needed (section 3.3). Depth 11 has 2,048 leaves; leaf `n`
 //! belongs to slot `n`, and the leaves from 1,800 on are never used.
 
+mod node_set;
+
 use std::fmt;
 
 use aws_lc_rs::{hmac, rand};
 use zeroize::Zeroizing;
+
+pub use node_set::{MAX_SET_NODES, NodeSet};
 
 use crate::{Error, Slot, SlotRange};
 
@@ -46,10 +50,6 @@ pub struct Node {
     index: u16,
     secret: Secret,
 }
-
-/// What was released of one layer key.
-#[derive(Clone, Debug)]
-pub struct NodeSet(Vec<Node>);
 
 impl LayerKey {
     /// A new random key.
@@ -135,27 +135,12 @@ impl Node {
         &self.secret
     }
 
-    fn levels_below(&self) -> u8 {
+    const fn levels_below(&self) -> u8 {
         TREE_DEPTH.saturating_sub(self.depth)
     }
 
     fn covers(&self, slot: Slot) -> bool {
         slot.get() >> self.levels_below() == self.index
-    }
-}
-
-impl NodeSet {
-    /// The set of these nodes, all of one layer key.
-    #[must_use]
-    pub const fn new(nodes: Vec<Node>) -> Self {
-        Self(nodes)
-    }
-
-    /// The key of the slot; `None` where no node covers it.
-    #[must_use]
-    pub fn leaf(&self, slot: Slot) -> Option<LeafKey> {
-        let node = self.0.iter().find(|node| node.covers(slot))?;
-        Some(LeafKey(descend(&node.secret, slot.get(), node.levels_below())))
     }
 }
 

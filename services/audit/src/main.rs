@@ -1,3 +1,13 @@
-//! `obscura-audit`: the log that nobody can edit.
+//! The audit service: see the library.
 
-fn main() {}
+use obscura_audit::Running;
+use obscura_daemon::Daemon;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let daemon = Daemon::start("audit").await?;
+    let running = Running::open(&daemon).await?;
+    let served = daemon.serve(running.router(), &[]).await;
+    running.finish().await;
+    served
+}

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use obscura_ids::{CameraId, Digest, Layer, WriterEpoch, ZoneId};
 use obscura_proto::registry::v1::{Camera, Snapshot};
 use obscura_seal::{Cobblestone256, RecipientPublicKey};
 use obscura_snapshot::AuthorityKey;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -21,7 +24,9 @@ use crate::{
     gauge::Gauge,
     layer_key::LayerKeys,
     outbox::Outbox,
-    recorder::Recorder,
+    pressure::{Pressure, Priority},
+    recorder::{Ended, Predecessor, Recorder, Terms},
+    recovered::{self, RecordedThrough},
     segment::Parts,
     source::{Source, SourceKey},
     spool::Spool,
@@ -44,25 +49,55 @@ pub struct Shared {
     pub writer_epoch: WriterEpoch,
     /// Time.
     pub clock: SharedClock,
-    /// When the recorder was last alive before this start.
+    /// How full the spool is.
+    pub pressure: Arc<Pressure>,
+    /// When the recorder was last alive before this start,
     pub last_alive: Option<Timestamp>,
+    /// and up to when it had recorded each camera then.
+    pub recorded_through: RecordedThrough,
 }
 
 /// The cameras that are recorded now.
 pub struct Cameras {
     shared: Shared,
-    running: Mutex<HashMap<CameraId, Running>>,
+    state: Mutex<State>,
     cut: watch::Sender<u64>,
     tasks: TaskTracker,
     threads: Threads,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<CameraId, Running>,
+    /// Cameras that may come back: their numbers go on.
+    removed: HashMap<CameraId, Before>,
 }
 
 struct Running {
     camera: Camera,
     gauge: Arc<Gauge>,
     stop: CancellationToken,
-    /// Numbers of segments go on when a changed camera starts anew.
-    next_sequence: u64,
+    handed_over: Arc<AtomicBool>,
+    terms: watch::Sender<Terms>,
+    ended: oneshot::Receiver<Ended>,
+    first_sequence: u64,
+}
+
+/// What the next recorder of a camera goes on from.
+struct Before {
+    predecessor: Predecessor,
+    gauge: Arc<Gauge>,
+    first_sequence: u64,
+}
+
+impl Running {
+    /// Stops the recorder; another one takes over now where `without_pause`, or perhaps one day.
+    fn stop(self, without_pause: bool) -> Before {
+        self.handed_over.store(without_pause, Ordering::Release);
+        self.stop.cancel();
+        let predecessor = Predecessor { ended: self.ended, without_pause };
+        Before { predecessor, gauge: self.gauge, first_sequence: self.first_sequence }
+    }
 }
 
 impl Cameras {
@@ -73,7 +108,7 @@ impl Cameras {
     pub fn new(shared: Shared) -> std::io::Result<Arc<Self>> {
         let (cut, _) = watch::channel(0);
         let threads = Threads::start()?;
-        Ok(Arc::new(Self { shared, running: Mutex::default(), cut, tasks: TaskTracker::new(), threads }))
+        Ok(Arc::new(Self { shared, state: Mutex::default(), cut, tasks: TaskTracker::new(), threads }))
     }
 
     /// Follows the snapshot until told to stop, then lets every recorder close its segment.
@@ -95,7 +130,7 @@ impl Cameras {
                 () = shutdown.cancelled() => break,
             }
         }
-        self.lock().values().for_each(|running| running.stop.cancel());
+        self.lock().running.values().for_each(|running| running.stop.cancel());
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -103,9 +138,9 @@ impl Cameras {
     /// What is told about each camera, by id.
     #[must_use]
     pub fn gauges(&self) -> Vec<Arc<Gauge>> {
-        let running = self.lock();
+        let state = self.lock();
         let mut gauges: Vec<_> =
-            running.iter().map(|(id, running)| (*id, Arc::clone(&running.gauge))).collect();
+            state.running.iter().map(|(id, running)| (*id, Arc::clone(&running.gauge))).collect();
         gauges.sort_by_key(|(id, _)| *id);
         gauges.into_iter().map(|(_, gauge)| gauge).collect()
     }
@@ -113,7 +148,17 @@ impl Cameras {
     /// The source of a camera, for a test.
     #[must_use]
     pub fn source(&self, camera: CameraId) -> Option<Result<Source, Failure>> {
-        self.lock().get(&camera).map(|running| self.open_source(&running.camera))
+        self.lock().running.get(&camera).map(|running| self.open_source(&running.camera))
+    }
+
+    /// Cameras that are not recorded because the spool is full, the least important first.
+    #[must_use]
+    pub fn paused(&self) -> Vec<CameraId> {
+        let state = self.lock();
+        let paused = state.running.iter().filter(|(_, running)| running.gauge.is_paused());
+        let mut paused: Vec<_> = paused.map(|(id, running)| (running.terms.borrow().priority, *id)).collect();
+        paused.sort_unstable();
+        paused.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Ends the open segment of every camera that records, and waits for it at most `patience`.
@@ -136,35 +181,50 @@ impl Cameras {
         &self,
         snapshot: &Snapshot,
         intake: &RecipientPublicKey,
-        stopped_since: Option<Timestamp>,
+        last_alive: Option<Timestamp>,
         shutdown: &CancellationToken,
     ) {
-        let mut running = self.lock();
+        let mut state = self.lock();
+        let State { running, removed } = &mut *state;
         let wanted: HashMap<CameraId, &Camera> = (snapshot.cameras.iter())
             .filter(|camera| !camera.removed)
             .filter_map(|camera| Some((camera.camera_id.parse().ok()?, camera)))
             .collect();
-        running.retain(|id, old| {
-            let keep = wanted.contains_key(id);
-            if !keep {
-                tracing::info!(camera = %id, "the camera was removed");
-                old.stop.cancel();
-            }
-            keep
-        });
+        for (id, old) in running.extract_if(|id, _| !wanted.contains_key(id)) {
+            tracing::info!(camera = %id, "the camera was removed");
+            removed.insert(id, old.stop(false));
+        }
         for (id, camera) in wanted {
-            let old = running.get(&id);
-            if old.is_some_and(|old| same_recording(&old.camera, camera)) {
+            if let Some(old) = running.get_mut(&id)
+                && self.goes_on(id, old, camera)
+            {
                 continue;
             }
-            if let Some(old) = old {
-                old.stop.cancel();
-            }
-            // Numbers leave a hole where a camera was changed: what the old recorder may still write fits in.
-            let next_sequence = old.map_or(0, |old| old.next_sequence + (1 << 32));
-            let started = self.start(id, camera, intake, stopped_since, next_sequence, shutdown);
-            running.insert(id, started);
+            let before = match running.remove(&id) {
+                Some(old) => Some(old.stop(true)),
+                None => removed.remove(&id),
+            };
+            let stopped_since = last_alive
+                .map(|alive| recovered::stopped_since(alive, self.shared.recorded_through.get(&id).copied()));
+            running.insert(id, self.start(id, camera, intake, stopped_since, before, shutdown));
         }
+    }
+
+    /// Whether the recorder of a camera goes on as it is, or on other terms.
+    fn goes_on(&self, id: CameraId, running: &mut Running, new: &Camera) -> bool {
+        let old = &running.camera;
+        let permitted = |camera| self.check_placement(id, camera).is_ok();
+        if !same_recording(old, new) || (old != new && !(permitted(old) && permitted(new))) {
+            return false;
+        }
+        running.terms.send_if_modified(|terms| {
+            let newer = terms_of(new);
+            let differs = *terms != newer;
+            *terms = newer;
+            differs
+        });
+        running.camera = new.clone();
+        true
     }
 
     fn start(
@@ -173,32 +233,47 @@ impl Cameras {
         camera: &Camera,
         intake: &RecipientPublicKey,
         stopped_since: Option<Timestamp>,
-        next_sequence: u64,
+        before: Option<Before>,
         shutdown: &CancellationToken,
     ) -> Running {
         let shared = &self.shared;
-        let gauge = Arc::new(Gauge::new(id, camera.plaintext_source));
+        // Where the one before comes to harm, what it may have written fits between the numbers.
+        let first_sequence = before.as_ref().map_or(0, |before| before.first_sequence + (1 << 32));
+        let (predecessor, gauge) = before.map(|before| (before.predecessor, before.gauge)).unzip();
+        let gauge = gauge.unwrap_or_else(|| Arc::new(Gauge::new(id, camera.plaintext_source)));
+        gauge.set_plaintext(camera.plaintext_source);
         let stop = shutdown.child_token();
         if camera.plaintext_source {
             tracing::warn!(camera = %id, "the camera sends its video unencrypted over the network");
         }
+        let (terms, following) = watch::channel(terms_of(camera));
+        let handed_over = Arc::new(AtomicBool::new(false));
         let recorder = Recorder {
             camera: id,
             source: self
                 .open_source(camera)
                 .and_then(|source| self.check_placement(id, camera).map(|()| source)),
             release: if camera.permanently_masked { Release::NeedsMasking } else { Release::Unmasked },
-            parts: self.parts(id, camera, intake, next_sequence),
+            parts: self.parts(id, camera, intake, first_sequence),
             gaps: Gaps::new(id, Arc::clone(&shared.spool), Arc::clone(&shared.outbox)),
             outbox: Arc::clone(&shared.outbox),
             gauge: Arc::clone(&gauge),
             clock: Arc::clone(&shared.clock),
+            pressure: Arc::clone(&shared.pressure),
             stopped_since,
+            predecessor,
+            handed_over: Arc::clone(&handed_over),
+            terms: following,
             cut: self.cut.subscribe(),
             shutdown: stop.clone(),
         };
-        self.tasks.spawn_on(recorder.run(), self.threads.next());
-        Running { camera: camera.clone(), gauge, stop, next_sequence }
+        let (tell, ended) = oneshot::channel();
+        let recording = async move {
+            // Nobody may want to know: then it was the last one of this camera.
+            let _ = tell.send(recorder.run().await);
+        };
+        self.tasks.spawn_on(recording, self.threads.next());
+        Running { camera: camera.clone(), gauge, stop, handed_over, terms, ended, first_sequence }
     }
 
     fn parts(&self, id: CameraId, camera: &Camera, intake: &RecipientPublicKey, next_sequence: u64) -> Parts {
@@ -252,16 +327,26 @@ impl Cameras {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CameraId, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether nothing changed that recording depends on.
+/// Whether a recorder can go on: nothing changed that its session, keys and masks depend on.
 fn same_recording(old: &Camera, new: &Camera) -> bool {
     old.sealed_source == new.sealed_source
-        && old.placement == new.placement
+        && old.plaintext_source == new.plaintext_source
         && old.mask_set_version == new.mask_set_version
+        && old.mask_set_hash == new.mask_set_hash
         && old.permanently_masked == new.permanently_masked
-        && old.purpose == new.purpose
 }
+
+fn terms_of(camera: &Camera) -> Terms {
+    Terms {
+        placement: camera.placement.clone().unwrap_or_default(),
+        priority: Priority::of(camera.purpose.as_ref()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,9 @@ pub enum Error {
     /// The spool does not take it.
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    /// The spool is nearly full, and other cameras matter more.
+    #[error("the spool is nearly full, and cameras of this priority are paused")]
+    Paused,
     /// Sealing failed.
     #[error("sealing: {0}")]
     Seal(#[from] obscura_seal::Error),

@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn gaps(dir: &tempfile::TempDir) -> (Gaps, Arc<Outbox>) {
-        let limits = Limits { bytes: 1 << 30 };
+        let limits = Limits::of_bytes(1 << 30);
         let (spool, _) = Spool::open(dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
         let outbox = Arc::new(Outbox::default());
         (Gaps::new(CameraId::generate(), spool, Arc::clone(&outbox)), outbox)

@@ -32,12 +32,12 @@ pub enum State {
 #[derive(Debug)]
 pub struct Gauge {
     camera: CameraId,
-    plaintext: bool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
+    plaintext: bool,
     state: State,
     /// The last reason that was told, so that it is logged once and not with every attempt.
     told: Option<State>,
@@ -59,6 +59,7 @@ impl Gauge {
     #[must_use]
     pub fn new(camera: CameraId, plaintext: bool) -> Self {
         let inner = Inner {
+            plaintext,
             state: State::Connecting,
             told: None,
             segments: 0,
@@ -72,7 +73,18 @@ impl Gauge {
             durable_through: None,
             first_durable: None,
         };
-        Self { camera, plaintext, inner: Mutex::new(inner) }
+        Self { camera, inner: Mutex::new(inner) }
+    }
+
+    /// The camera has another source from here on.
+    pub fn set_plaintext(&self, plaintext: bool) {
+        self.lock().plaintext = plaintext;
+    }
+
+    /// Whether it is not recorded because the spool is full.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.lock().state == State::Waiting(GapReason::SpoolFull)
     }
 
     /// Sets the state; true where it is news worth a line in the log.
@@ -173,7 +185,7 @@ impl Gauge {
             bytes: inner.bytes,
             frames: inner.frames,
             packets_lost: inner.packets_lost,
-            plaintext: self.plaintext,
+            plaintext: inner.plaintext,
             connections: inner.connections,
             first_acknowledged_unix_ns: inner.first_durable.map_or(0, Timestamp::unix_nanos),
         }

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cameras::Cameras, failure::Failure, outbox::Outbox, probe, source::SourceKey, spool::Spool,
-    upload::Uploader,
+    cameras::Cameras, failure::Failure, outbox::Outbox, pressure::Pressure, probe, source::SourceKey,
+    spool::Spool, upload::Uploader,
 };
 
 /// How long open segments may take to end.
@@ -38,6 +38,8 @@ pub struct Ingest {
     pub outbox: Arc<Outbox>,
     /// Where it waits.
     pub spool: Arc<Spool>,
+    /// How full that is.
+    pub pressure: Arc<Pressure>,
     /// The configuration in use.
     pub snapshots: Arc<Cache>,
     /// Time.
@@ -90,6 +92,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<GetIngestStatusResponse>, Status> {
         let committed = *self.spool.committed().borrow();
         let cameras: Vec<_> = self.cameras.gauges().iter().map(|gauge| gauge.status(committed)).collect();
+        let forecast = self.pressure.forecast();
         let first = cameras.iter().map(|camera| camera.first_acknowledged_unix_ns).filter(|at| *at > 0).min();
         Ok(Response::new(GetIngestStatusResponse {
             cameras,
@@ -101,7 +104,12 @@ impl IngestService for Ingest {
             writer_epoch: self.writer_epoch.0,
             first_acknowledged_unix_ns: first.unwrap_or(0),
             started_unix_ns: self.started.unix_nanos(),
-            ..GetIngestStatusResponse::default()
+            spool_full_in_seconds: forecast.full_in.map(|time| time.as_secs()),
+            spool_alarm: forecast.alarm,
+            oldest_pending_seconds: forecast.oldest.as_secs(),
+            paused_camera_ids: self.cameras.paused().iter().map(ToString::to_string).collect(),
+            refused_keys: self.outbox.refused_keys() as u64,
+            disk_full: self.spool.disk_is_full(),
         }))
     }
 

@@ -13,6 +13,8 @@ mod config;
 mod epoch;
 mod error;
 mod failure;
+#[cfg(test)]
+mod fault_table;
 mod frame;
 mod gap;
 mod gauge;
@@ -21,11 +23,14 @@ mod intake;
 mod layer_key;
 mod metrics;
 mod outbox;
+mod pressure;
 mod probe;
 mod recorder;
 mod recovered;
 mod reorder;
 mod ring;
+#[cfg(test)]
+mod rtsp_camera;
 mod segment;
 mod session;
 mod source;
@@ -35,10 +40,11 @@ mod threads;
 mod timeline;
 mod upload;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+use obscura_clock::SharedClock;
 use obscura_daemon::Daemon;
 use obscura_identity::HttpClient;
 use obscura_proto::ingest::v1::ingest_service_server::IngestServiceServer;
@@ -54,10 +60,14 @@ use crate::{
     config::Settings,
     grpc::{Ingest, PARALLEL_TESTS},
     outbox::{Outbox, PackPolicy},
+    pressure::{Pressure, Reading},
     source::SourceKey,
     spool::{Limits, Position, Spool},
-    upload::Uploader,
+    upload::{Objects, Uploader},
 };
+
+/// How often the spool's level is looked at.
+const PRESSURE_EVERY: Duration = Duration::from_secs(1);
 
 /// A recorder that runs.
 #[derive(Debug)]
@@ -97,20 +107,24 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
     let snapshots = Arc::new(Cache::open(&data.join("snapshot"), authority, Arc::clone(&clock))?);
 
     let spool_dir = settings.spool_dir.clone().unwrap_or_else(|| data.join("spool"));
-    let limits = Limits { bytes: settings.spool_limit_bytes };
+    let limits = Limits { bytes: settings.spool_limit_bytes, reserve_bytes: settings.spool_reserve_bytes };
     let (spool, recovered) = Spool::open(spool_dir, limits, Arc::clone(&clock))?;
     let outbox = Arc::new(Outbox::default());
-    recovered::enqueue(&spool, &outbox, &recovered, clock.monotonic())?;
+    let recorded_through = recovered::enqueue(&spool, &outbox, &recovered, clock.monotonic())?;
 
     let footage = settings.pack_duration();
+    let packs = PackPolicy { footage, age: footage + footage / 2 };
+    let pressure = Arc::new(Pressure::new(packs.age));
     let uploader = Uploader::new(
         Arc::clone(&spool),
         Arc::clone(&outbox),
         daemon.peer("storage")?,
         daemon.peer("keys")?,
-        HttpClient::new(&daemon.identity, "storage"),
+        Objects::new(HttpClient::new(&daemon.identity, "storage"), &settings.object_store.trust()?)
+            .context("[settings.object_store]")?,
         Arc::clone(&clock),
-        PackPolicy { footage, age: footage + footage / 2 },
+        packs,
+        settings.upload_limit_bytes_per_second,
     );
     let cameras = Cameras::new(Shared {
         spool: Arc::clone(&spool),
@@ -120,18 +134,28 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         zone: daemon.config.zone.clone(),
         writer_epoch,
         clock: Arc::clone(&clock),
+        pressure: Arc::clone(&pressure),
         last_alive: recovered.last_alive,
+        recorded_through,
     })?;
     daemon.metrics.register(|registry| {
         registry.register_collector(Box::new(metrics::Recording {
             cameras: Arc::clone(&cameras),
             outbox: Arc::clone(&outbox),
             spool: Arc::clone(&spool),
+            pressure: Arc::clone(&pressure),
         }));
     });
     tokio::spawn(obscura_snapshot::follow(
         Arc::clone(&snapshots),
         daemon.peer("registry")?,
+        daemon.shutdown.clone(),
+    ));
+    let watched = (Arc::clone(&spool), Arc::clone(&outbox), Arc::clone(&clock));
+    tokio::spawn(watch_pressure(
+        Arc::clone(&pressure),
+        watched,
+        settings.spool_duration(),
         daemon.shutdown.clone(),
     ));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
@@ -143,6 +167,7 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         uploader,
         outbox,
         spool: Arc::clone(&spool),
+        pressure,
         snapshots,
         clock,
         writer_epoch,
@@ -151,6 +176,20 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
     };
     let router = tonic::service::Routes::new(IngestServiceServer::new(service)).into_axum_router();
     Ok(Recording { router, cameras: recorders, uploader: sending, spool })
+}
+
+/// Looks at the spool again and again, until told to stop.
+async fn watch_pressure(
+    pressure: Arc<Pressure>,
+    (spool, outbox, clock): (Arc<Spool>, Arc<Outbox>, SharedClock),
+    limit_time: Duration,
+    shutdown: CancellationToken,
+) {
+    while !shutdown.is_cancelled() {
+        let now = clock.monotonic();
+        pressure.observe(Reading::of(&spool, outbox.oldest(now), limit_time, now));
+        let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
+    }
 }
 
 /// A spool that cannot be written does not heal while the process lives: end, and be started anew.
@@ -176,4 +215,40 @@ fn record(
             cameras.follow(snapshot, intake, shutdown).await;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_clock::SystemClock;
+
+    use super::*;
+    use crate::{
+        fault_table::{Plug, dead_spool},
+        spool::Serial,
+    };
+
+    #[tokio::test]
+    async fn the_process_ends_when_the_spool_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dead_spool(dir.path()).await;
+        let shutdown = CancellationToken::new();
+        let ending = end_with_spool(spool.committed(), shutdown.clone());
+        tokio::time::timeout(Duration::from_secs(10), ending).await.unwrap();
+        assert!(shutdown.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_process_goes_on_while_the_spool_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Plug::default());
+        let limits = Limits::of_bytes(1 << 30);
+        let clock = SystemClock::shared();
+        let (spool, _) = Spool::open_on(disk, dir.path().to_owned(), limits, clock).unwrap();
+        let shutdown = CancellationToken::new();
+        let ending = tokio::spawn(end_with_spool(spool.committed(), shutdown.clone()));
+        let gap = segment::record(spool::record::Kind::Gap, Serial(1), b"x");
+        let (_, end) = spool.append(&[gap]).unwrap();
+        spool.wait_committed(end).await.unwrap();
+        assert!(!ending.is_finished() && !shutdown.is_cancelled());
+    }
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{cameras::Cameras, outbox::Outbox, spool::Spool};
+use crate::{cameras::Cameras, outbox::Outbox, pressure::Pressure, spool::Spool};
 
 /// Reads the recorder when metrics are asked for: nothing is counted twice.
 pub struct Recording {
@@ -20,6 +20,8 @@ pub struct Recording {
     pub outbox: Arc<Outbox>,
     /// Where it waits.
     pub spool: Arc<Spool>,
+    /// How full that is.
+    pub pressure: Arc<Pressure>,
 }
 
 impl std::fmt::Debug for Recording {
@@ -35,7 +37,8 @@ impl Collector for Recording {
         let recording = cameras.iter().filter(|camera| camera.state() == CameraState::Recording).count();
         let sum =
             |of: fn(&obscura_proto::ingest::v1::CameraStatus) -> u64| cameras.iter().map(of).sum::<u64>();
-        let gauges: [(&str, &str, Option<&Unit>, u64); 7] = [
+        let forecast = self.pressure.forecast();
+        let gauges: [(&str, &str, Option<&Unit>, u64); 12] = [
             ("ingest_cameras", "Cameras that should be recorded", None, cameras.len() as u64),
             ("ingest_cameras_recording", "Cameras that are being recorded", None, recording as u64),
             ("ingest_spool", "Size of the spool", Some(&Unit::Bytes), self.spool.used_bytes()),
@@ -53,7 +56,48 @@ impl Collector for Recording {
                 None,
                 self.outbox.waiting_keys() as u64,
             ),
+            (
+                "ingest_layer_keys_refused",
+                "Layer keys that custody refuses for good",
+                None,
+                self.outbox.refused_keys() as u64,
+            ),
+            (
+                "ingest_cameras_paused",
+                "Cameras that are paused because the spool is full",
+                None,
+                self.cameras.paused().len() as u64,
+            ),
+            (
+                "ingest_oldest_waiting",
+                "How long the oldest segment waits",
+                Some(&Unit::Seconds),
+                forecast.oldest.as_secs(),
+            ),
+            (
+                "ingest_spool_alarm",
+                "1 where the spool will be full within 48 h, or nearly is",
+                None,
+                forecast.alarm.into(),
+            ),
+            (
+                "ingest_spool_disk_full",
+                "1 where the disk of the spool has no room",
+                None,
+                self.spool.disk_is_full().into(),
+            ),
         ];
+        if let Some(full_in) = forecast.full_in {
+            let (name, help) =
+                ("ingest_spool_full_in", "Time until the spool is full at the rate of the last minutes");
+            let gauge = ConstGauge::new(i64::try_from(full_in.as_secs()).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(
+                name,
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?)?;
+        }
         for (name, help, unit, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)?;

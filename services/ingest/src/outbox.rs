@@ -2,6 +2,10 @@
 //!
 //! Plain state behind a lock; [`crate::upload`] empties it.
 
+mod packs;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,13 +13,16 @@ use std::{
 };
 
 use obscura_clock::Monotonic;
-use obscura_ids::{CameraId, PackId};
+use obscura_ids::{CameraId, LayerKeyId, Sequence, WriterEpoch};
 use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use tokio::sync::Notify;
 
+pub use self::packs::Formed;
+use self::packs::Packs;
 use crate::{
-    segment::Sealed,
+    segment::{GivenUp, Sealed},
     spool::{Position, Serial},
+    upload::later,
 };
 
 /// Most segments of one pack.
@@ -24,22 +31,8 @@ pub const MAX_SEGMENTS_PER_PACK: usize = 256;
 /// Most sealed bytes of one pack: storage takes objects up to 256 MiB, directory included.
 pub const MAX_PACK_BYTES: u64 = 255 * 1024 * 1024;
 
-/// A pack on its way.
-#[derive(Clone, Debug)]
-pub struct Formed {
-    /// Its id, the same at every attempt.
-    pub id: PackId,
-    /// The record that says so.
-    pub serial: Serial,
-    /// Its segments in order.
-    pub segments: Vec<Sealed>,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// Not before this.
-    pub not_before: Monotonic,
-    /// Not before the spool has committed this: its segments and the record that says so.
-    pub after: Position,
-}
+/// A layer key that was refused so often is set aside until the next start.
+const MOST_REFUSALS: u32 = 8;
 
 /// What waits to leave.
 #[derive(Debug, Default)]
@@ -51,12 +44,26 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    keys: BTreeMap<Serial, ImportLayerKeyRequest>,
-    key_ids: HashSet<String>,
+    keys: BTreeMap<Serial, Key>,
+    /// Keys without which no pack is offered: those that wait and those that were set aside.
+    key_ids: HashSet<LayerKeyId>,
     gaps: BTreeMap<Serial, Gap>,
+    given_up: Vec<GivenUp>,
     segments: HashMap<CameraId, VecDeque<(Sealed, Monotonic)>>,
-    packs: Vec<Formed>,
-    in_flight: HashMap<PackId, (CameraId, usize)>,
+    packs: Packs,
+}
+
+#[derive(Debug)]
+struct Key {
+    request: ImportLayerKeyRequest,
+    refusals: u32,
+    not_before: Monotonic,
+}
+
+impl Key {
+    fn is_set_aside(&self) -> bool {
+        self.refusals >= MOST_REFUSALS
+    }
 }
 
 /// When segments of a camera become a pack.
@@ -72,10 +79,8 @@ impl Outbox {
     /// A layer key was made.
     pub fn add_key(&self, serial: Serial, request: ImportLayerKeyRequest) {
         let mut state = self.lock();
-        if let Some(key) = &request.key {
-            state.key_ids.insert(key.key_id.clone());
-        }
-        state.keys.insert(serial, request);
+        state.key_ids.extend(key_id(&request));
+        state.keys.insert(serial, Key { request, refusals: 0, not_before: Monotonic::from_nanos(0) });
         drop(state);
         self.changed.notify_waiters();
     }
@@ -85,31 +90,59 @@ impl Outbox {
         self.lock().gaps.insert(serial, gap);
     }
 
-    /// A segment was sealed.
-    pub fn add_segment(&self, sealed: Sealed, now: Monotonic) {
-        self.lock().segments.entry(sealed.entry.header.camera).or_default().push_back((sealed, now));
+    /// A segment was sealed. One that was given up may come later than the next: a pack holds its
+    /// segments in the order in which they were recorded.
+    pub fn add_segment(&self, mut sealed: Sealed, now: Monotonic) {
+        sealed.since = now;
+        let mut state = self.lock();
+        let queue = state.segments.entry(sealed.entry.header.camera).or_default();
+        let before = queue.iter().rposition(|(earlier, _)| position(earlier) < position(&sealed));
+        queue.insert(before.map_or(0, |before| before + 1), (sealed, now));
+    }
+
+    /// A segment could not be completed: its end has still to be noted in the spool.
+    pub fn give_up(&self, segment: GivenUp) {
+        self.lock().given_up.push(segment);
+    }
+
+    /// Takes the segments that were given up.
+    #[must_use]
+    pub fn take_given_up(&self) -> Vec<GivenUp> {
+        std::mem::take(&mut self.lock().given_up)
     }
 
     /// A pack was formed, now or by an earlier run.
     pub fn add_pack(&self, pack: Formed) {
-        self.lock().packs.push(pack);
+        self.lock().packs.add(pack);
         self.changed.notify_waiters();
     }
 
-    /// The keys that wait.
+    /// The keys that are due: those that were set aside never are.
     #[must_use]
-    pub fn keys(&self) -> Vec<(Serial, ImportLayerKeyRequest)> {
-        self.lock().keys.iter().map(|(serial, request)| (*serial, request.clone())).collect()
+    pub fn keys(&self, now: Monotonic) -> Vec<(Serial, ImportLayerKeyRequest)> {
+        let state = self.lock();
+        let offered = state.keys.iter().filter(|(_, key)| !key.is_set_aside() && key.not_before <= now);
+        offered.map(|(serial, key)| (*serial, key.request.clone())).collect()
     }
 
     /// A key is in custody.
     pub fn key_done(&self, serial: Serial) {
         let mut state = self.lock();
-        if let Some(key) = state.keys.remove(&serial).and_then(|request| request.key) {
-            state.key_ids.remove(&key.key_id);
+        if let Some(id) = state.keys.remove(&serial).and_then(|key| key_id(&key.request)) {
+            state.key_ids.remove(&id);
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// A key was refused for a reason that does not pass; true where it is set aside now. Its footage
+    /// keeps waiting.
+    pub fn key_refused(&self, serial: Serial, now: Monotonic) -> bool {
+        self.lock().keys.get_mut(&serial).is_some_and(|key| {
+            key.not_before = later(now, key.refusals);
+            key.refusals = key.refusals.saturating_add(1);
+            key.is_set_aside()
+        })
     }
 
     /// The gaps that wait, with their serials; at most `limit`.
@@ -164,37 +197,27 @@ impl Outbox {
         }
     }
 
-    /// Takes a pack that is due, committed, and whose layer keys are all in custody.
+    /// Takes the next pack that is due, committed, and whose layer keys are all in custody: of each
+    /// camera in turn its oldest one, and of no camera two at a time.
     #[must_use]
     pub fn take_pack(&self, now: Monotonic, committed: Position) -> Option<Formed> {
-        let mut state = self.lock();
-        let State { packs, key_ids, .. } = &*state;
-        let index = packs.iter().position(|pack| {
+        let State { packs, key_ids, .. } = &mut *self.lock();
+        packs.take(|pack| {
             pack.not_before <= now
                 && pack.after <= committed
-                && pack
-                    .segments
-                    .iter()
-                    .all(|sealed| !key_ids.contains(&sealed.entry.header.key_id.to_string()))
-        })?;
-        let pack = state.packs.swap_remove(index);
-        if let Some(first) = pack.segments.first() {
-            state.in_flight.insert(pack.id, (first.entry.header.camera, pack.segments.len()));
-        }
-        Some(pack)
+                && !pack.segments.iter().any(|sealed| key_ids.contains(&sealed.entry.header.key_id))
+        })
     }
 
     /// A pack is durable and indexed.
-    pub fn pack_done(&self, id: PackId) {
-        self.lock().in_flight.remove(&id);
+    pub fn pack_done(&self, pack: &Formed) {
+        self.lock().packs.done(pack);
         self.changed.notify_waiters();
     }
 
     /// A pack must be tried again.
     pub fn pack_failed(&self, pack: Formed) {
-        let mut state = self.lock();
-        state.in_flight.remove(&pack.id);
-        state.packs.push(pack);
+        self.lock().packs.put_back(pack);
     }
 
     /// Segments of `camera` (of all where `None`) that have not left.
@@ -202,20 +225,28 @@ impl Outbox {
     pub fn waiting_segments(&self, camera: Option<CameraId>) -> usize {
         let state = self.lock();
         let of = |id: CameraId| camera.is_none_or(|camera| camera == id);
-        let queued: usize =
-            state.segments.iter().filter(|(id, _)| of(**id)).map(|(_, queue)| queue.len()).sum();
-        let formed: usize = (state.packs.iter())
-            .filter(|pack| pack.segments.first().is_some_and(|sealed| of(sealed.entry.header.camera)))
-            .map(|pack| pack.segments.len())
-            .sum();
-        let flying: usize = state.in_flight.values().filter(|(id, _)| of(*id)).map(|(_, count)| count).sum();
-        queued + formed + flying
+        let queued = state.segments.iter().filter(|(id, _)| of(**id)).map(|(_, queue)| queue.len());
+        queued.sum::<usize>() + state.packs.segments(of) + state.given_up.len()
+    }
+
+    /// How long the oldest segment waits.
+    #[must_use]
+    pub fn oldest(&self, now: Monotonic) -> Duration {
+        let state = self.lock();
+        let queued = state.segments.values().filter_map(|queue| Some(queue.front()?.0.waited(now)));
+        queued.chain(state.packs.oldest(now)).max().unwrap_or_default()
     }
 
     /// Layer keys that have not left.
     #[must_use]
     pub fn waiting_keys(&self) -> usize {
         self.lock().keys.len()
+    }
+
+    /// Layer keys among them that were set aside because they are refused.
+    #[must_use]
+    pub fn refused_keys(&self) -> usize {
+        self.lock().keys.values().filter(|key| key.is_set_aside()).count()
     }
 
     /// Gaps that have not left.
@@ -232,6 +263,14 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn position(sealed: &Sealed) -> (WriterEpoch, Sequence) {
+    (sealed.entry.header.writer_epoch, sealed.entry.header.sequence)
+}
+
+fn key_id(request: &ImportLayerKeyRequest) -> Option<LayerKeyId> {
+    request.key.as_ref()?.key_id.parse().ok()
 }
 
 /// A pack holds one camera, zone and layer, and is uploaded under one placement.

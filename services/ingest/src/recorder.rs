@@ -1,11 +1,15 @@
 //! One camera: connect, record, and when that ends, wait and connect again.
 
 mod backoff;
+mod handover;
 #[cfg(test)]
 mod tests;
 mod track;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use obscura_clock::{SharedClock, Timestamp};
 use obscura_ids::CameraId;
@@ -13,13 +17,18 @@ use obscura_proto::footage::v1::GapReason;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::{backoff::Backoff, track::Track};
+use self::backoff::Backoff;
+pub use self::{
+    handover::{Ended, Predecessor, Terms},
+    track::Track,
+};
 use crate::{
     failure::Failure,
     frame::Release,
     gap::Gaps,
     gauge::{Gauge, State},
     outbox::Outbox,
+    pressure::Pressure,
     segment::Parts,
     session::{Event, Session},
     source::Source,
@@ -43,8 +52,16 @@ pub struct Recorder {
     pub gauge: Arc<Gauge>,
     /// Time.
     pub clock: SharedClock,
+    /// How full the spool is.
+    pub pressure: Arc<Pressure>,
     /// Since when the recorder was not running; `None` where it never was before.
     pub stopped_since: Option<Timestamp>,
+    /// Who recorded the camera before in this run.
+    pub predecessor: Option<Predecessor>,
+    /// Set before `shutdown` where another recorder of the same camera takes over.
+    pub handed_over: Arc<AtomicBool>,
+    /// What may change from one segment to the next.
+    pub terms: watch::Receiver<Terms>,
     /// Changes whenever open segments must end.
     pub cut: watch::Receiver<u64>,
     /// Ends the recorder.
@@ -52,12 +69,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records until told to stop. Never gives up.
-    pub async fn run(mut self) {
+    /// Records until told to stop, and says where it stopped. Never gives up.
+    pub async fn run(mut self) -> Ended {
         let shutdown = self.shutdown.clone();
-        if let Some(since) = self.stopped_since {
-            self.gaps.not_recording(since, self.clock.wall(), GapReason::RecorderStopped);
+        if let Some(predecessor) = self.predecessor.take() {
+            self.take_over(predecessor).await;
         }
+        self.note_stop();
         let mut backoff = Backoff::default();
         while !shutdown.is_cancelled() {
             self.gauge.set_state(State::Connecting);
@@ -76,8 +94,18 @@ impl Recorder {
             let wait = backoff.next(failure.reason);
             let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
         }
-        // Nobody would ever end it: the next start has gaps of its own.
-        self.gaps.recording(self.clock.wall());
+        if !self.handed_over.load(Ordering::Acquire) {
+            // Nobody would ever end it: the next start has gaps of its own.
+            self.gaps.recording(self.clock.wall());
+        }
+        Ended { gaps: self.gaps, next_sequence: self.parts.next_sequence }
+    }
+
+    /// Nobody recorded since the recorder stopped.
+    pub fn note_stop(&mut self) {
+        if let Some(since) = self.stopped_since {
+            self.gaps.not_recording(since, self.clock.wall(), GapReason::RecorderStopped);
+        }
     }
 
     async fn connect(&self) -> Result<Session, Failure> {

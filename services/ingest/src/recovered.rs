@@ -1,8 +1,13 @@
 //! Puts what an earlier run left in the spool back into the outbox.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use obscura_clock::Monotonic;
+use obscura_clock::{Monotonic, Timestamp};
+use obscura_ids::CameraId;
 use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use prost::Message as _;
 
@@ -16,6 +21,15 @@ use crate::{
     },
 };
 
+/// A recorder commits and a camera spools several times a second: a camera whose newest footage is
+/// older than this was not recording any more when the recorder stopped.
+const STILL_RECORDING: Duration = Duration::from_secs(5);
+/// Nothing waits longer. What seems to was recorded by a clock that was set since.
+const LONGEST_WAIT: Duration = Duration::from_hours(31 * 24);
+
+/// Up to when each camera is recorded in what was found.
+pub type RecordedThrough = HashMap<CameraId, Timestamp>;
+
 /// Keys, gaps, packs that were formed, and all other segments in the order in which they began.
 ///
 /// # Errors
@@ -25,7 +39,7 @@ pub fn enqueue(
     outbox: &Outbox,
     recovered: &Recovered,
     now: Monotonic,
-) -> Result<(), Error> {
+) -> Result<RecordedThrough, Error> {
     for (serial, (_, bytes)) in &recovered.keys {
         match ImportLayerKeyRequest::decode(bytes.as_slice()) {
             Ok(request) => outbox.add_key(*serial, request),
@@ -42,35 +56,38 @@ pub fn enqueue(
     let after = recovered.end;
     let mut broken = Vec::new();
     let mut packed: HashSet<&Serial> = HashSet::new();
+    let mut through = RecordedThrough::new();
     for (serial, _, id, serials) in &recovered.packs {
-        let segments =
-            serials.iter().map(|serial| sealed(spool, recovered, *serial)).collect::<Result<Vec<_>, _>>()?;
+        let segments = serials
+            .iter()
+            .map(|serial| sealed(spool, recovered, *serial, now))
+            .collect::<Result<Vec<_>, _>>()?;
         // A segment that is missing here was freed with its pack; then nothing of the pack is left.
         let segments: Vec<Sealed> = segments.into_iter().flatten().collect();
         if segments.len() == serials.len() {
             packed.extend(serials);
-            outbox.add_pack(Formed {
-                id: *id,
-                serial: *serial,
-                segments,
-                attempts: 0,
-                not_before: now,
-                after,
-            });
+            segments.iter().for_each(|sealed| note_end(&mut through, sealed));
+            let (id, serial) = (*id, *serial);
+            outbox.add_pack(Formed { id, serial, segments, refusals: 0, not_before: now, after });
         } else {
             // The record of a pack that is not whole any more would keep its file for ever.
             broken.push(*serial);
         }
     }
-    let loose = recovered.segments.keys().filter(|serial| !packed.contains(serial));
+    let loose = recovered.segments.iter().filter(|(serial, _)| !packed.contains(serial));
     let (mut count, mut empty) = (0_u32, broken);
-    for serial in loose {
-        match sealed(spool, recovered, *serial)? {
+    for (serial, found) in loose {
+        match sealed(spool, recovered, *serial, now)? {
             Some(sealed) => {
+                note_end(&mut through, &sealed);
                 outbox.add_segment(sealed, now);
                 count += 1;
             }
-            None => empty.push(*serial),
+            None => {
+                let beginning = segment::beginning(found);
+                beginning.into_iter().for_each(|(camera, start)| note(&mut through, camera, start));
+                empty.push(*serial);
+            }
         }
     }
     forget(spool, &empty)?;
@@ -82,7 +99,25 @@ pub fn enqueue(
             "found in the spool"
         );
     }
-    Ok(())
+    Ok(through)
+}
+
+/// Since when a camera was not recorded, where the recorder was last alive at `last_alive`: its frames
+/// of the last moments had not reached the spool.
+#[must_use]
+pub fn stopped_since(last_alive: Timestamp, through: Option<Timestamp>) -> Timestamp {
+    let near =
+        |through: &Timestamp| last_alive.since(*through).max(through.since(last_alive)) <= STILL_RECORDING;
+    through.filter(near).unwrap_or(last_alive)
+}
+
+fn note_end(through: &mut RecordedThrough, sealed: &Sealed) {
+    note(through, sealed.entry.header.camera, sealed.entry.span.end());
+}
+
+fn note(through: &mut RecordedThrough, camera: CameraId, until: Timestamp) {
+    let latest = through.entry(camera).or_insert(until);
+    *latest = until.max(*latest);
 }
 
 /// Segments that were started and of which no frame was committed: nothing of them is missed.
@@ -94,9 +129,33 @@ fn forget(spool: &Spool, empty: &[Serial]) -> Result<(), Error> {
     Ok(())
 }
 
-fn sealed(spool: &Spool, recovered: &Recovered, serial: Serial) -> Result<Option<Sealed>, Error> {
-    match recovered.segments.get(&serial) {
-        Some(segment) => segment::recovered(spool, serial, segment),
-        None => Ok(None),
+/// How long a segment waited before this start is told by the last run's own clock: what happened to
+/// it while nobody looked is not known.
+fn sealed(
+    spool: &Spool,
+    recovered: &Recovered,
+    serial: Serial,
+    now: Monotonic,
+) -> Result<Option<Sealed>, Error> {
+    let Some(found) = recovered.segments.get(&serial) else { return Ok(None) };
+    let sealed = segment::recovered(spool, serial, found)?;
+    Ok(sealed.map(|sealed| {
+        let waited = recovered.last_alive.map(|alive| alive.since(sealed.entry.span.end()));
+        let waited_before = waited.filter(|waited| *waited <= LONGEST_WAIT).unwrap_or_default();
+        Sealed { since: now, waited_before, ..sealed }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_begins_where_footage_ends_and_not_where_the_recorder_was_last_alive() {
+        let at = |seconds: i64| Timestamp::from_unix_nanos(seconds * 1_000_000_000);
+        assert_eq!(stopped_since(at(100), Some(at(99))), at(99));
+        assert_eq!(stopped_since(at(100), Some(at(101))), at(101));
+        assert_eq!(stopped_since(at(100), Some(at(60))), at(100), "it was not recording any more");
+        assert_eq!(stopped_since(at(100), None), at(100));
     }
 }

@@ -5,9 +5,12 @@ mod torn;
 mod writer;
 
 pub use opening::{Opening, Tail};
-pub use torn::{record, recovered};
-pub use writer::{Parts, SegmentWriter};
+pub use torn::{beginning, record, recovered};
+pub use writer::{Parts, SegmentWriter, note_torn};
 
+use std::time::Duration;
+
+use obscura_clock::Monotonic;
 use obscura_pack::Entry;
 use obscura_proto::registry::v1::SignedPlacement;
 
@@ -26,4 +29,25 @@ pub struct Sealed {
     pub placement: SignedPlacement,
     /// Must be committed before it is uploaded.
     pub end: Position,
+    /// Since when it waits in this run,
+    pub since: Monotonic,
+    /// and how long it waited in earlier ones.
+    pub waited_before: Duration,
+}
+
+impl Sealed {
+    /// How long it waits.
+    #[must_use]
+    pub fn waited(&self, now: Monotonic) -> Duration {
+        self.waited_before.saturating_add(now.since(self.since))
+    }
+}
+
+/// A segment that could not be completed, and whose end the spool has not yet noted.
+#[derive(Debug)]
+pub enum GivenUp {
+    /// What is in the spool of it is whole footage.
+    Torn(Box<Sealed>),
+    /// Nothing of it can be shown.
+    Empty(Serial),
 }

@@ -166,3 +166,6 @@ fn sender_report(packet: &retina::rtcp::ReceivedCompoundPacket, received: Timest
         Some(SenderReport { ntp: report.ntp_timestamp().0, rtp: report.rtp_timestamp(), received })
     })
 }
+
+#[cfg(test)]
+mod tests;

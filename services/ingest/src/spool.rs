@@ -8,11 +8,15 @@
 //! |---|---|---|
 //! | append to the buffer | nothing | the camera's gap until the next start |
 //! | write to the file | whole records, perhaps a torn last one | [`recovery`]: cut at the first bad record |
+//! | write to a full disk | as before the write; footage is refused | [`writer`]: written again when there is room |
 //! | commit | acknowledged records | nothing to repair |
 //! | `Pack` record | a pack that may or may not be uploaded | the same pack is formed and sent again |
 //! | `Done` record | uploaded segments that are still here | sent again under the same pack id, a no-op |
 //! | removal of a file | a file whose records are all done | removed at the next start |
+//!
+//! Each row is tried out in `fault_table`.
 
+mod disk;
 mod file;
 pub mod record;
 pub mod recovery;
@@ -31,13 +35,21 @@ use tokio::sync::watch;
 use self::{
     file::LogFile,
     record::Record,
-    writer::{Buffer, Shared},
+    writer::{Buffer, Shared, Writer},
 };
+
+#[cfg(test)]
+pub use self::disk::Appending;
+pub use self::disk::{Disk, FileSystem};
 
 /// How often what was appended becomes durable.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(400);
-/// A log file is closed when it is larger than this.
-const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// A log file is closed when it is larger than this,
+const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// or than this in a small spool, since files are freed whole.
+const LEAST_FILE_BYTES: u64 = 1024 * 1024;
+/// A full spool has at least so many files.
+const FILES: u64 = 64;
 /// Appends are refused while more than this waits for the disk.
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -72,6 +84,9 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// The file system is full although the bound is not reached.
+    #[error("the disk of the spool is full: make room on it, or bring storage and keys back")]
+    NoRoom,
     /// One record is longer than recovery would read.
     #[error("a record of {0} bytes is longer than the spool takes")]
     TooLong(usize),
@@ -93,6 +108,21 @@ pub enum Error {
 pub struct Limits {
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes of the disk that are set aside, so that what ends and frees things can be written even
+    /// when somebody else has filled the disk.
+    pub reserve_bytes: u64,
+}
+
+impl Limits {
+    /// Bounded, and without a reserve.
+    #[cfg(test)]
+    pub fn of_bytes(bytes: u64) -> Self {
+        Self { bytes, reserve_bytes: 0 }
+    }
+
+    fn file_bytes(self) -> u64 {
+        (self.bytes / FILES).clamp(LEAST_FILE_BYTES, MOST_FILE_BYTES)
+    }
 }
 
 /// The spool.
@@ -100,6 +130,9 @@ pub struct Limits {
 pub struct Spool {
     shared: Arc<Shared>,
     files: Mutex<Files>,
+    /// Held while files are removed, one after the other and oldest first.
+    removing: Mutex<()>,
+    disk: Arc<dyn Disk>,
     limits: Limits,
     committed: watch::Receiver<Position>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -113,6 +146,12 @@ struct Files {
     needed: HashMap<Serial, Position>,
 }
 
+impl Files {
+    fn needed_from(&self) -> Option<Position> {
+        self.needed.values().min().copied()
+    }
+}
+
 impl Spool {
     /// Opens the spool in `dir` and says what an earlier run left there.
     ///
@@ -123,8 +162,21 @@ impl Spool {
         limits: Limits,
         clock: SharedClock,
     ) -> Result<(Arc<Self>, recovery::Recovered), Error> {
+        Self::open_on(Arc::new(FileSystem), dir, limits, clock)
+    }
+
+    /// Opens the spool in `dir` of this file system.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        limits: Limits,
+        clock: SharedClock,
+    ) -> Result<(Arc<Self>, recovery::Recovered), Error> {
         std::fs::create_dir_all(&dir).map_err(|source| Error::Io { path: dir.clone(), source })?;
-        let (by_start, recovered) = recovery::read(&dir)?;
+        let (by_start, recovered) = recovery::read(&*disk, &dir)?;
         let needed = recovered.needed();
         let end = recovered.end;
         let (commit, committed) = watch::channel(end);
@@ -132,11 +184,15 @@ impl Spool {
         let spool = Arc::new(Self {
             shared: Arc::clone(&shared),
             files: Mutex::new(Files { by_start, needed }),
+            removing: Mutex::default(),
+            disk: Arc::clone(&disk),
             limits,
             committed,
             writer: Mutex::new(None),
         });
-        let thread = writer::spawn(dir, shared, Arc::downgrade(&spool), commit, clock)?;
+        // What an earlier run could not remove any more.
+        spool.release(&[]);
+        let thread = Writer::new(dir, disk, limits, shared, clock).spawn(Arc::downgrade(&spool), commit)?;
         *spool.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok((spool, recovered))
     }
@@ -150,7 +206,7 @@ impl Spool {
     /// Returns where each payload lies, and the position that must be committed for all of them.
     ///
     /// # Errors
-    /// [`Error::Slow`], [`Error::Full`] or [`Error::Failed`]; nothing was appended then.
+    /// [`Error::Slow`], [`Error::Full`], [`Error::NoRoom`] or [`Error::Failed`]; nothing was appended then.
     pub fn append(&self, records: &[Record<'_>]) -> Result<(Vec<Extent>, Position), Error> {
         let used = self.used_bytes();
         if used > self.limits.bytes && records.iter().any(Record::takes_space) {
@@ -161,7 +217,15 @@ impl Spool {
         }
         // What finishes or frees something may use a reserve: refusing it would only keep more waiting.
         let finishing = records.iter().any(Record::finishes);
+        if !finishing && self.shared.is_full() {
+            return Err(Error::NoRoom);
+        }
         self.shared.append(records, if finishing { 2 * MAX_BUFFERED_BYTES } else { MAX_BUFFERED_BYTES })
+    }
+
+    /// Commits what was appended now instead of at the next turn.
+    pub fn commit_soon(&self) {
+        self.shared.hurry();
     }
 
     /// Everything before this position is durable.
@@ -203,28 +267,71 @@ impl Spool {
     }
 
     /// Notes that nothing of `serials` is needed any more, and removes files that hold nothing else.
-    /// Files go oldest first, so that a `Done` record never disappears before what it is about.
+    /// Files go oldest first and each for good before the next, so that a `Done` record never
+    /// disappears before what it is about, whatever happens to the power.
     pub fn release(&self, serials: &[Serial]) {
+        let _removing = self.removing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unneeded = self.take_unneeded(serials).into_iter();
+        for (start, file) in unneeded.by_ref() {
+            if let Err(error) = self.disk.remove(file.path()) {
+                tracing::warn!(%error, "a freed spool file could not be removed; it is tried again");
+                self.files().by_start.insert(start, file);
+                break;
+            }
+        }
+        self.files().by_start.extend(unneeded);
+    }
+
+    /// Files before the first that is still needed, or that will be written next.
+    fn take_unneeded(&self, serials: &[Serial]) -> Vec<(Position, Arc<LogFile>)> {
         let mut files = self.files();
         for serial in serials {
             files.needed.remove(serial);
         }
-        let needed_from = files.needed.values().min().copied().unwrap_or_else(|| self.shared.end());
-        while let Some(second) = files.by_start.keys().nth(1).copied() {
-            if second > needed_from {
-                break;
-            }
-            let Some((_, oldest)) = files.by_start.pop_first() else { break };
-            if let Err(error) = oldest.remove() {
-                tracing::warn!(%error, "a freed spool file could not be removed; the next start tries again");
-            }
+        let needed_from = files.needed_from().unwrap_or_else(|| self.shared.end());
+        let mut unneeded = Vec::new();
+        while files.by_start.keys().nth(1).is_some_and(|second| *second <= needed_from) {
+            unneeded.extend(files.by_start.pop_first());
         }
+        unneeded
     }
 
     /// Bytes on disk and on their way to it.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.shared.end().0.saturating_sub(self.files().by_start.keys().next().map_or(0, |start| start.0))
+    }
+
+    /// Bytes from the oldest record that is still needed to the end: what the spool would take if it
+    /// were not freed in whole files.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        let end = self.shared.end();
+        end.0.saturating_sub(self.files().needed_from().unwrap_or(end).0)
+    }
+
+    /// Bytes that were ever appended.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.shared.end().0
+    }
+
+    /// Bytes that the spool can come to have: its bound, or what the disk has room for.
+    #[must_use]
+    pub fn reachable_bytes(&self) -> u64 {
+        self.limits.bytes.min(self.used_bytes().saturating_add(self.shared.available()))
+    }
+
+    /// Whether the disk is full although the bound may not be reached.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
+    /// Whether so much waits for the disk that nothing but recording should use it.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.shared.is_behind()
     }
 
     /// The bound in bytes.

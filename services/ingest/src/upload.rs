@@ -5,7 +5,10 @@
 //! repeated: the same pack goes under the same id, importing or committing twice changes nothing.
 
 mod body;
+mod fault;
+mod objects;
 mod outage;
+mod pace;
 mod pack;
 
 use std::{
@@ -15,7 +18,6 @@ use std::{
 };
 
 use obscura_clock::SharedClock;
-use obscura_identity::HttpClient;
 use obscura_ids::{CameraId, PackId};
 use obscura_proto::{
     keys::v1::keys_service_client::KeysServiceClient,
@@ -25,10 +27,15 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use self::outage::Outage;
+use self::{
+    fault::{Fault, call},
+    outage::Outage,
+    pace::Pace,
+};
+pub use self::{objects::Objects, outage::later};
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
-    segment::record,
+    segment::{GivenUp, note_torn, record},
     spool::{
         Position, Serial, Spool,
         record::{Kind, encode_serials},
@@ -37,8 +44,6 @@ use crate::{
 
 /// How often the outbox is looked at when nobody calls.
 const TICK: Duration = Duration::from_millis(500);
-/// Longest wait for an answer to one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Packs that are sent at the same time.
 const PARALLEL_UPLOADS: usize = 3;
 /// Gaps in one call; the limit of `RecordGaps`.
@@ -51,12 +56,13 @@ pub struct Uploader {
     outbox: Arc<Outbox>,
     storage: StorageServiceClient<Channel>,
     keys: KeysServiceClient<Channel>,
-    objects: HttpClient,
+    objects: Objects,
     clock: SharedClock,
     policy: PackPolicy,
     /// Cameras whose segments must not wait for their pack to fill; `None` stands for all.
     flushing: Mutex<HashMap<Option<CameraId>, u32>>,
     permits: Arc<Semaphore>,
+    pace: Mutex<Pace>,
     keys_away: Outage,
     index_away: Outage,
     objects_away: Outage,
@@ -74,16 +80,18 @@ struct Freeing {
 }
 
 impl Uploader {
-    /// An uploader over these connections.
+    /// An uploader over these connections, at `bytes_per_second` where recording does not need more.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own that only the uploader joins")]
     pub fn new(
         spool: Arc<Spool>,
         outbox: Arc<Outbox>,
         storage: Channel,
         keys: Channel,
-        objects: HttpClient,
+        objects: Objects,
         clock: SharedClock,
         policy: PackPolicy,
+        bytes_per_second: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             spool,
@@ -95,6 +103,7 @@ impl Uploader {
             policy,
             flushing: Mutex::default(),
             permits: Arc::new(Semaphore::new(PARALLEL_UPLOADS)),
+            pace: Mutex::new(Pace::new(bytes_per_second)),
             keys_away: Outage::new("layer keys cannot be imported and wait in the spool"),
             index_away: Outage::new("gaps cannot be indexed and wait in the spool"),
             objects_away: Outage::new("packs cannot be stored and wait in the spool"),
@@ -107,12 +116,7 @@ impl Uploader {
         let mut packs = JoinSet::new();
         while !shutdown.is_cancelled() {
             let changed = self.outbox.changed.notified();
-            self.send_keys().await;
-            self.send_gaps().await;
-            self.form_packs();
-            self.start_packs(&mut packs);
-            self.free_committed();
-            while packs.try_join_next().is_some() {}
+            self.round(&mut packs).await;
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep(TICK) => {}
@@ -122,10 +126,22 @@ impl Uploader {
         packs.shutdown().await;
     }
 
+    /// Looks at everything that waits once, and sends what is due.
+    pub async fn round(self: &Arc<Self>, packs: &mut JoinSet<()>) {
+        self.note_given_up();
+        self.send_keys().await;
+        self.send_gaps().await;
+        self.form_packs();
+        self.start_packs(packs);
+        self.free_committed();
+        while packs.try_join_next().is_some() {}
+    }
+
     /// Sends everything that waits of one camera, or of all, without waiting for packs to fill.
     /// Returns how many segments left; those that did not within `patience` go on waiting.
     pub async fn flush(&self, camera: Option<CameraId>, patience: Duration) -> usize {
         let before = self.outbox.waiting_segments(camera);
+        self.spool.commit_soon();
         let _flushing = Flushing::start(self, camera);
         let left = tokio::time::timeout(patience, async {
             while self.outbox.waiting_segments(camera) > 0 {
@@ -145,7 +161,7 @@ impl Uploader {
         if !self.keys_away.may_try(self.clock.monotonic()) {
             return;
         }
-        for (serial, request) in self.outbox.keys() {
+        for (serial, request) in self.outbox.keys(self.clock.monotonic()) {
             let mut keys = self.keys.clone();
             match call(keys.import_layer_key(request)).await {
                 Ok(_) => {
@@ -153,13 +169,22 @@ impl Uploader {
                     self.free(&[serial]);
                     self.outbox.key_done(serial);
                 }
-                Err(Fault { retryable: true, cause }) => {
-                    self.keys_away.goes_on(self.clock.monotonic(), &cause);
+                // One key that is refused for good must not hold up the others.
+                Err(fault) if fault.is_refusal() => self.key_refused(serial, &fault.cause),
+                Err(fault) => {
+                    self.keys_away.goes_on(self.clock.monotonic(), &fault.cause);
                     break;
                 }
-                // One key that is refused for good must not hold up the others.
-                Err(Fault { cause, .. }) => self.keys_away.goes_on(self.clock.monotonic(), &cause),
             }
+        }
+    }
+
+    fn key_refused(&self, serial: Serial, cause: &str) {
+        if self.outbox.key_refused(serial, self.clock.monotonic()) {
+            tracing::error!(
+                cause,
+                "a layer key is refused for good and set aside; its footage waits in the spool: remove the cause and restart ingest"
+            );
         }
     }
 
@@ -176,6 +201,19 @@ impl Uploader {
                 self.outbox.gaps_done(&serials);
             }
             Err(fault) => self.index_away.goes_on(self.clock.monotonic(), &fault.cause),
+        }
+    }
+
+    /// Segments that were given up while the spool did not even take their end.
+    fn note_given_up(&self) {
+        for segment in self.outbox.take_given_up() {
+            match segment {
+                GivenUp::Empty(serial) => self.free(&[serial]),
+                GivenUp::Torn(mut sealed) => match note_torn(&self.spool, &mut sealed) {
+                    Ok(()) => self.outbox.add_segment(*sealed, self.clock.monotonic()),
+                    Err(_) => self.outbox.give_up(GivenUp::Torn(sealed)), // The next round tries again.
+                },
+            }
         }
     }
 
@@ -198,7 +236,7 @@ impl Uploader {
                         id,
                         serial,
                         segments,
-                        attempts: 0,
+                        refusals: 0,
                         not_before: now,
                         after,
                     });
@@ -212,10 +250,17 @@ impl Uploader {
         }
     }
 
+    /// Starts what may be on its way at the same time: little, so that a backlog takes neither the disk
+    /// nor the network from recording. While storage is away one pack at a time finds out.
     fn start_packs(self: &Arc<Self>, running: &mut JoinSet<()>) {
         let committed = *self.spool.committed().borrow();
-        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let Some(pack) = self.outbox.take_pack(self.clock.monotonic(), committed) else { break };
+        let now = self.clock.monotonic();
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.observe(now, self.spool.appended_bytes());
+        while self.may_start(&pace, running) {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            let Some(pack) = self.outbox.take_pack(now, committed) else { break };
+            pace.started(now, pack.bytes());
             let uploader = Arc::clone(self);
             running.spawn(async move {
                 uploader.send_pack(pack).await;
@@ -225,6 +270,12 @@ impl Uploader {
         }
     }
 
+    fn may_start(&self, pace: &Pace, running: &JoinSet<()>) -> bool {
+        let now = self.clock.monotonic();
+        let away = self.objects_away.is_on() && !running.is_empty();
+        self.objects_away.may_try(now) && !away && pace.may_start(now) && !self.spool.is_behind()
+    }
+
     async fn send_pack(&self, mut pack: Formed) {
         match pack::send(self, &pack).await {
             Ok(()) => {
@@ -232,12 +283,19 @@ impl Uploader {
                 serials.push(pack.serial);
                 self.objects_away.over();
                 self.free(&serials);
-                self.outbox.pack_done(pack.id);
+                self.outbox.pack_done(&pack);
             }
-            Err(error) => {
-                self.objects_away.goes_on(self.clock.monotonic(), &error);
-                pack.attempts = pack.attempts.saturating_add(1);
-                pack.not_before = outage::later(self.clock.monotonic(), pack.attempts);
+            Err(fault) if fault.is_outage() => {
+                self.objects_away.goes_on(self.clock.monotonic(), &fault.cause);
+                self.outbox.pack_failed(pack);
+            }
+            // Something is wrong with this pack only: the others of its camera need not wait for it.
+            Err(Fault { cause, .. }) => {
+                if pack.refusals == 0 {
+                    tracing::warn!(pack = %pack.id, cause, "a pack was refused; it waits in the spool and is tried again");
+                }
+                pack.not_before = outage::much_later(self.clock.monotonic(), pack.refusals);
+                pack.refusals = pack.refusals.saturating_add(1);
                 self.outbox.pack_failed(pack);
             }
         }
@@ -268,36 +326,19 @@ impl Uploader {
         done.iter().for_each(|(_, serials)| self.spool.release(serials));
     }
 
+    /// Whether everything that arrived has left the spool as well.
+    #[cfg(test)]
+    pub fn has_freed_all(&self) -> bool {
+        let freeing = self.freeing();
+        freeing.unnoted.is_empty() && freeing.noted.is_empty()
+    }
+
     fn freeing(&self) -> std::sync::MutexGuard<'_, Freeing> {
         self.freeing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flushed(&self) -> HashSet<Option<CameraId>> {
         self.flushing.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
-    }
-}
-
-/// A call that failed.
-struct Fault {
-    /// Whether the same call may go through later.
-    retryable: bool,
-    /// A sentence for the log.
-    cause: String,
-}
-
-/// Answers within [`CALL_TIMEOUT`].
-async fn call<T>(
-    future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, Fault> {
-    match tokio::time::timeout(CALL_TIMEOUT, future).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => {
-            let refused =
-                [tonic::Code::InvalidArgument, tonic::Code::PermissionDenied, tonic::Code::AlreadyExists];
-            let cause = format!("{:?}: {}", status.code(), status.message());
-            Err(Fault { retryable: !refused.contains(&status.code()), cause })
-        }
-        Err(_) => Err(Fault { retryable: true, cause: "no answer in time".into() }),
     }
 }
 

@@ -1,31 +1,47 @@
 //! Taking layer keys into custody.
 
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
+};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use obscura_access::AccessTrust;
-use obscura_clock::SharedClock;
+use obscura_clock::{Monotonic, SharedClock};
+use obscura_daemon::write_atomically;
 use obscura_ids::{Layer, WriterEpoch, ZoneId};
 use obscura_proto::keys::v1::{ImportLayerKeyRequest, WrappedLayerKey};
-use obscura_seal::{Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, RecipientKeyPair, Wrapped};
+use obscura_seal::{
+    Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, NodeSet, RecipientKeyPair, SlotRange, Wrapped,
+};
 use obscura_snapshot::{AuthorityKey, Placement};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::{
     aead,
-    epoch::{EpochKey, ExpiryDay},
     error::Error,
+    expiry_hour::ExpiryHour,
+    guard::{Guard, Reading, Trusted, Witness},
+    hold::Limits,
     intake,
-    key_encryption::{KeyEncryption, Row, RowKind, WrappedSecret},
-    store::{LayerKeyRow, Store, Writer},
+    key_encryption::KeyEncryption,
+    keyring::Keyring,
+    machine::Machine,
+    receipts::ReceiptKey,
+    row_key::{Place, RowKey},
+    secrets::{self, Secrets},
+    store::{
+        Store, Writer, destroyed_key, epoch,
+        kept_key::{self, KeptRow},
+        shred_receipt,
+    },
 };
 
 /// An X25519 encapsulated key.
 const ENCAPSULATED_BYTES: usize = 32;
 /// A sealed layer key: 32 bytes and 16 of tag.
 const CIPHERTEXT_BYTES: usize = 48;
-/// Rotations that may overtake one reading; each takes many times as long as the reading.
-const MAX_REREADS: usize = 3;
+/// Longest note of the time.
+const MAX_CLOCK_BYTES: u64 = 4 << 10;
 
 /// What custody is made of.
 pub struct Parts {
@@ -33,6 +49,8 @@ pub struct Parts {
     pub store: Store,
     /// The key-encryption key.
     pub encryption: Arc<dyn KeyEncryption>,
+    /// The halves of row keys that are outside the database.
+    pub secrets: Secrets,
     /// The one zone whose keys are kept here.
     pub zone: ZoneId,
     /// Verifies placements.
@@ -41,57 +59,126 @@ pub struct Parts {
     pub access: AccessTrust,
     /// Time.
     pub clock: SharedClock,
+    /// What bears witness to time.
+    pub machine: Arc<dyn Machine>,
+    /// File in which the last moment stands at which the clock was believed.
+    pub clock_file: PathBuf,
+    /// Bounds of holds and early destruction.
+    pub limits: Limits,
 }
 
 /// Custody of one zone's layer keys.
 pub struct Custody {
     pub(crate) parts: Parts,
     pub(crate) intake: RecipientKeyPair,
+    pub(crate) receipt_key: ReceiptKey,
     /// Held by the one rotation that may be under way.
     pub(crate) rotating: Mutex<()>,
+    /// Held by whoever changes what is held or destroyed: one at a time.
+    pub(crate) changing: Mutex<()>,
+    /// Shared by those who open keys, held alone by a step that exchanges or erases their secrets.
+    pub(crate) serving: RwLock<()>,
+    watch: StdMutex<Watch>,
+}
+
+/// What custody keeps an eye on.
+pub(crate) struct Watch {
+    pub(crate) guard: Guard,
+    /// Why destruction stands still.
+    pub(crate) stopped: Option<String>,
+    /// Number of the newest receipt that is here.
+    pub(crate) receipts: u64,
+    /// Number of the newest receipt that there ever was, as far as is known.
+    pub(crate) receipts_needed: u64,
+    /// When a recovery was last rehearsed.
+    pub(crate) rehearsed: Option<Monotonic>,
+}
+
+impl Parts {
+    /// Writes down a moment at which the clock was believed.
+    pub(crate) fn store_trusted(&self, trusted: &Trusted) -> Result<(), Error> {
+        let path = || self.clock_file.clone();
+        let text = serde_json::to_vec(trusted).map_err(|_| secrets::Error::Damaged(path()))?;
+        let written = write_atomically(&self.clock_file, &text, 0o600);
+        Ok(written.map_err(|source| secrets::Error::Io { path: path(), source })?)
+    }
+
+    /// Without a note that can be read, the time is unknown, which the guard minds.
+    fn stored_trusted(&self) -> Option<Trusted> {
+        let length = std::fs::metadata(&self.clock_file).ok()?.len();
+        let text = (length <= MAX_CLOCK_BYTES).then(|| std::fs::read(&self.clock_file).ok()).flatten()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { wall: self.clock.wall(), monotonic: self.clock.monotonic(), machine: self.machine.uptime() }
+    }
 }
 
 impl Custody {
-    /// Opens the intake key, or makes it at the first start.
+    /// Opens the keys of its own, or makes them at the first start, and goes on with a destruction that a
+    /// crash cut short. One that cannot be finished now is tried again with the next round of expiry.
     pub async fn open(parts: Parts) -> Result<Self, Error> {
         let intake = intake::open_or_create(&parts.store, &*parts.encryption, &parts.zone).await?;
+        let receipt_key = ReceiptKey::open_or_create(&parts).await?;
         record_versions(&parts).await?;
-        Ok(Self { parts, intake, rotating: Mutex::new(()) })
+        let watch = open_watch(&parts, &receipt_key).await?;
+        let custody = Self {
+            parts,
+            intake,
+            receipt_key,
+            rotating: Mutex::new(()),
+            changing: Mutex::new(()),
+            serving: RwLock::new(()),
+            watch: StdMutex::new(watch),
+        };
+        custody.move_daily_epochs().await?;
+        custody.finish_interrupted().await;
+        Ok(custody)
     }
 
-    /// Imports one layer key; it is durable on return. Importing it again is harmless, another key
-    /// under its id is refused.
+    /// Imports one layer key; it is durable on return. Importing it again is harmless, also once it is
+    /// destroyed: then nothing is kept. Another key under its id is refused.
     pub async fn import(&self, request: &ImportLayerKeyRequest) -> Result<(), Error> {
         let message = request.key.as_ref().ok_or_else(|| Error::malformed("request", "it has no key"))?;
         let context = context(message)?;
         let placement = self.placement(request, &context)?;
-        let day = ExpiryDay::of(context.hour, placement.retention_hours);
-        let key = self.unwrap(message, &context)?;
-        self.keep(context, day, &key).await
+        let key = self.unwrap_import(message, &context)?;
+        let hour = context.hour.slot_start(SlotRange::WHOLE_HOUR.first());
+        self.watch().guard.witness(Witness::Recorder, hour, self.parts.clock.monotonic());
+        self.keep(context, &placement, &key).await
     }
 
-    /// Opens an epoch key that is in custody.
-    pub(crate) async fn open_epoch(
-        &self,
-        day: ExpiryDay,
-        wrapped: &WrappedSecret,
-    ) -> Result<EpochKey, Error> {
-        let id = day.to_string();
-        let name = || self.epoch_name(day);
-        let opened = self.parts.encryption.unwrap(self.epoch_row(&id), wrapped).await;
-        let bytes = opened.map_err(Error::opening(name))?;
-        EpochKey::from_bytes(&bytes).ok_or_else(|| Error::Damaged { row: name() })
+    /// All clocks now.
+    pub(crate) fn reading(&self) -> Reading {
+        self.parts.reading()
     }
 
-    /// Wraps an epoch key under the newest version. Call it with a [`Writer`] in hand: a rotation
-    /// retires older versions only while it is the writer.
-    pub(crate) async fn wrap_epoch(&self, day: ExpiryDay, key: &EpochKey) -> Result<WrappedSecret, Error> {
-        let id = day.to_string();
-        Ok(self.parts.encryption.wrap(self.epoch_row(&id), key.expose()).await?)
+    /// A panic of another holder leaves nothing half done behind this lock.
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn epoch_row<'a>(&'a self, id: &'a str) -> Row<'a> {
-        Row { kind: RowKind::EpochKey, id, zone: &self.parts.zone }
+    /// The key of an epoch, which is made where there is none.
+    pub(crate) async fn epoch_for(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<RowKey, Error> {
+        if epoch::get(writer.tx(), &self.parts.zone, hour).await?.is_some() {
+            let key = self.stored_epoch(writer.tx(), hour).await?;
+            return key.ok_or_else(|| Error::NoSecret { row: self.epoch_name(hour) });
+        }
+        let (row, key) = self.make_epoch(hour).await?;
+        epoch::put(writer.tx(), &self.parts.zone, &row).await?;
+        Ok(key)
+    }
+
+    async fn finish_interrupted(&self) {
+        match self.finish().await {
+            Ok(receipts) if receipts.is_empty() => {}
+            Ok(receipts) => tracing::info!(receipts = receipts.len(), "finished an interrupted destruction"),
+            Err(error) => {
+                tracing::error!(%error, "could not finish an interrupted destruction; it is tried again");
+                self.watch().stopped = Some(error.to_string());
+            }
+        }
     }
 
     /// The verified placement, for the key's camera and our zone.
@@ -119,7 +206,7 @@ impl Custody {
         Err(Error::WrongZone { what, found: zone.clone(), own: own.clone() })
     }
 
-    fn unwrap(&self, message: &WrappedLayerKey, context: &LayerKeyContext) -> Result<LayerKey, Error> {
+    fn unwrap_import(&self, message: &WrappedLayerKey, context: &LayerKeyContext) -> Result<LayerKey, Error> {
         let wrapped = Wrapped {
             encapsulated_key: message.encapsulated_key.to_vec(),
             ciphertext: message.ciphertext.to_vec(),
@@ -130,71 +217,59 @@ impl Custody {
         Ok(LayerKey::from_bytes(*key))
     }
 
-    async fn keep(&self, context: LayerKeyContext, day: ExpiryDay, key: &LayerKey) -> Result<(), Error> {
+    /// All in one transaction, standing holds included: a hold that is placed meanwhile sees the key, or
+    /// the key sees the hold.
+    async fn keep(
+        &self,
+        context: LayerKeyContext,
+        placement: &Placement,
+        key: &LayerKey,
+    ) -> Result<(), Error> {
         let writer = self.parts.store.write().await?;
-        if let Some(stored) = writer.layer_key(context.key_id).await? {
-            // A layer key never changes, so the rest needs no turn among writers.
-            drop(writer);
-            return self.check_same(&stored, &context, key).await;
+        if let Some(stored) = kept_key::get(writer.tx(), context.key_id).await? {
+            return self.check_same(&writer, &stored, &context, key).await;
         }
-        let epoch = self.epoch_for(&writer, day).await?;
-        let sealed = epoch.seal(day, &context, key)?;
-        writer.insert_layer_key(LayerKeyRow { context, day, sealed }, self.parts.clock.wall()).await?;
-        writer.commit().await?;
-        Ok(())
+        if destroyed_key::get(writer.tx(), context.key_id).await?.is_some() {
+            return Ok(());
+        }
+        let expiry = self.expiry_of(&writer, context.hour, placement).await?;
+        let nodes = NodeSet::whole(key);
+        let sealed = self
+            .epoch_for(&writer, expiry)
+            .await?
+            .seal(Place { hold: None, expiry, context: &context }, &nodes)?;
+        self.hold_new(&writer, &context, expiry, &nodes).await?;
+        let row = KeptRow { context, expiry, sealed, imported: self.parts.clock.wall() };
+        kept_key::put(writer.tx(), &[row]).await?;
+        Ok(writer.commit().await?)
     }
 
+    /// What is left of the stored key must be of this one.
     async fn check_same(
         &self,
-        stored: &LayerKeyRow,
+        writer: &Writer<'_>,
+        stored: &KeptRow,
         context: &LayerKeyContext,
         key: &LayerKey,
     ) -> Result<(), Error> {
-        let kept = self.stored_epoch(stored.day).await?.open_row(stored)?;
-        let same_key = verify_slices_are_equal(kept.expose(), key.expose()).is_ok();
-        if same_key && stored.context == *context { Ok(()) } else { Err(Error::Conflict(context.key_id)) }
+        let kept = Keyring::new(self, writer.tx()).kept(stored).await?;
+        let same = kept.is_part_of(key) && stored.context == *context;
+        if same { Ok(()) } else { Err(Error::Conflict(context.key_id)) }
     }
+}
 
-    /// Reads and opens the epoch key of a day that has rows.
-    ///
-    /// Without a turn among writers, a rotation may move the row and destroy the version it was under
-    /// between the two steps. So a row that does not open is read again, and only one that stands
-    /// unchanged is damaged.
-    pub(crate) async fn stored_epoch(&self, day: ExpiryDay) -> Result<EpochKey, Error> {
-        let mut wrapped = self.read_epoch(day).await?;
-        for _ in 0..MAX_REREADS {
-            match self.open_epoch(day, &wrapped).await {
-                Err(damaged @ Error::Damaged { .. }) => {
-                    let before = wrapped;
-                    wrapped = self.read_epoch(day).await?;
-                    if wrapped == before {
-                        return Err(damaged);
-                    }
-                }
-                opened => return opened,
-            }
-        }
-        self.open_epoch(day, &wrapped).await
+/// Reads how far receipts had come, here and as noted outside the database, and what was noted of the time.
+async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Error> {
+    let receipts = shred_receipt::newest(parts.store.reader()).await?;
+    // A crash may have come between a receipt and its mark.
+    parts.secrets.raise_mark(receipts, &receipt_key.public_key())?;
+    let receipts_needed = parts.secrets.mark()?.number;
+    if receipts_needed > receipts {
+        tracing::error!(have = receipts, need = receipts_needed, "the key database is an old copy");
     }
-
-    async fn read_epoch(&self, day: ExpiryDay) -> Result<WrappedSecret, Error> {
-        let wrapped = self.parts.store.epoch_key(&self.parts.zone, day).await?;
-        wrapped.ok_or_else(|| Error::Damaged { row: self.epoch_name(day) })
-    }
-
-    fn epoch_name(&self, day: ExpiryDay) -> String {
-        format!("epoch key {}/{day}", self.parts.zone)
-    }
-
-    async fn epoch_for(&self, writer: &Writer<'_>, day: ExpiryDay) -> Result<EpochKey, Error> {
-        if let Some(wrapped) = writer.epoch_key(&self.parts.zone, day).await? {
-            return self.open_epoch(day, &wrapped).await;
-        }
-        let epoch = EpochKey::generate()?;
-        let wrapped = self.wrap_epoch(day, &epoch).await?;
-        writer.put_epoch_key(&self.parts.zone, day, wrapped).await?;
-        Ok(epoch)
-    }
+    let had_keys = kept_key::count(parts.store.reader()).await? > 0;
+    let guard = Guard::begin(parts.reading(), parts.stored_trusted(), had_keys);
+    Ok(Watch { guard, stopped: None, receipts, receipts_needed, rehearsed: None })
 }
 
 /// Writes down which versions of the key-encryption key there are: a crash may have come between
@@ -278,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_imports_at_once_share_one_epoch_key_per_day() {
+    async fn many_imports_at_once_share_one_epoch_key_per_hour() {
         let bench = Bench::new();
         let custody = bench.open().await;
         let keys: Vec<_> = (0..20).map(|_| bench.made_key(HOUR)).collect();
@@ -358,9 +433,8 @@ mod tests {
         let key = bench.made_key(HOUR);
         custody.import(&bench.import_of(&custody, &key)).await.unwrap();
         bench.assert_releasable(&custody, &key).await;
-        let epoch =
-            custody.parts.store.epoch_key(&custody.parts.zone, bench.expiry(&key)).await.unwrap().unwrap();
-        let epoch = custody.open_epoch(bench.expiry(&key), &epoch).await.unwrap();
+        let epoch = custody.stored_epoch(custody.parts.store.reader(), bench.expiry(&key)).await;
+        let epoch = epoch.unwrap().unwrap();
         let private = custody.intake.private_bytes();
         let secrets: [&[u8]; 3] = [key.key.expose(), epoch.expose(), &private];
         for closed in [false, true] {

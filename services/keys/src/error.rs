@@ -4,7 +4,7 @@ use obscura_access::Refusal;
 use obscura_ids::{LayerKeyId, ZoneId};
 use obscura_status::{Code, Failure};
 
-use crate::{aead, key_encryption};
+use crate::{aead, hold::HoldId, key_encryption, secrets};
 
 /// Why custody refused or failed. Never holds key material.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,78 @@ pub enum Error {
         /// Which row.
         row: String,
     },
+    /// No such hold.
+    #[error("there is no hold {0}: list the holds to find its id")]
+    UnknownHold(HoldId),
+    /// As many holds stand as may.
+    #[error("{0} holds stand, which is the most there may be: release those that are no longer needed")]
+    TooManyHolds(u64),
+    /// A span that is too long for one hold or one early destruction.
+    #[error("the span is longer than {0} days: use several")]
+    SpanTooLong(u32),
+    /// Slots that are to be destroyed are held.
+    #[error("holds keep slots of this span: {}; release them first, or choose another span", .0.join(", "))]
+    Held(Vec<String>),
+    /// One person asks and approves.
+    #[error("the requester never approves: name another person as the approver")]
+    SameApprover,
+    /// Nothing of the span can be opened anyway.
+    #[error(
+        "nothing of this span can be opened: it was never recorded here, or its keys are destroyed already"
+    )]
+    NothingToDestroy,
+    /// The database is an old copy.
+    #[error(
+        "the key database is an old copy: it has {have} receipts of destruction, and there were {need}. Nothing is \
+         released or destroyed until receipts {} to {need} are replayed: `obscura key replay`",
+        have.saturating_add(1)
+    )]
+    Behind {
+        /// Newest receipt that is here.
+        have: u64,
+        /// Newest receipt that there ever was.
+        need: u64,
+    },
+    /// A receipt cannot be replayed.
+    #[error("receipt {number} cannot be replayed: {why}")]
+    Receipt {
+        /// Its number; 0 where it could not be read.
+        number: u64,
+        /// Why.
+        why: &'static str,
+    },
+    /// The clock or the volume is in doubt.
+    #[error("{0}")]
+    InDoubt(String),
+    /// Recovery shares cannot be made or used.
+    #[error(transparent)]
+    Shares(#[from] obscura_shares::Error),
+    /// Shares of a root that is not in use.
+    #[error(
+        "these shares restore version {restored} of the zone root, and version {in_use} is in use: make new ones with \
+         `obscura key shares`"
+    )]
+    OtherRoot {
+        /// Version that the shares restore.
+        restored: u32,
+        /// Version in use.
+        in_use: u32,
+    },
+    /// Rehearsals come too fast.
+    #[error("a recovery was rehearsed a moment ago: try again in 5 seconds")]
+    TooSoon,
+    /// A row whose secret is not there although nothing says that it was destroyed.
+    #[error(
+        "the secret of {row} is missing in `epoch-secrets`: mount or restore that folder, or restore a newer backup \
+         of the database"
+    )]
+    NoSecret {
+        /// Which row.
+        row: String,
+    },
+    /// A secret outside the database cannot be kept or erased.
+    #[error("secrets outside the database: {0}")]
+    Secrets(#[from] secrets::Error),
     /// One rotation at a time.
     #[error("a rotation is under way: wait until it has finished")]
     RotationUnderWay,
@@ -95,16 +167,31 @@ impl Error {
 
     fn code(&self) -> Code {
         match self {
-            Self::Malformed { .. } | Self::TooManyKeys(_) | Self::OtherCamera(_) | Self::Unwrap(_) => {
-                Code::InvalidArgument
-            }
+            Self::Malformed { .. }
+            | Self::TooManyKeys(_)
+            | Self::OtherCamera(_)
+            | Self::Unwrap(_)
+            | Self::SpanTooLong(_)
+            | Self::SameApprover
+            | Self::Receipt { .. }
+            | Self::Shares(_) => Code::InvalidArgument,
             Self::Placement(_) | Self::WrongZone { .. } | Self::OutsideGrant { .. } => Code::PermissionDenied,
             Self::Conflict(_) => Code::AlreadyExists,
-            Self::UnknownKey(_) => Code::NotFound,
+            Self::UnknownKey(_) | Self::UnknownHold(_) | Self::NothingToDestroy => Code::NotFound,
+            Self::TooManyHolds(_) | Self::TooSoon => Code::ResourceExhausted,
             Self::Refused(refusal) => refusal.code(),
             Self::Damaged { .. } => Code::DataLoss,
-            Self::RotationUnderWay => Code::FailedPrecondition,
-            Self::KeyEncryption(_) | Self::Store(_) => Code::Unavailable,
+            Self::RotationUnderWay
+            | Self::Held(_)
+            | Self::Behind { .. }
+            | Self::InDoubt(_)
+            | Self::OtherRoot { .. }
+            | Self::KeyEncryption(key_encryption::Error::NoRoot | key_encryption::Error::Rotating(_)) => {
+                Code::FailedPrecondition
+            }
+            Self::KeyEncryption(_) | Self::Store(_) | Self::Secrets(_) | Self::NoSecret { .. } => {
+                Code::Unavailable
+            }
             Self::Crypto(_) => Code::Internal,
         }
     }
@@ -114,7 +201,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = error.code();
         match error {
-            Error::KeyEncryption(_) | Error::Store(_) => {
+            Error::KeyEncryption(key_encryption::Error::NoRoot | key_encryption::Error::Rotating(_)) => {
+                Self::new(code, error.to_string())
+            }
+            Error::KeyEncryption(_) | Error::Store(_) | Error::Secrets(_) | Error::NoSecret { .. } => {
                 // A recorder keeps its key and tries again, so only this line tells the operator.
                 tracing::error!(%error, "custody cannot reach its own keys");
                 Self::new(

@@ -5,13 +5,20 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, stream};
 use obscura_identity::{Peer, SpiffeId};
 use obscura_proto::keys::v1::{
+    CreateRecoverySharesRequest, CreateRecoverySharesResponse, DescribeKeysRequest, DescribeKeysResponse,
     GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
-    ImportLayerKeyRequest, ImportLayerKeyResponse, ReleaseNodesRequest, ReleaseNodesResponse,
-    RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse, keys_service_server::KeysService,
+    ImportLayerKeyRequest, ImportLayerKeyResponse, ListHoldsRequest, ListHoldsResponse, ListKeysRequest,
+    ListKeysResponse, ListShredReceiptsRequest, ListShredReceiptsResponse, PlaceHoldRequest,
+    PlaceHoldResponse, RehearseRecoveryRequest, RehearseRecoveryResponse, ReleaseHoldRequest,
+    ReleaseHoldResponse, ReleaseNodesRequest, ReleaseNodesResponse, ReplayShredReceiptsRequest,
+    ReplayShredReceiptsResponse, ResumeDestructionRequest, ResumeDestructionResponse,
+    RotateKeyEncryptionKeyRequest, RotateKeyEncryptionKeyResponse, ShredRequest, ShredResponse,
+    keys_service_server::KeysService,
 };
 use obscura_status::{Code, Failure};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 use crate::{
     custody::Custody,
@@ -36,6 +43,15 @@ impl KeysGrpc {
     /// The service in front of `custody`.
     pub const fn new(custody: Arc<Custody>, metrics: KeyMetrics, rewrap_batch: u32) -> Self {
         Self { custody, metrics, rewrap_batch }
+    }
+
+    /// Does what must not stop half way when the caller hangs up.
+    async fn act<T: Send + 'static, F>(&self, act: impl FnOnce(Arc<Custody>) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let done = tokio::spawn(act(Arc::clone(&self.custody))).await;
+        done.map_err(Failure::internal)?.map_err(status)
     }
 }
 
@@ -98,78 +114,114 @@ impl KeysService for KeysGrpc {
             key_encryption_key_version: version.0,
             layer_keys: counts.layer_keys,
             epoch_keys: counts.epoch_keys,
-            ..GetKeyStatusResponse::default()
+            holds: counts.holds,
+            shred_receipts: counts.shred_receipts,
+            destruction_stopped: self.custody.stopped().unwrap_or_default(),
+            receipt_public_key: self.custody.receipt_key.public_key().into(),
+            releases_stopped: self
+                .custody
+                .check_not_behind()
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default(),
         }))
     }
 
     async fn place_hold(
         &self,
-        _request: Request<obscura_proto::keys::v1::PlaceHoldRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::PlaceHoldResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<PlaceHoldRequest>,
+    ) -> Result<Response<PlaceHoldResponse>, Status> {
+        let hold = request.into_inner().hold.unwrap_or_default();
+        let placed = self.custody.place_hold(&hold).await.map_err(status)?;
+        let (keys, slots, lost_slots) = (placed.keys, placed.slots, placed.lost_slots);
+        Ok(Response::new(PlaceHoldResponse { hold: Some(placed.hold.into()), keys, slots, lost_slots }))
     }
 
     async fn list_holds(
         &self,
-        _request: Request<obscura_proto::keys::v1::ListHoldsRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ListHoldsResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ListHoldsRequest>,
+    ) -> Result<Response<ListHoldsResponse>, Status> {
+        let ListHoldsRequest { camera_id, include_released } = request.into_inner();
+        let holds = self.custody.list_holds(&camera_id, include_released).await.map_err(status)?;
+        Ok(Response::new(ListHoldsResponse { holds: holds.into_iter().map(Into::into).collect() }))
     }
 
     async fn release_hold(
         &self,
-        _request: Request<obscura_proto::keys::v1::ReleaseHoldRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ReleaseHoldResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ReleaseHoldRequest>,
+    ) -> Result<Response<ReleaseHoldResponse>, Status> {
+        let hold_id = request.into_inner().hold_id;
+        let hold = self.act(|custody| async move { custody.release_hold(&hold_id).await }).await?;
+        Ok(Response::new(ReleaseHoldResponse { hold: Some(hold.into()) }))
     }
 
-    async fn shred(
-        &self,
-        _request: Request<obscura_proto::keys::v1::ShredRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ShredResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+    async fn shred(&self, request: Request<ShredRequest>) -> Result<Response<ShredResponse>, Status> {
+        let request = request.into_inner();
+        let receipt = self.act(|custody| async move { custody.shred(&request).await }).await?;
+        Ok(Response::new(ShredResponse { receipt: Some(receipt) }))
     }
 
     async fn list_shred_receipts(
         &self,
-        _request: Request<obscura_proto::keys::v1::ListShredReceiptsRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ListShredReceiptsResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ListShredReceiptsRequest>,
+    ) -> Result<Response<ListShredReceiptsResponse>, Status> {
+        let receipts = self.custody.list_receipts(request.get_ref().after_number).await.map_err(status)?;
+        Ok(Response::new(ListShredReceiptsResponse { receipts }))
     }
 
     async fn replay_shred_receipts(
         &self,
-        _request: Request<obscura_proto::keys::v1::ReplayShredReceiptsRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ReplayShredReceiptsResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ReplayShredReceiptsRequest>,
+    ) -> Result<Response<ReplayShredReceiptsResponse>, Status> {
+        let receipts = request.into_inner().receipts;
+        let destroyed_again = self.act(|custody| async move { custody.replay(&receipts).await }).await?;
+        Ok(Response::new(ReplayShredReceiptsResponse { destroyed_again }))
+    }
+
+    async fn resume_destruction(
+        &self,
+        request: Request<ResumeDestructionRequest>,
+    ) -> Result<Response<ResumeDestructionResponse>, Status> {
+        let confirmed_by = request.into_inner().confirmed_by;
+        let resumed =
+            self.act(|custody| async move { custody.resume_destruction(&confirmed_by).await }).await;
+        self.metrics.expired(resumed.as_ref().ok().map(|(_, destroyed)| *destroyed));
+        let (was_stopped, destroyed) = resumed?;
+        Ok(Response::new(ResumeDestructionResponse { was_stopped, destroyed_keys: destroyed.layer_keys }))
     }
 
     async fn describe_keys(
         &self,
-        _request: Request<obscura_proto::keys::v1::DescribeKeysRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::DescribeKeysResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<DescribeKeysRequest>,
+    ) -> Result<Response<DescribeKeysResponse>, Status> {
+        let keys = self.custody.describe(&request.get_ref().key_ids).await.map_err(status)?;
+        Ok(Response::new(DescribeKeysResponse { keys }))
     }
 
     async fn list_keys(
         &self,
-        _request: Request<obscura_proto::keys::v1::ListKeysRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::ListKeysResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
+        let key_ids = self.custody.list_keys(&request.get_ref().after_key_id).await.map_err(status)?;
+        Ok(Response::new(ListKeysResponse { key_ids }))
     }
 
     async fn create_recovery_shares(
         &self,
-        _request: Request<obscura_proto::keys::v1::CreateRecoverySharesRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::CreateRecoverySharesResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<CreateRecoverySharesRequest>,
+    ) -> Result<Response<CreateRecoverySharesResponse>, Status> {
+        let CreateRecoverySharesRequest { shares, threshold } = request.into_inner();
+        let shares = self.custody.recovery_shares(threshold, shares).await.map_err(status)?;
+        Ok(Response::new(CreateRecoverySharesResponse { shares }))
     }
 
     async fn rehearse_recovery(
         &self,
-        _request: Request<obscura_proto::keys::v1::RehearseRecoveryRequest>,
-    ) -> Result<Response<obscura_proto::keys::v1::RehearseRecoveryResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<RehearseRecoveryRequest>,
+    ) -> Result<Response<RehearseRecoveryResponse>, Status> {
+        let shares = Zeroizing::new(request.into_inner().shares);
+        let version = self.custody.rehearse_recovery(&shares).await.map_err(status)?;
+        Ok(Response::new(RehearseRecoveryResponse { version }))
     }
 }
 
@@ -269,7 +321,7 @@ mod tests {
         let request = Request::new(RotateKeyEncryptionKeyRequest {});
         let reports = service.rotate_key_encryption_key(request).await.unwrap().into_inner();
         let reports: Vec<_> = reports.map(|report| report.unwrap().rewrapped).collect().await;
-        assert_eq!(reports, [3, 5, 6, 6]);
+        assert_eq!(reports, [4, 6, 7, 7]);
     }
 
     #[tokio::test]

@@ -31,8 +31,14 @@ impl fmt::Display for KeyVersion {
 pub enum RowKind {
     /// The private half of the intake key.
     IntakeKey = 1,
-    /// An epoch key.
+    /// The key of a daily epoch, as they were before.
     EpochKey = 2,
+    /// The half of an epoch's key that is inside the database.
+    EpochHalf = 3,
+    /// The half of a hold's key that is inside the database.
+    HoldHalf = 4,
+    /// The seed of the key that signs receipts of destruction.
+    ReceiptSeed = 5,
 }
 
 /// The row that a wrapped secret is bound to: in any other it does not open.
@@ -82,6 +88,14 @@ pub enum Error {
     /// Versions are used up, or rotations left too many behind.
     #[error("no further version can be made: {0} versions are still needed; finish the last rotation first")]
     TooManyVersions(usize),
+    /// The key never leaves this back end.
+    #[error("the key-encryption key never leaves its back end: use the back end's own backup")]
+    NoRoot,
+    /// More than one version is needed, so that no single one is the root.
+    #[error(
+        "{0} versions of the key-encryption key are in use: finish the rotation first (`obscura key rotate`)"
+    )]
+    Rotating(usize),
     /// The key file is gone although the database needs it.
     #[error(
         "{0} is missing and the key database needs it: restore it from a backup; a new key would open nothing"
@@ -140,6 +154,15 @@ pub trait KeyEncryption: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::InUse`] for the newest version.
     async fn retire(&self, version: KeyVersion) -> Result<(), Error>;
+
+    /// The only version and its key, for recovery shares.
+    ///
+    /// # Errors
+    /// [`Error::NoRoot`] where the key never leaves the back end, [`Error::Rotating`] where there are
+    /// several versions.
+    async fn root(&self) -> Result<(KeyVersion, Zeroizing<[u8; 32]>), Error> {
+        Err(Error::NoRoot)
+    }
 }
 
 #[cfg(test)]

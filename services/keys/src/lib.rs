@@ -1,50 +1,81 @@
-//! Custody of layer keys: import, release under a grant, rotation.
+//! Custody of layer keys: import, release under a grant, retention, holds, destruction, rotation.
 //!
 //! Three layers of keys, each sealed by the one above:
 //!
 //! ```text
 //! key-encryption key   behind a `KeyEncryption` back end, versioned
-//!   epoch key          one per zone and expiry day, random, wrapped
+//!   epoch key          one per zone and expiry hour: a wrapped half in the database and a secret outside
 //!     layer-key row    one per camera, layer, hour and recorder run, sealed with AEAD
+//!   hold key           one per hold, in the same way
+//!     held-key row     the cover of the held slots of one layer key
 //! ```
 //!
+//! To destroy is to erase a secret outside the database ([`secrets`] says what that reaches); the order
+//! of the steps and what a crash leaves of each is in [`destruction`].
+//!
 //! Recorders wrap layer keys to the zone's intake key and never get one back; readers get the nodes
-//! of the key tree that cover their grant, and nothing more. The service needs no other service.
+//! of the key tree that cover their grant, and nothing more. The service needs no other service; where it
+//! can reach the registry it follows changes of retention.
 
 mod aead;
 mod config;
 mod custody;
-mod epoch;
+mod daily;
+mod describe;
+mod destruction;
 mod error;
+mod expiry;
+mod expiry_hour;
 mod grpc;
+mod guard;
+mod hold;
+mod holds;
 mod intake;
 pub mod key_encryption;
+mod keyring;
+mod ledger;
+mod machine;
 mod metrics;
+mod receipts;
+mod recovery;
 mod release;
+mod retention;
+mod retentions;
 mod rotation;
+mod row_key;
+mod secrets;
+mod shred;
 mod store;
 #[cfg(test)]
 mod test_support;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use obscura_access::AccessTrust;
 use obscura_daemon::Daemon;
+use obscura_database::Location;
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
-use obscura_snapshot::AuthorityKey;
+use obscura_snapshot::{AuthorityKey, Cache};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Settings,
     custody::{Custody, Parts},
     grpc::KeysGrpc,
     key_encryption::{KeyEncryption, LocalKeyFile},
+    machine::Linux,
     metrics::KeyMetrics,
     rotation::Rotation,
+    secrets::Secrets,
     store::Store,
 };
 
 const DATABASE: &str = "keys.sqlite";
 const KEY_FILE: &str = "kek.json";
+const CLOCK_FILE: &str = "clock.json";
+/// How often expired keys are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Opens custody in the data directory, which makes its keys at the first start, and returns its
 /// gRPC service.
@@ -54,28 +85,63 @@ const KEY_FILE: &str = "kek.json";
 pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
     let settings: Settings = daemon.settings()?;
     settings.check()?;
-    let custody = Arc::new(open_custody(daemon).await?);
+    let custody = Arc::new(open_custody(daemon, &settings).await?);
     finish_interrupted_rotation(&custody, settings.rewrap_batch_rows).await;
     let metrics = KeyMetrics::new();
     daemon.metrics.register(|registry| metrics.register(registry));
+    tokio::spawn(expire_for_ever(Arc::clone(&custody), metrics.clone(), daemon.shutdown.clone()));
+    follow_registry(daemon, &custody)?;
     let service = KeysServiceServer::new(KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows));
     Ok(tonic::service::Routes::new(service).into_axum_router())
 }
 
-async fn open_custody(daemon: &Daemon) -> anyhow::Result<Custody> {
+async fn open_custody(daemon: &Daemon, settings: &Settings) -> anyhow::Result<Custody> {
     let directory = &daemon.config.data_dir;
-    let store = Store::open(&directory.join(DATABASE)).await?;
+    let url_file = settings.database_url_file.as_deref();
+    let location = Location::of(url_file, store::SCHEMA, directory.join(DATABASE))?;
+    let store = Store::open(&location).await?;
     let may_create = store.is_empty().await?;
     let encryption = LocalKeyFile::open_or_create(&directory.join(KEY_FILE), may_create)?;
     let parts = Parts {
         store,
         encryption: Arc::new(encryption) as Arc<dyn KeyEncryption>,
+        secrets: Secrets::open(&directory.join(secrets::FOLDER), settings.secrets_mirror_dir.as_deref())?,
         zone: daemon.config.zone.clone(),
         authority: AuthorityKey::from_bytes(daemon.trust.zone_authority),
         access: AccessTrust { grant_issuer: daemon.trust.grant_issuer, audit: daemon.trust.audit },
         clock: daemon.clock.clone(),
+        machine: Arc::new(Linux),
+        clock_file: directory.join(CLOCK_FILE),
+        limits: settings.limits(),
     };
     Ok(Custody::open(parts).await?)
+}
+
+/// Destroys what has expired, at once and every minute, until `shutdown`. What stands in the way is in the
+/// log, the metrics and the status, and is tried again.
+async fn expire_for_ever(custody: Arc<Custody>, metrics: KeyMetrics, shutdown: CancellationToken) {
+    let mut rounds = interval(EXPIRY_INTERVAL);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(rounds.tick()).await.is_some() {
+        metrics.expired(custody.expire().await.ok());
+        if let Ok(counts) = custody.parts.store.counts().await {
+            metrics.counted(counts.shred_receipts, counts.holds);
+        }
+    }
+}
+
+/// Follows changes of retention where the configuration names a registry.
+fn follow_registry(daemon: &Daemon, custody: &Arc<Custody>) -> anyhow::Result<()> {
+    if !daemon.config.peers.contains_key("registry") {
+        return Ok(());
+    }
+    let authority = AuthorityKey::from_bytes(daemon.trust.zone_authority);
+    let cache = Cache::open(&daemon.config.data_dir.join("snapshot"), authority, daemon.clock.clone())?;
+    let (cache, shutdown) = (Arc::new(cache), daemon.shutdown.clone());
+    let registry = daemon.peer("registry")?;
+    tokio::spawn(obscura_snapshot::follow(Arc::clone(&cache), registry, shutdown.clone()));
+    tokio::spawn(retentions::follow(Arc::clone(custody), cache, shutdown));
+    Ok(())
 }
 
 /// A rotation that a crash cut short goes on where it stopped. Custody works without: every row

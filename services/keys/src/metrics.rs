@@ -5,7 +5,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::rotation::Progress;
+use crate::{expiry::Destroyed, rotation::Progress};
 
 /// What is counted beside the requests themselves.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,10 @@ pub struct KeyMetrics {
     refused: Counter,
     rewrapped: Gauge,
     key_version: Gauge,
+    destroyed: Counter,
+    destruction_stopped: Gauge,
+    receipts: Gauge,
+    holds: Gauge,
 }
 
 impl KeyMetrics {
@@ -30,6 +34,14 @@ impl KeyMetrics {
         registry.register("keys_release_refused", "Release requests refused", self.refused.clone());
         registry.register("keys_rewrapped", "Rows moved by the newest rotation", self.rewrapped.clone());
         registry.register("keys_encryption_version", "Newest key-encryption key", self.key_version.clone());
+        registry.register("keys_destroyed", "Layer keys destroyed by expiry", self.destroyed.clone());
+        registry.register(
+            "keys_destruction_stopped",
+            "1 while expired keys are not destroyed: an alarm",
+            self.destruction_stopped.clone(),
+        );
+        registry.register("keys_shred_receipts", "Receipts of destruction", self.receipts.clone());
+        registry.register("keys_holds", "Holds that stand", self.holds.clone());
     }
 
     /// A key was imported.
@@ -45,6 +57,18 @@ impl KeyMetrics {
     /// A release was refused.
     pub fn refused(&self) {
         self.refused.inc();
+    }
+
+    /// A round of expiry is over.
+    pub fn expired(&self, outcome: Option<Destroyed>) {
+        self.destruction_stopped.set(i64::from(outcome.is_none()));
+        self.destroyed.inc_by(outcome.unwrap_or_default().layer_keys);
+    }
+
+    /// So much is kept.
+    pub fn counted(&self, receipts: u64, holds: u64) {
+        self.receipts.set(i64::try_from(receipts).unwrap_or(i64::MAX));
+        self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
     }
 
     /// A rotation got this far.
@@ -69,6 +93,9 @@ mod tests {
         metrics.released(3);
         metrics.refused();
         metrics.rotating(Progress { version: KeyVersion(4), rewrapped: 5, total: 9 });
+        metrics.expired(Some(Destroyed { epochs: 1, layer_keys: 6 }));
+        metrics.expired(None);
+        metrics.counted(7, 8);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -77,6 +104,10 @@ mod tests {
             "keys_release_refused_total 1",
             "keys_rewrapped 5",
             "keys_encryption_version 4",
+            "keys_destroyed_total 6",
+            "keys_destruction_stopped 1",
+            "keys_shred_receipts 7",
+            "keys_holds 8",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

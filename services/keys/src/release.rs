@@ -1,53 +1,62 @@
 //! Releasing the parts of layer keys that a grant covers.
 
-use std::collections::{BTreeMap, btree_map::Entry};
-
 use obscura_access::{Grant, Refusal};
-use obscura_clock::Span;
+use obscura_clock::{Span, Timestamp};
 use obscura_identity::SpiffeId;
-use obscura_ids::LayerKeyId;
+use obscura_ids::{CameraId, Layer, LayerKeyId};
 use obscura_proto::{
     footage::v1 as footage,
     keys::v1::{Node, ReleaseNodesRequest, ReleasedKey},
 };
-use obscura_seal::{LayerKey, SLOT_DURATION, SlotRange};
+use obscura_seal::{Hour, NodeSet, SLOT_DURATION, SlotRange, SlotSet};
+use sea_orm::DatabaseConnection;
 
 use crate::{
     custody::Custody,
-    epoch::{EpochKey, ExpiryDay},
     error::Error,
-    store::LayerKeyRow,
+    guard::Witness,
+    keyring::Keyring,
+    store::{
+        destroyed_key,
+        held_key::{self, HeldRow},
+        kept_key::{self, KeptRow},
+    },
 };
 
 /// Most keys in one request.
 pub const MAX_KEYS: usize = 256;
 
-/// A key of which the grant covers some slots.
+/// A key of which the grant covers some slots, and where it may be opened from.
 struct Covered {
-    row: LayerKeyRow,
-    slots: SlotRange,
+    key_id: LayerKeyId,
+    hour: Hour,
+    slots: SlotSet,
+    kept: Option<KeptRow>,
+    held: Vec<HeldRow>,
 }
 
 impl Custody {
     /// Verifies the grant for the calling service and releases, for each named key, the nodes that
-    /// cover the slots of its hour which the grant's span touches. One key outside the grant refuses
-    /// the whole request.
+    /// cover those slots of its hour which the grant's span touches and which still open. One key outside
+    /// the grant refuses the whole request; of a key that is destroyed nothing is released.
     pub async fn release(
         &self,
         caller: &SpiffeId,
         request: &ReleaseNodesRequest,
     ) -> Result<Vec<ReleasedKey>, Error> {
         let key_ids = key_ids(request)?;
+        self.check_not_behind()?;
         let grant = self.verify(caller, request)?;
+        let _serving = self.serving.read().await;
         // Everything is checked before anything is opened.
         let mut covered = Vec::with_capacity(key_ids.len());
         for key_id in key_ids {
             covered.push(self.covered(&grant, key_id).await?);
         }
-        let mut epochs = BTreeMap::new();
+        let mut keyring = Keyring::new(self, self.parts.store.reader());
         let mut released = Vec::with_capacity(covered.len());
         for key in &covered {
-            released.push(released_key(&self.open_covered(&key.row, &mut epochs).await?, key));
+            released.push(released_key(&open_covered(key, &mut keyring).await?, key));
         }
         tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");
         Ok(released)
@@ -58,31 +67,67 @@ impl Custody {
         let note = request.status_note.as_ref();
         let note = note.ok_or_else(|| Error::malformed("request", "it has no status note"))?;
         let now = self.parts.clock.wall();
-        Ok(obscura_access::verify(&self.parts.access, grant, note, caller, now)?)
+        let verified = obscura_access::verify(&self.parts.access, grant, note, caller, now);
+        match &verified {
+            // Both come after the signature: somebody else's clock said so.
+            Err(Refusal::StaleNote { made } | Refusal::NoteFromTheFuture { made }) => self.note_seen(*made),
+            Ok(_) => self.note_seen(now),
+            Err(_) => {}
+        }
+        Ok(verified?)
+    }
+
+    /// The signer of a status note bears witness to the time.
+    fn note_seen(&self, theirs: Timestamp) {
+        self.watch().guard.witness(Witness::StatusNote, theirs, self.parts.clock.monotonic());
     }
 
     async fn covered(&self, grant: &Grant, key_id: LayerKeyId) -> Result<Covered, Error> {
-        let row = self.parts.store.layer_key(key_id).await?.ok_or(Error::UnknownKey(key_id))?;
-        if row.context.zone != self.parts.zone {
-            let (found, own) = (row.context.zone, self.parts.zone.clone());
-            return Err(Error::WrongZone { what: "key", found, own });
-        }
-        let slots = covered_slots(grant, &row).map_err(|reason| Error::OutsideGrant { key_id, reason })?;
-        Ok(Covered { row, slots })
+        let reader = self.parts.store.reader();
+        let kept = kept_key::get(reader, key_id).await?;
+        let held = held_key::of_keys(reader, &[key_id]).await?;
+        let context = kept.as_ref().map(|row| &row.context).or(held.first().map(|row| &row.context));
+        let (camera, layer, hour) = match context {
+            Some(context) if context.zone != self.parts.zone => {
+                let (found, own) = (context.zone.clone(), self.parts.zone.clone());
+                return Err(Error::WrongZone { what: "key", found, own });
+            }
+            Some(context) => (context.camera, context.layer, context.hour),
+            None => self.destroyed(reader, key_id).await?,
+        };
+        let slots = covered_slots(grant, camera, layer, hour);
+        let slots = slots.map_err(|reason| Error::OutsideGrant { key_id, reason })?.into();
+        Ok(Covered { key_id, hour, slots, kept, held })
     }
 
-    /// Opens a row; keys of one day share one epoch key.
-    async fn open_covered(
+    /// What is known of a key of which nothing is left.
+    async fn destroyed(
         &self,
-        row: &LayerKeyRow,
-        epochs: &mut BTreeMap<ExpiryDay, EpochKey>,
-    ) -> Result<LayerKey, Error> {
-        let epoch = match epochs.entry(row.day) {
-            Entry::Occupied(opened) => opened.into_mut(),
-            Entry::Vacant(unopened) => unopened.insert(self.stored_epoch(row.day).await?),
-        };
-        epoch.open_row(row)
+        reader: &DatabaseConnection,
+        key_id: LayerKeyId,
+    ) -> Result<(CameraId, Layer, Hour), Error> {
+        let gone = destroyed_key::get(reader, key_id).await?.ok_or(Error::UnknownKey(key_id))?;
+        Ok((gone.camera, gone.layer, gone.hour))
     }
+}
+
+/// The granted slots that still open, by their retention or by a hold; keys of one epoch or hold share
+/// its key.
+async fn open_covered(
+    key: &Covered,
+    keyring: &mut Keyring<'_, DatabaseConnection>,
+) -> Result<NodeSet, Error> {
+    let mut nodes = NodeSet::new(Vec::new());
+    if let Some(row) = &key.kept {
+        nodes = keyring.kept(row).await?.restrict(&key.slots);
+    }
+    for row in &key.held {
+        if nodes.slots() == key.slots {
+            break;
+        }
+        nodes = nodes.join(&keyring.held(row).await?.restrict(&key.slots));
+    }
+    Ok(nodes)
 }
 
 fn key_ids(request: &ReleaseNodesRequest) -> Result<Vec<LayerKeyId>, Error> {
@@ -98,33 +143,31 @@ fn malformed_id(error: &obscura_ids::InvalidId) -> Error {
 }
 
 /// The slots of the key's hour that the grant's span touches, for a granted camera and layer.
-fn covered_slots(grant: &Grant, row: &LayerKeyRow) -> Result<SlotRange, Refusal> {
-    let context = &row.context;
-    let slots = context.hour.slots_overlapping(grant.span);
+fn covered_slots(grant: &Grant, camera: CameraId, layer: Layer, hour: Hour) -> Result<SlotRange, Refusal> {
+    let slots = hour.slots_overlapping(grant.span);
     let first = slots.map_or(SlotRange::WHOLE_HOUR.first(), SlotRange::first);
-    let start = context.hour.slot_start(first);
-    grant.covers(context.camera, context.layer, start)?;
+    let start = hour.slot_start(first);
+    grant.covers(camera, layer, start)?;
     slots.ok_or(Refusal::OutsideSpan(start))
 }
 
-fn released_key(key: &LayerKey, covered: &Covered) -> ReleasedKey {
-    let nodes = key.cover(covered.slots).into_iter().map(|node| Node {
+fn released_key(nodes: &NodeSet, covered: &Covered) -> ReleasedKey {
+    let message = |node: &obscura_seal::Node| Node {
         depth: node.depth().into(),
         index: node.index().into(),
         secret: node.secret().to_vec().into(),
-    });
+    };
     ReleasedKey {
-        key_id: covered.row.context.key_id.to_string(),
-        nodes: nodes.collect(),
-        released: released_span(covered),
+        key_id: covered.key_id.to_string(),
+        nodes: nodes.nodes().iter().map(message).collect(),
+        released: released_span(covered.hour, &nodes.slots()),
     }
 }
 
 /// From the start of the first slot to the end of the last.
-fn released_span(covered: &Covered) -> Option<footage::Span> {
-    let hour = covered.row.context.hour;
-    let start = hour.slot_start(covered.slots.first());
-    let end = hour.slot_start(covered.slots.last()) + SLOT_DURATION;
+fn released_span(hour: Hour, slots: &SlotSet) -> Option<footage::Span> {
+    let start = hour.slot_start(slots.ranges().first()?.first());
+    let end = hour.slot_start(slots.ranges().last()?.last()) + SLOT_DURATION;
     Span::try_new(start, end).map(|span| footage::Span {
         start_unix_ns: span.start().unix_nanos(),
         end_unix_ns: span.end().unix_nanos(),
@@ -260,12 +303,12 @@ mod tests {
     #[tokio::test]
     async fn a_row_changed_in_the_database_fails_closed_and_is_named() {
         let changes = [
-            ("layer_key", "UPDATE layer_key SET sealed_key = zeroblob(60)".to_owned()),
-            ("layer_key", "UPDATE layer_key SET writer_epoch = writer_epoch + 1".to_owned()),
-            ("layer_key", "UPDATE layer_key SET layer = 77".to_owned()),
-            ("epoch", "UPDATE layer_key SET expiry_day = expiry_day + 1".to_owned()),
-            ("epoch", "UPDATE epoch_key SET key_version = 9".to_owned()),
-            ("epoch", "UPDATE epoch_key SET wrapped_key = x'0102'".to_owned()),
+            ("layer_key", "UPDATE kept_key SET sealed_key = zeroblob(60)".to_owned()),
+            ("layer_key", "UPDATE kept_key SET writer_epoch = writer_epoch + 1".to_owned()),
+            ("layer_key", "UPDATE kept_key SET layer = 77".to_owned()),
+            ("epoch", "UPDATE kept_key SET expiry_hour = expiry_hour + 1".to_owned()),
+            ("epoch", "UPDATE epoch SET key_version = 9".to_owned()),
+            ("epoch", "UPDATE epoch SET wrapped_half = x'0102'".to_owned()),
         ];
         for (what, sql) in changes {
             let (bench, custody, key) = with_key().await;
@@ -280,7 +323,7 @@ mod tests {
     async fn a_row_relabelled_to_a_granted_camera_does_not_open() {
         let (bench, custody, secret) = with_key().await;
         let granted = CameraId::generate();
-        bench.sql(&format!("UPDATE layer_key SET camera_id = '{granted}'")).await;
+        bench.sql(&format!("UPDATE kept_key SET camera_id = '{granted}'")).await;
         let mut pretended = bench.made_key(HOUR);
         pretended.context.key_id = secret.context.key_id;
         pretended.context.camera = granted;

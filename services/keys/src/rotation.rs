@@ -7,6 +7,9 @@
 //! 3. With nothing left under older versions they are destroyed, while no one else can write: new
 //!    rows are wrapped with the writer in hand, so none can slip under an old version meanwhile.
 //!
+//! What moves are the halves of row keys that are inside the database; their secrets outside
+//! ([`crate::secrets`]) stay where they are.
+//!
 //! After a crash the next start goes on at 2. A row that does not open is left, the rest moves, and
 //! the older versions stay.
 
@@ -14,11 +17,16 @@ use tokio::sync::MutexGuard;
 
 use crate::{
     custody::Custody,
-    epoch::ExpiryDay,
     error::Error,
+    expiry_hour::ExpiryHour,
     intake,
-    key_encryption::{KeyVersion, WrappedSecret},
-    store::Writer,
+    key_encryption::KeyVersion,
+    receipts,
+    store::{
+        Writer,
+        epoch::{self, EpochRow},
+        hold, receipt_key,
+    },
 };
 
 /// How far a rotation is.
@@ -38,7 +46,7 @@ pub struct Rotation<'a> {
     version: KeyVersion,
     batch: u32,
     /// Rows up to here are done or damaged.
-    after: Option<ExpiryDay>,
+    after: Option<ExpiryHour>,
     damaged: Option<Error>,
     _alone: MutexGuard<'a, ()>,
 }
@@ -63,7 +71,8 @@ impl<'a> Rotation<'a> {
 
     /// Moves everything and destroys the older versions. Returns the last progress.
     pub async fn run(&mut self, mut report: impl FnMut(Progress)) -> Result<Progress, Error> {
-        self.rewrap_intake_key().await?;
+        self.rewrap_own_keys().await?;
+        self.rewrap_holds().await?;
         while self.rewrap_batch().await? {
             report(self.progress().await?);
         }
@@ -71,8 +80,8 @@ impl<'a> Rotation<'a> {
         self.progress().await
     }
 
-    /// Moves the intake key.
-    async fn rewrap_intake_key(&mut self) -> Result<(), Error> {
+    /// Moves the intake key and the receipt key.
+    async fn rewrap_own_keys(&mut self) -> Result<(), Error> {
         let parts = &self.custody.parts;
         let writer = parts.store.write().await?;
         if let Some(stored) = writer.intake_key(&parts.zone).await?
@@ -82,6 +91,26 @@ impl<'a> Rotation<'a> {
             let wrapped = parts.encryption.wrap(intake::row(&parts.zone), &private).await?;
             writer.put_intake_key(&parts.zone, &stored.public_key, wrapped).await?;
         }
+        if let Some(stored) = receipt_key::get(writer.tx(), &parts.zone).await?
+            && stored.seed.version != self.version
+        {
+            let moved = receipts::rewrap_key(parts, stored).await?;
+            receipt_key::put(writer.tx(), &parts.zone, &moved).await?;
+        }
+        Ok(writer.commit().await?)
+    }
+
+    /// Moves the keys of holds, of which there are few.
+    async fn rewrap_holds(&mut self) -> Result<(), Error> {
+        let parts = &self.custody.parts;
+        let writer = parts.store.write().await?;
+        for row in hold::not_under(writer.tx(), self.version, &parts.zone).await? {
+            match self.custody.rewrap_hold(row).await {
+                Ok(moved) => hold::put(writer.tx(), &parts.zone, &moved).await?,
+                Err(damaged @ Error::Damaged { .. }) => self.set_aside(damaged),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(writer.commit().await?)
     }
 
@@ -89,11 +118,11 @@ impl<'a> Rotation<'a> {
     pub(crate) async fn rewrap_batch(&mut self) -> Result<bool, Error> {
         let parts = &self.custody.parts;
         let writer = parts.store.write().await?;
-        let rows = writer.epoch_keys_not_under(self.version, &parts.zone, self.after, self.batch).await?;
-        let Some((last, _)) = rows.last() else { return Ok(false) };
-        self.after = Some(*last);
-        for (day, wrapped) in &rows {
-            match self.rewrap(&writer, *day, wrapped).await {
+        let rows = epoch::not_under(writer.tx(), self.version, &parts.zone, self.after, self.batch).await?;
+        let Some(last) = rows.last() else { return Ok(false) };
+        self.after = Some(last.hour);
+        for row in rows {
+            match self.rewrap(&writer, row).await {
                 Err(damaged @ Error::Damaged { .. }) => self.set_aside(damaged),
                 moved => moved?,
             }
@@ -102,15 +131,9 @@ impl<'a> Rotation<'a> {
         Ok(true)
     }
 
-    async fn rewrap(
-        &self,
-        writer: &Writer<'_>,
-        day: ExpiryDay,
-        wrapped: &WrappedSecret,
-    ) -> Result<(), Error> {
-        let key = self.custody.open_epoch(day, wrapped).await?;
-        let wrapped = self.custody.wrap_epoch(day, &key).await?;
-        Ok(writer.put_epoch_key(&self.custody.parts.zone, day, wrapped).await?)
+    async fn rewrap(&self, writer: &Writer<'_>, row: EpochRow) -> Result<(), Error> {
+        let row = self.custody.rewrap_epoch(row).await?;
+        epoch::put(writer.tx(), &self.custody.parts.zone, &row).await
     }
 
     fn set_aside(&mut self, damaged: Error) {
@@ -176,8 +199,8 @@ mod tests {
         let mut rotation = Rotation::begin(&custody, 2).await.unwrap();
         let last = rotation.run(|progress| seen.push(progress.rewrapped)).await.unwrap();
         drop(rotation);
-        assert_eq!(last, Progress { version: KeyVersion(2), rewrapped: 4, total: 4 });
-        assert_eq!(seen, [3, 4]);
+        assert_eq!(last, Progress { version: KeyVersion(2), rewrapped: 5, total: 5 });
+        assert_eq!(seen, [4, 5]);
         assert_eq!(versions(&custody).await, [KeyVersion(2)]);
         for key in &keys {
             bench.assert_releasable(&custody, key).await;
@@ -191,7 +214,7 @@ mod tests {
             let (custody, keys) = three_epochs(&bench).await;
             let mut rotation = Rotation::begin(&custody, 1).await.unwrap();
             if steps > 0 {
-                rotation.rewrap_intake_key().await.unwrap();
+                rotation.rewrap_own_keys().await.unwrap();
             }
             for _ in 1..steps {
                 assert!(rotation.rewrap_batch().await.unwrap());
@@ -242,7 +265,7 @@ mod tests {
     async fn a_damaged_row_is_named_the_rest_moves_and_the_old_version_stays() {
         let bench = Bench::new();
         let (custody, keys) = three_epochs(&bench).await;
-        bench.sql("UPDATE epoch_key SET wrapped_key = x'00' WHERE expiry_day = (SELECT MIN(expiry_day) FROM epoch_key)").await;
+        bench.sql("UPDATE epoch SET wrapped_half = x'00' WHERE expiry_hour = (SELECT MIN(expiry_hour) FROM epoch)").await;
         let mut rotation = Rotation::begin(&custody, 1).await.unwrap();
         let error = rotation.run(|_| {}).await.unwrap_err();
         assert!(matches!(&error, Error::Damaged { row } if row.starts_with("epoch key eea/")), "{error}");

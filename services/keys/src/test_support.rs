@@ -1,32 +1,48 @@
 //! A bench for the tests of this service: a zone, a recorder's keys, an issuer of grants.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use obscura_access::{GrantRequest, LocalIssuer};
+use obscura_access::{GrantRequest, SelfReceipting};
 use obscura_clock::{SimulatedClock, Span};
+use obscura_database::{Location, PostgresUrl};
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
 use obscura_proto::{
-    keys::v1::{ImportLayerKeyRequest, ReleaseNodesRequest, ReleasedKey, WrappedLayerKey},
+    footage::v1 as footage,
+    keys::v1::{
+        Hold as HoldMessage, ImportLayerKeyRequest, ReleaseNodesRequest, ReleasedKey, ShredReceipt,
+        ShredRequest, WrappedLayerKey,
+    },
     registry::v1::{Coordinates, Placement, SignedPlacement},
 };
 use obscura_seal::{
     Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, Node, NodeSet, RecipientPublicKey, SLOT_DURATION, Slot,
-    wrap,
+    SlotRange, SlotSet, wrap,
 };
 use obscura_snapshot::{Authority, AuthorityKey};
+use obscura_test_servers::postgres::shared;
+use prost::Message as _;
 use sea_orm::{ConnectionTrait as _, Database};
 
 use crate::{
     custody::{Custody, Parts},
-    epoch::ExpiryDay,
+    expiry_hour::ExpiryHour,
+    hold::Limits,
     key_encryption::LocalKeyFile,
-    store::Store,
+    machine::{Machine, Uptime},
+    secrets::{self, Secrets},
+    store::{SCHEMA, Store},
 };
 
 /// An hour in November 2026.
 pub const HOUR: u32 = 498_800;
-const RETENTION_HOURS: u32 = 72;
+pub const RETENTION_HOURS: u32 = 72;
 
 /// The service that asks for releases.
 pub fn caller() -> SpiffeId {
@@ -39,12 +55,26 @@ pub struct MadeKey {
     pub key: LayerKey,
 }
 
+/// A machine whose uptime a test moves.
+#[derive(Debug)]
+pub struct SimulatedMachine(pub Mutex<Uptime>);
+
+impl Machine for SimulatedMachine {
+    fn uptime(&self) -> Option<Uptime> {
+        Some(self.0.lock().unwrap().clone())
+    }
+}
+
 /// Everything around custody; survives its restarts.
 pub struct Bench {
     directory: tempfile::TempDir,
     authority: Authority,
-    pub issuer: LocalIssuer,
+    pub issuer: SelfReceipting,
     pub clock: Arc<SimulatedClock>,
+    pub machine: Arc<SimulatedMachine>,
+    pub limits: Limits,
+    /// The database; a file of the data directory unless a test says otherwise.
+    pub location: Location,
 }
 
 impl Bench {
@@ -52,44 +82,74 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let clock = SimulatedClock::at(Hour::new(HOUR + 1).unwrap().slot_start(Slot::new(0).unwrap()));
         let grants = directory.path().join("grants");
-        LocalIssuer::create(&grants).unwrap();
-        let issuer = LocalIssuer::open(&grants, clock.clone()).unwrap();
+        SelfReceipting::create(&grants).unwrap();
+        let issuer = SelfReceipting::open(&grants, clock.clone()).unwrap();
         fs::create_dir(directory.path().join("keys")).unwrap();
         let authority = Authority::from_pkcs8(&Authority::generate_pkcs8()).unwrap();
-        Self { directory, authority, issuer, clock }
+        let uptime = Uptime { boot: "first".into(), up: Duration::from_secs(90), synchronised: false };
+        let machine = Arc::new(SimulatedMachine(Mutex::new(uptime)));
+        let location = Location::Sqlite(directory.path().join("keys").join("keys.sqlite"));
+        Self { directory, authority, issuer, clock, machine, limits: Limits::default(), location }
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    /// With a database on a server.
+    pub fn on_postgres() -> Self {
+        let url = PostgresUrl::try_new(&shared().new_database()).unwrap();
+        Self { location: Location::Postgres { url, schema: SCHEMA }, ..Self::new() }
+    }
+
+    /// Lets time pass for every clock.
+    pub fn wait(&self, by: Duration) {
+        self.clock.advance(by);
+        self.machine.0.lock().unwrap().up += by;
+    }
+
+    /// Lets hours pass.
+    pub fn wait_hours(&self, hours: u32) {
+        self.wait(Duration::from_secs(3_600) * hours);
+    }
+
+    pub fn data(&self, name: &str) -> PathBuf {
         self.directory.path().join("keys").join(name)
     }
 
     /// Opens custody, as the service does at its start.
     pub async fn open(&self) -> Custody {
-        let store = Store::open(&self.data("keys.sqlite")).await.unwrap();
+        let store = Store::open(&self.location).await.unwrap();
         let may_create = store.is_empty().await.unwrap();
         let parts = Parts {
             store,
             encryption: Arc::new(LocalKeyFile::open_or_create(&self.data("kek.json"), may_create).unwrap()),
+            secrets: Secrets::open(&self.data(secrets::FOLDER), None).unwrap(),
             zone: "eea".parse().unwrap(),
             authority: AuthorityKey::from_bytes(self.authority.public_key()),
             access: self.issuer.public_keys(),
             clock: self.clock.clone(),
+            machine: self.machine.clone(),
+            clock_file: self.data("clock.json"),
+            limits: self.limits,
         };
         Custody::open(parts).await.unwrap()
     }
 
-    /// Runs a statement behind custody's back.
+    /// Changes rows behind custody's back.
     pub async fn sql(&self, statement: &str) {
+        assert!(self.run(statement).await > 0, "{statement}");
+    }
+
+    /// Runs a statement behind custody's back; returns how many rows it changed.
+    pub async fn run(&self, statement: &str) -> u64 {
         let url = format!("sqlite://{}", self.data("keys.sqlite").display());
         let database = Database::connect(url).await.unwrap();
         let changed = database.execute_unprepared(statement).await.unwrap();
-        assert!(changed.rows_affected() > 0, "{statement}");
         database.close().await.unwrap();
+        changed.rows_affected()
     }
 
     /// Names and bytes of custody's files, without the key file.
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(self.data("")).unwrap().map(Result::unwrap);
+        let entries = entries.filter(|entry| entry.metadata().unwrap().is_file());
         let named =
             entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()));
         named.filter(|(name, _)| name != "kek.json").collect()
@@ -107,8 +167,8 @@ impl Bench {
         MadeKey { context, key: LayerKey::generate().unwrap() }
     }
 
-    pub fn expiry(&self, key: &MadeKey) -> ExpiryDay {
-        ExpiryDay::of(key.context.hour, RETENTION_HOURS)
+    pub fn expiry(&self, key: &MadeKey) -> ExpiryHour {
+        ExpiryHour::of(key.context.hour, RETENTION_HOURS)
     }
 
     pub fn hour_of(&self, key: &MadeKey) -> Span {
@@ -118,6 +178,21 @@ impl Bench {
     }
 
     pub fn placement(&self, camera: CameraId, zone: &str, retention_hours: u32) -> SignedPlacement {
+        self.signed_placement(camera, zone, retention_hours, 1)
+    }
+
+    /// A later placement in the same zone.
+    pub fn placement_version(&self, camera: CameraId, retention_hours: u32, version: u64) -> SignedPlacement {
+        self.signed_placement(camera, "eea", retention_hours, version)
+    }
+
+    fn signed_placement(
+        &self,
+        camera: CameraId,
+        zone: &str,
+        retention_hours: u32,
+        version: u64,
+    ) -> SignedPlacement {
         self.authority.sign_placement(&Placement {
             camera_id: camera.to_string(),
             coordinates: Some(Coordinates { latitude: 52.52, longitude: 13.405 }),
@@ -125,7 +200,7 @@ impl Bench {
             zone: zone.into(),
             bucket: "footage".into(),
             retention_hours,
-            version: 1,
+            version,
         })
     }
 
@@ -178,6 +253,163 @@ impl Bench {
             assert_eq!(nodes.leaf(slot).unwrap().expose(), key.key.leaf(slot).expose());
         }
     }
+
+    /// A key of the same camera for another hour.
+    pub fn sibling(&self, key: &MadeKey, hour: u32) -> MadeKey {
+        let mut made = self.made_key(hour);
+        made.context.camera = key.context.camera;
+        made
+    }
+
+    pub async fn import(&self, custody: &Custody, key: &MadeKey) {
+        custody.import(&self.import_of(custody, key)).await.unwrap();
+    }
+
+    /// Imports as a recorder does that has this placement.
+    pub fn import_with(
+        &self,
+        custody: &Custody,
+        key: &MadeKey,
+        placement: SignedPlacement,
+    ) -> ImportLayerKeyRequest {
+        ImportLayerKeyRequest { placement: Some(placement), ..self.import_of(custody, key) }
+    }
+
+    /// The slots of the key that a reader gets, each of them checked against the key.
+    pub async fn opens(&self, custody: &Custody, key: &MadeKey) -> SlotSet {
+        let request = self.release_of(&[key], self.hour_of(key));
+        let released = custody.release(&caller(), &request).await.unwrap();
+        let nodes = node_set(&released[0]);
+        for range in nodes.slots().ranges() {
+            for slot in [range.first(), range.last()] {
+                assert_eq!(nodes.leaf(slot).unwrap().expose(), key.key.leaf(slot).expose());
+            }
+        }
+        assert!(nodes.is_part_of(&key.key));
+        nodes.slots()
+    }
+
+    /// The same, from the description, which does not mind missing receipts.
+    pub async fn describes(&self, custody: &Custody, key: &MadeKey) -> SlotSet {
+        let described = custody.describe(&[key.context.key_id.to_string()]).await.unwrap();
+        described[0]
+            .live
+            .iter()
+            .map(|range| SlotRange::try_from((range.first, range.last)).unwrap())
+            .collect()
+    }
+
+    /// A span from one slot of the key's hour to another, both inclusive.
+    pub fn span(&self, key: &MadeKey, first: u16, last: u16) -> footage::Span {
+        let at = |slot| key.context.hour.slot_start(Slot::new(slot).unwrap());
+        footage::Span {
+            start_unix_ns: at(first).unix_nanos(),
+            end_unix_ns: (at(last) + SLOT_DURATION).unix_nanos(),
+        }
+    }
+
+    pub fn hold(&self, key: &MadeKey, first: u16, last: u16) -> HoldMessage {
+        HoldMessage {
+            camera_id: key.context.camera.to_string(),
+            span: Some(self.span(key, first, last)),
+            owner: "Ada Ventura".into(),
+            basis: "case 12".into(),
+            review_on: "2030-01-01".into(),
+            ..HoldMessage::default()
+        }
+    }
+
+    pub fn shred(&self, key: &MadeKey, first: u16, last: u16) -> ShredRequest {
+        ShredRequest {
+            camera_id: key.context.camera.to_string(),
+            layers: Vec::new(),
+            span: Some(self.span(key, first, last)),
+            reason: "objection of a data subject".into(),
+            requested_by: "u-1".into(),
+            approved_by: "u-2".into(),
+        }
+    }
+
+    /// Every receipt, with number, signature and time checked.
+    pub async fn receipts(&self, custody: &Custody) -> Vec<ShredReceipt> {
+        let mut receipts: Vec<ShredReceipt> = Vec::new();
+        loop {
+            let after = receipts.last().map_or(0, |receipt| receipt.number);
+            let page = custody.list_receipts(after).await.unwrap();
+            if page.is_empty() {
+                return receipts;
+            }
+            for signed in page {
+                let key = [custody.receipt_key.public_key()];
+                assert!(crate::receipts::verifies(&signed, &key));
+                let receipt = ShredReceipt::decode(signed.receipt).unwrap();
+                assert_eq!(receipt.number, receipts.len() as u64 + 1);
+                assert!(receipt.effective_unix_ns > 0 && receipt.zone == "eea");
+                receipts.push(receipt);
+            }
+        }
+    }
+
+    /// Whatever happened: each slot of each key either opens or is named by exactly one receipt, and what
+    /// is released is what is described.
+    pub async fn invariant_every_slot_is_accounted_for(&self, custody: &Custody, keys: &[&MadeKey]) {
+        let mut dead: BTreeMap<String, SlotSet> = BTreeMap::new();
+        for shredded in self.receipts(custody).await.into_iter().flat_map(|receipt| receipt.keys) {
+            let slots = SlotRange::try_from((shredded.first_slot, shredded.last_slot)).unwrap().into();
+            let known = dead.entry(shredded.key_id).or_default();
+            assert!(known.intersection(&slots).is_empty(), "destroyed twice");
+            *known = known.union(&slots);
+        }
+        for key in keys {
+            let opens = self.opens(custody, key).await;
+            assert_eq!(opens, self.describes(custody, key).await);
+            let dead = dead.remove(&key.context.key_id.to_string()).unwrap_or_default();
+            assert!(opens.intersection(&dead).is_empty());
+            assert_eq!(opens.union(&dead), SlotSet::whole_hour());
+        }
+        assert!(dead.is_empty(), "receipts name keys that are not there");
+    }
+
+    /// Ends custody with its files at rest, so that they can be copied or exchanged.
+    pub async fn close(&self, custody: Custody) {
+        custody.parts.store.close_for_test().await;
+    }
+
+    /// Copies what custody has on the disk, all of it or the database alone. Custody must be closed.
+    pub fn back_up(&self, everything: bool) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(&self.data(""), copy.path(), everything);
+        copy
+    }
+
+    /// Puts a copy back in the place of what there is now of the same.
+    pub fn restore(&self, copy: &tempfile::TempDir, everything: bool) {
+        if everything {
+            fs::remove_dir_all(self.data("")).unwrap();
+        } else {
+            for file in ["keys.sqlite", "keys.sqlite-wal", "keys.sqlite-shm"] {
+                let _ = fs::remove_file(self.data(file));
+            }
+        }
+        copy_folder(copy.path(), &self.data(""), true);
+    }
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path, everything: bool) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (name, is_folder) = (entry.file_name(), entry.metadata().unwrap().is_dir());
+        if is_folder && everything {
+            copy_folder(&entry.path(), &to.join(&name), true);
+        } else if everything || name.to_str().unwrap().starts_with("keys.sqlite") {
+            fs::copy(entry.path(), to.join(&name)).unwrap();
+        }
+    }
+}
+
+/// Slots from one to another, both inclusive.
+pub fn slots(first: u16, last: u16) -> SlotSet {
+    SlotRange::new(Slot::new(first).unwrap(), Slot::new(last).unwrap()).unwrap().into()
 }
 
 /// The nodes as a reader uses them.

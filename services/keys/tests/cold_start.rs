@@ -10,20 +10,23 @@ use std::{
     time::Duration,
 };
 
-use obscura_access::{GrantRequest, LocalIssuer};
+use obscura_access::{GrantRequest, SelfReceipting};
 use obscura_clock::{Span, SystemClock};
 use obscura_daemon::Trust;
 use obscura_identity::{Ca, Endpoint, Identity, channel};
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
 use obscura_proto::{
+    footage::v1 as footage,
     keys::v1::{
-        GetIntakeKeyRequest, GetKeyStatusRequest, ImportLayerKeyRequest, ReleaseNodesRequest,
-        RotateKeyEncryptionKeyRequest, WrappedLayerKey, keys_service_client::KeysServiceClient,
+        DescribeKeysRequest, GetIntakeKeyRequest, GetKeyStatusRequest, ImportLayerKeyRequest,
+        ListShredReceiptsRequest, ReleaseNodesRequest, RotateKeyEncryptionKeyRequest, ShredReceipt,
+        ShredRequest, SignedShredReceipt, WrappedLayerKey, keys_service_client::KeysServiceClient,
     },
     registry::v1::{Coordinates, Placement},
 };
 use obscura_seal::{Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, RecipientPublicKey, wrap};
 use obscura_snapshot::Authority;
+use prost::Message as _;
 use tonic::{Code, transport::Channel};
 
 type Client = KeysServiceClient<Channel>;
@@ -32,7 +35,7 @@ type Client = KeysServiceClient<Channel>;
 struct Machine {
     folder: tempfile::TempDir,
     authority: Authority,
-    issuer: LocalIssuer,
+    issuer: SelfReceipting,
 }
 
 impl Machine {
@@ -43,8 +46,8 @@ impl Machine {
         for service in ["keys", "cli", "ingest"] {
             ca.issue(service, &path.join(service), Duration::from_secs(3_600), &*clock).unwrap();
         }
-        LocalIssuer::create(&path.join("grants")).unwrap();
-        let issuer = LocalIssuer::open(&path.join("grants"), clock).unwrap();
+        SelfReceipting::create(&path.join("grants")).unwrap();
+        let issuer = SelfReceipting::open(&path.join("grants"), clock).unwrap();
         let authority = Authority::from_pkcs8(&Authority::generate_pkcs8()).unwrap();
         let access = issuer.public_keys();
         let trust = Trust {
@@ -253,4 +256,55 @@ async fn a_lost_key_file_stops_the_start_and_is_not_replaced() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("kek.json") && said.contains("restore it from a backup"), "{said}");
     assert!(!machine.path("data/kek.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destruction_cut_off_by_a_kill_is_finished_or_undone() {
+    let machine = Machine::new();
+    let mut process = machine.start().await;
+    let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
+    let (context, key) = new_key();
+    let intake = intake_key(&mut ingest).await;
+    ingest.import_layer_key(machine.import(intake, &context, &key)).await.unwrap();
+    for round in 0..12_u16 {
+        let slot = obscura_seal::Slot::new(round * 100).unwrap();
+        let mut asking = cli.clone();
+        let request = early(&context, slot);
+        let asked = tokio::spawn(async move { asking.shred(request).await.is_ok() });
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 3)).await;
+        process.signal("-KILL");
+        drop(process);
+        let answered = asked.await.unwrap();
+
+        process = machine.start().await;
+        cli = machine.client("cli");
+        let receipts = cli.list_shred_receipts(ListShredReceiptsRequest { after_number: 0 }).await.unwrap();
+        let destroyed: Vec<u32> = receipts.into_inner().receipts.iter().flat_map(first_slots).collect();
+        let described = cli.describe_keys(DescribeKeysRequest { key_ids: vec![context.key_id.to_string()] });
+        let live = described.await.unwrap().into_inner().keys.remove(0).live;
+        for slot in (0..=round).map(|round| u32::from(round) * 100) {
+            let opens = live.iter().any(|range| (range.first..=range.last).contains(&slot));
+            assert_eq!(opens, !destroyed.contains(&slot), "slot {slot}: {destroyed:?}");
+        }
+        assert!(!answered || destroyed.contains(&u32::from(round * 100)), "an answer is never taken back");
+        assert!(live.iter().any(|range| range.last == 1_799), "neighbours live on");
+    }
+}
+
+/// Asks for the destruction of one slot.
+fn early(context: &LayerKeyContext, slot: obscura_seal::Slot) -> ShredRequest {
+    let start = context.hour.slot_start(slot).unix_nanos();
+    ShredRequest {
+        camera_id: context.camera.to_string(),
+        layers: Vec::new(),
+        span: Some(footage::Span { start_unix_ns: start, end_unix_ns: start + 1 }),
+        reason: "objection of a data subject".into(),
+        requested_by: "u-1".into(),
+        approved_by: "u-2".into(),
+    }
+}
+
+fn first_slots(signed: &SignedShredReceipt) -> Vec<u32> {
+    let receipt = ShredReceipt::decode(signed.receipt.clone()).unwrap();
+    receipt.keys.iter().map(|key| key.first_slot).collect()
 }

@@ -1,14 +1,19 @@
 //! The command line: nouns, verbs, and what they have in common.
 
+mod audit;
 mod camera;
 mod completion;
 mod demo;
+mod hold;
 mod key;
 mod password;
 mod recording;
+mod retention;
 mod site;
 mod status;
+mod stretch;
 mod up;
+mod witness;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -69,9 +74,20 @@ enum Command {
     /// What was recorded: list it, get it, verify it
     #[command(subcommand)]
     Recording(recording::Recording),
+    /// Footage kept beyond its retention for a case
+    #[command(subcommand)]
+    Hold(hold::Hold),
+    /// How long footage is kept
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Custody of the keys that footage is sealed under
     #[command(subcommand)]
     Key(key::Key),
+    /// The log that nobody can edit: read it, prove it, verify a copy of it
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Cosign checkpoints of somebody else's audit log
+    Witness(witness::Witness),
     /// See Obscura at work with a built-in camera, a video file or an RTSP camera
     Demo(demo::Demo),
     /// Print a completion script for a shell
@@ -123,7 +139,11 @@ async fn dispatch(session: &Session, command: Command) -> Result<ExitCode> {
         Command::Site(site) => site.run(session).await?,
         Command::Camera(camera) => camera.run(session).await?,
         Command::Recording(recording) => return recording.run(session).await,
+        Command::Hold(hold) => hold.run(session).await?,
+        Command::Retention(retention) => retention.run(session).await?,
         Command::Key(key) => key.run(session).await?,
+        Command::Audit(audit) => return audit.run(session).await,
+        Command::Witness(witness) => witness.run(session).await?,
         Command::Demo(demo) => return demo.run(session).await,
         Command::Completion(completion) => completion.run()?,
     }

@@ -32,6 +32,7 @@ use obscura_daemon::write_atomically;
 use obscura_identity::{Ca, Identity};
 use serde::{Deserialize, Serialize};
 
+pub use create::private_folder;
 pub use demo_camera::DemoCamera;
 pub use lock::Lock;
 pub use unit::{systemd_steps, systemd_unit};
@@ -39,7 +40,7 @@ pub use unit::{systemd_steps, systemd_unit};
 use crate::problem::{Context as _, Problem, Result};
 
 /// The services of one machine in the order of their start: each level needs only earlier ones.
-pub const SERVICES: [&str; 4] = ["keys", "registry", "storage", "ingest"];
+pub const SERVICES: [&str; 5] = ["keys", "audit", "registry", "storage", "ingest"];
 /// Name of this program in SPIFFE ids.
 pub const CLI: &str = "cli";
 /// Certificates live a day and are renewed at half of it.
@@ -82,7 +83,7 @@ impl Installation {
 
     /// Takes the place of the one supervisor of this directory.
     pub fn lock(root: &Path) -> Result<Lock> {
-        create::private_folder(root)?;
+        private_folder(root)?;
         Lock::take(&root.join("lock"))
     }
 
@@ -143,6 +144,11 @@ impl Installation {
     /// Configuration of a service.
     pub fn config_file(&self, service: &str) -> PathBuf {
         self.root.join(service).join("config.toml")
+    }
+
+    /// Name of the audit log in checkpoints, receipts and keys.
+    pub fn log_origin(&self) -> String {
+        format!("{}/obscura/audit/{}", self.settings.trust_domain, self.settings.zone)
     }
 
     /// The local issuer of grants.

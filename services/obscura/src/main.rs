@@ -4,6 +4,7 @@ mod camera;
 mod cli;
 mod demo;
 mod installation;
+mod log;
 mod output;
 mod problem;
 mod reader;

@@ -16,10 +16,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use obscura_access::LocalIssuer;
 use obscura_clock::{SharedClock, Span, Timestamp};
-use obscura_identity::HttpClient;
+use obscura_daemon::Trust;
 use obscura_ids::CameraId;
 use obscura_pack::Directory;
 use obscura_proto::{
+    audit::v1::{View, view::Phase},
+    footage::v1::Layer,
     ingest::v1::FlushRequest,
     registry::v1::Camera,
     storage::v1::{ListRecordingsRequest, ListRecordingsResponse},
@@ -31,10 +33,11 @@ pub use find::Located;
 pub use open::has_no_frame;
 
 use crate::{
+    log::Log,
     problem::{Context as _, Result},
     services::{PATIENT, Services},
 };
-use fetch::Fetch;
+use fetch::{Fetch, Source};
 use find::Pages;
 use release::Released;
 
@@ -83,6 +86,8 @@ pub trait Sink {
 pub struct Stretch<'a> {
     /// Segments in the order of time.
     pub segments: &'a [Located],
+    /// UUID of the grant that it is read under.
+    pub grant_id: &'a str,
     fetch: &'a Fetch,
 }
 
@@ -100,20 +105,37 @@ impl Stretch<'_> {
     }
 }
 
+/// How a grant comes to be: decided here, written into the log, signed here.
+#[derive(Debug)]
+struct Issuing<'a> {
+    issuer: LocalIssuer,
+    log: Log<'a>,
+    /// Public key of the log.
+    audit: [u8; 32],
+}
+
 /// Reads with grants of the local issuer.
 #[derive(Debug)]
 pub struct Reader<'a> {
     services: &'a Services,
-    issuer: LocalIssuer,
-    http: HttpClient,
+    issuing: Issuing<'a>,
+    source: Source,
 }
 
 impl<'a> Reader<'a> {
     /// A reader for the installation that the services belong to.
     pub fn new(services: &'a Services, clock: &SharedClock) -> Result<Self> {
-        let issuer = LocalIssuer::open(&services.installation().issuer_dir(), clock.clone())
+        let installation = services.installation();
+        let issuer = LocalIssuer::open(&installation.issuer_dir(), clock.clone())
             .doing("open the issuer of grants")?;
-        Ok(Self { services, issuer, http: HttpClient::new(services.identity(), "storage") })
+        let audit = Trust::load(&installation.trust_file()).doing("read whose receipts count")?.audit;
+        let issuing = Issuing { issuer, log: Log::of(services, clock.clone()), audit };
+        Ok(Self { services, issuing, source: Source::of(services)? })
+    }
+
+    /// The audit log that every reading is written into.
+    pub const fn log(&self) -> &Log<'a> {
+        &self.issuing.log
     }
 
     /// Runs and gaps of one camera, or of all, without opening anything.
@@ -153,10 +175,18 @@ impl<'a> Reader<'a> {
         segments: Vec<Located>,
         sink: &mut impl Sink,
     ) -> Result<()> {
-        let released = release::release(self.services, &self.issuer, wanted, &segments).await?;
-        let Released { urls, keys } = released;
-        let fetch = Fetch::new(self.http.clone(), urls);
-        sink.stretch(&Stretch { segments: &segments, fetch: &fetch }).await?;
+        let released = release::release(self.services, &self.issuing, wanted, &segments).await?;
+        let viewing = Viewing {
+            log: &self.issuing.log,
+            by: self.services.identity().id(),
+            wanted,
+            grant_id: released.grant_id,
+            span: released.span,
+        };
+        viewing.tell(Phase::Open).await?;
+        let Released { urls, keys, .. } = released;
+        let fetch = Fetch::new(self.source.clone(), urls);
+        sink.stretch(&Stretch { segments: &segments, grant_id: &viewing.grant_id, fetch: &fetch }).await?;
         let (keys, examine) = (Arc::new(keys), sink.examines());
         let fetches = fetch::runs(segments).into_iter().map(|run| run_of(&fetch, run, keys.clone(), examine));
         let mut opened = stream::iter(fetches).buffered(PARALLEL);
@@ -165,7 +195,35 @@ impl<'a> Reader<'a> {
                 sink.segment(&located, opened)?;
             }
         }
-        Ok(())
+        viewing.tell(Phase::Close).await
+    }
+}
+
+/// One stretch that is being viewed. A stretch is an hour or so and is read in seconds, so that there is
+/// nothing to tell between its opening and its closing.
+struct Viewing<'a> {
+    log: &'a Log<'a>,
+    wanted: &'a Wanted,
+    by: &'a SpiffeId,
+    grant_id: String,
+    span: Span,
+}
+
+impl Viewing<'_> {
+    async fn tell(&self, phase: Phase) -> Result<()> {
+        let released = match phase {
+            Phase::Close => vec![find::span_message(self.span)],
+            _ => Vec::new(),
+        };
+        let view = View {
+            grant_id: self.grant_id.clone(),
+            camera_id: self.wanted.camera.to_string(),
+            layer: Layer::Original.into(),
+            phase: phase.into(),
+            released,
+            released_by: self.by.to_string(),
+        };
+        self.log.view(view).await.map(drop)
     }
 }
 

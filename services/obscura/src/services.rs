@@ -5,20 +5,26 @@ use std::{collections::BTreeMap, fs, io, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use obscura_identity::{Endpoint, HttpClient, Identity, channel};
+use obscura_outbox::ActingFor;
 use obscura_proto::{
+    audit::v1::audit_service_client::AuditServiceClient,
     ingest::v1::ingest_service_client::IngestServiceClient,
     keys::v1::keys_service_client::KeysServiceClient,
     registry::v1::{Camera, ListCamerasRequest, registry_service_client::RegistryServiceClient},
     storage::v1::storage_service_client::StorageServiceClient,
 };
 use tokio::time::timeout;
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status, service::interceptor::InterceptedService, transport::Channel};
 
 use crate::{
     installation::{CLI, Installation, SERVICES},
+    log::operator,
     problem::{Context as _, Problem, Result},
     words::shell,
 };
+
+/// A channel whose calls say who is behind them.
+pub type Acting = InterceptedService<Channel, ActingFor>;
 
 /// How long an answer may take that needs no work.
 pub const PROMPT: Duration = Duration::from_secs(10);
@@ -77,24 +83,34 @@ impl Services {
         })
     }
 
+    /// A channel whose calls say who is behind them.
+    fn acting(&self, service: &'static str) -> Acting {
+        InterceptedService::new(self.channel(service), ActingFor::new(&operator()))
+    }
+
     /// Sites and cameras.
-    pub fn registry(&self) -> RegistryServiceClient<Channel> {
-        RegistryServiceClient::new(self.channel("registry"))
+    pub fn registry(&self) -> RegistryServiceClient<Acting> {
+        RegistryServiceClient::new(self.acting("registry"))
     }
 
     /// Custody of keys.
-    pub fn keys(&self) -> KeysServiceClient<Channel> {
-        KeysServiceClient::new(self.channel("keys"))
+    pub fn keys(&self) -> KeysServiceClient<Acting> {
+        KeysServiceClient::new(self.acting("keys"))
     }
 
     /// The index of footage.
-    pub fn storage(&self) -> StorageServiceClient<Channel> {
-        StorageServiceClient::new(self.channel("storage"))
+    pub fn storage(&self) -> StorageServiceClient<Acting> {
+        StorageServiceClient::new(self.acting("storage"))
+    }
+
+    /// The log that nobody can edit.
+    pub fn audit(&self) -> AuditServiceClient<Acting> {
+        AuditServiceClient::new(self.acting("audit"))
     }
 
     /// The recorder.
-    pub fn ingest(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel("ingest"))
+    pub fn ingest(&self) -> IngestServiceClient<Acting> {
+        IngestServiceClient::new(self.acting("ingest"))
     }
 
     /// Asks one service for something; `doing` completes "cannot ...".

@@ -7,7 +7,10 @@ use obscura_proto::registry::v1::{
 };
 use obscura_snapshot::Authority;
 
+use prost::Message as _;
+
 use crate::{
+    publisher::Retention,
     purpose::{self, Purpose},
     site::{Attestation, Site},
     words::{Invalid, Name},
@@ -155,6 +158,28 @@ impl Admission {
 #[must_use]
 pub fn removed(camera: CameraMessage) -> CameraMessage {
     CameraMessage { removed: true, sealed_source: None, ..camera }
+}
+
+/// The camera with another retention and a placement of snapshot `version` that says so.
+///
+/// # Errors
+/// What is wrong with the purpose as it would be then.
+pub fn with_retention(
+    camera: CameraMessage,
+    retention: &Retention,
+    version: u64,
+    authority: &Authority,
+) -> Result<CameraMessage, crate::error::Error> {
+    let damaged = || crate::error::Error::Damaged("camera");
+    let mut purpose = camera.purpose.clone().ok_or_else(damaged)?;
+    purpose.retention_hours = retention.hours;
+    purpose.longer_retention_reason.clone_from(&retention.longer_reason);
+    purpose::check_retention(&purpose).map_err(Error::from)?;
+    let signed = camera.placement.as_ref().ok_or_else(damaged)?;
+    let placement = Placement::decode(signed.placement.clone()).map_err(|_| damaged())?;
+    let placement = Placement { retention_hours: retention.hours, version, ..placement };
+    let placement = authority.sign_placement(&placement);
+    Ok(CameraMessage { purpose: Some(purpose), placement: Some(placement), ..camera })
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const EEA_BUCKET: &str = "footage-eea";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// A file with one line `postgres://...`; without it the database is a file of the data directory.
+    pub database_url_file: Option<PathBuf>,
     /// A TOML file with one `[[zone]]` (name, countries, bucket) per zone; without it there is one
     /// zone `eea`.
     pub zones_file: Option<PathBuf>,

@@ -57,24 +57,6 @@ pub enum Error {
     /// The database failed.
     #[error("the database failed: {0}")]
     Store(#[from] sea_orm::DbErr),
-    /// The database was written by a newer version.
-    #[error(
-        "the database has schema version {found}, newer than the {known} that this program knows: update Obscura"
-    )]
-    NewerSchema {
-        /// Version in the database.
-        found: i32,
-        /// Version of this program.
-        known: i32,
-    },
-    /// The database's file cannot be made.
-    #[error("the database file {path} cannot be used: {cause}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the operating system said.
-        cause: std::io::Error,
-    },
     /// A stored row cannot be read.
     #[error("a stored {0} cannot be read: restore the database from its backup")]
     Damaged(&'static str),
@@ -89,12 +71,12 @@ impl Error {
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) | Self::Camera(_) => Code::InvalidArgument,
-            Self::Zone(_) | Self::Displaced { .. } | Self::NewerSchema { .. } => Code::FailedPrecondition,
+            Self::Zone(_) | Self::Displaced { .. } => Code::FailedPrecondition,
             Self::Exists { .. } => Code::AlreadyExists,
             Self::NoSuchSite(_) | Self::NoSuchCamera(_) => Code::NotFound,
             Self::Full(_) => Code::ResourceExhausted,
             Self::Damaged(_) | Self::Snapshot(_) => Code::DataLoss,
-            Self::Store(_) | Self::File { .. } | Self::Unfinished => Code::Internal,
+            Self::Store(_) | Self::Unfinished => Code::Internal,
         }
     }
 }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use obscura_clock::SharedClock;
+use obscura_ids::CameraId;
+use obscura_outbox::actor;
+use obscura_proto::audit::v1::Person;
 use obscura_proto::registry::v1::{
     AddCameraRequest, AddCameraResponse, AddSiteRequest, AddSiteResponse, ListCamerasRequest,
     ListCamerasResponse, ListSitesRequest, ListSitesResponse, RemoveCameraRequest, RemoveCameraResponse,
-    WatchSnapshotRequest, WatchSnapshotResponse, registry_service_server::RegistryService,
+    SetRetentionRequest, SetRetentionResponse, WatchSnapshotRequest, WatchSnapshotResponse,
+    registry_service_server::RegistryService,
 };
 use obscura_status::Failure;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,9 +21,10 @@ use tonic::{Request, Response, Status};
 use crate::{
     border::Borders,
     camera::{Admission, NewCamera},
+    change::{Thing, changed},
     error::Error,
     metrics::Metrics,
-    publisher::{Edit, Publisher},
+    publisher::{Edit, Publisher, Retention},
     site::Site,
     store::Store,
     words::Invalid,
@@ -47,7 +52,11 @@ pub struct RegistryGrpc {
 
 impl RegistryGrpc {
     /// A site may be where cameras need a decision, but not where no decision would help.
-    async fn admit_site(&self, request: &AddSiteRequest) -> Result<AddSiteResponse, Error> {
+    async fn admit_site(
+        &self,
+        request: &AddSiteRequest,
+        actor: Option<Person>,
+    ) -> Result<AddSiteResponse, Error> {
         let mut site = Site::read(request, self.clock.wall())?;
         let survey = self.borders.survey(site.attestation.coordinates);
         let zone = match self.zones.judge(&survey) {
@@ -58,11 +67,17 @@ impl RegistryGrpc {
             Verdict::Outside(country) => return Err(self.refused(crate::zone::Error::Outside(country))),
             Verdict::Unclear(_) => String::new(),
         };
-        self.store.add_site(&site).await?;
-        Ok(AddSiteResponse { site: Some(site.into()), zone })
+        let message = site.clone().into();
+        let event = changed(&self.clock, actor, None, &Thing::site(&message));
+        self.store.add_site(&site, &event).await?;
+        Ok(AddSiteResponse { site: Some(message), zone })
     }
 
-    async fn admit_camera(&self, request: &AddCameraRequest) -> Result<AddCameraResponse, Error> {
+    async fn admit_camera(
+        &self,
+        request: &AddCameraRequest,
+        actor: Option<Person>,
+    ) -> Result<AddCameraResponse, Error> {
         let mut camera = NewCamera::read(request, self.clock.wall()).map_err(Error::Camera)?;
         let site = self.store.site(&camera.site).await?;
         let place = camera.attestation.as_ref().unwrap_or(&site.attestation).coordinates;
@@ -70,7 +85,7 @@ impl RegistryGrpc {
         let settled =
             self.zones.settle(&self.borders.survey(place), decision).map_err(|error| self.refused(error))?;
         let admission = Box::new(Admission::new(camera, site, settled));
-        let camera = Arc::clone(&self.publisher).edit(Edit::Add(admission)).await?;
+        let camera = Arc::clone(&self.publisher).edit(Edit::Add(admission), actor).await?;
         Ok(AddCameraResponse { camera: Some(camera) })
     }
 
@@ -85,7 +100,7 @@ impl RegistryService for RegistryGrpc {
     type WatchSnapshotStream = BoxStream<'static, Result<WatchSnapshotResponse, Status>>;
 
     async fn add_site(&self, request: Request<AddSiteRequest>) -> Result<Response<AddSiteResponse>, Status> {
-        self.admit_site(request.get_ref()).await.map(Response::new).map_err(status)
+        self.admit_site(request.get_ref(), actor(request.metadata())).await.map(Response::new).map_err(status)
     }
 
     async fn list_sites(&self, _: Request<ListSitesRequest>) -> Result<Response<ListSitesResponse>, Status> {
@@ -97,7 +112,10 @@ impl RegistryService for RegistryGrpc {
         &self,
         request: Request<AddCameraRequest>,
     ) -> Result<Response<AddCameraResponse>, Status> {
-        self.admit_camera(request.get_ref()).await.map(Response::new).map_err(status)
+        self.admit_camera(request.get_ref(), actor(request.metadata()))
+            .await
+            .map(Response::new)
+            .map_err(status)
     }
 
     async fn list_cameras(
@@ -112,11 +130,9 @@ impl RegistryService for RegistryGrpc {
         &self,
         request: Request<RemoveCameraRequest>,
     ) -> Result<Response<RemoveCameraResponse>, Status> {
-        let id = request.get_ref().camera_id.parse();
-        let id = id.map_err(|error: obscura_ids::InvalidId| {
-            status(Invalid::new("the camera id", format!("is wrong: {error}")).into())
-        })?;
-        let camera = Arc::clone(&self.publisher).edit(Edit::Remove(id)).await.map_err(status)?;
+        let edit = Edit::Remove(camera_id(&request.get_ref().camera_id)?);
+        let camera =
+            Arc::clone(&self.publisher).edit(edit, actor(request.metadata())).await.map_err(status)?;
         Ok(Response::new(RemoveCameraResponse { camera: Some(camera) }))
     }
 
@@ -148,10 +164,25 @@ impl RegistryService for RegistryGrpc {
 
     async fn set_retention(
         &self,
-        _request: Request<obscura_proto::registry::v1::SetRetentionRequest>,
-    ) -> Result<Response<obscura_proto::registry::v1::SetRetentionResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        request: Request<SetRetentionRequest>,
+    ) -> Result<Response<SetRetentionResponse>, Status> {
+        let actor = actor(request.metadata());
+        let request = request.into_inner();
+        let retention = Retention {
+            camera: camera_id(&request.camera_id)?,
+            hours: request.retention_hours,
+            longer_reason: request.longer_retention_reason,
+        };
+        let edit = Edit::SetRetention(retention);
+        let camera = Arc::clone(&self.publisher).edit(edit, actor).await.map_err(status)?;
+        Ok(Response::new(SetRetentionResponse { camera: Some(camera) }))
     }
+}
+
+fn camera_id(text: &str) -> Result<CameraId, Status> {
+    text.parse().map_err(|error: obscura_ids::InvalidId| {
+        status(Invalid::new("the camera id", format!("is wrong: {error}")).into())
+    })
 }
 
 fn status(error: Error) -> Status {

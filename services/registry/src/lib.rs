@@ -6,6 +6,7 @@
 
 pub mod border;
 pub mod camera;
+pub mod change;
 pub mod config;
 pub mod country;
 pub mod error;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use obscura_daemon::Daemon;
+use obscura_database::Location;
+use obscura_outbox::Outbox;
 use obscura_proto::registry::v1::registry_service_server::RegistryServiceServer;
 use tonic::service::Routes;
 
@@ -34,7 +37,7 @@ use crate::{
 ///
 /// # Errors
 /// Each says which file or setting is wrong and what to do about it.
-pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
+pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<axum::Router> {
     let settings: Settings = daemon.settings()?;
     let authority = config::authority(&daemon.config.data_dir)?;
     ensure!(
@@ -50,7 +53,11 @@ pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
         "this installation serves zone `{zone}`, which is not configured: add it to the zones file"
     );
     let borders = Borders::load().context("the built-in border data cannot be read")?;
-    let store = Arc::new(Store::open(&daemon.config.data_dir).await?);
+    let file = daemon.config.data_dir.join(store::FILE);
+    let location = Location::of(settings.database_url_file.as_deref(), store::SCHEMA, file)?;
+    let store = Arc::new(Store::open(&location).await?);
+    let (pumped, outbox, shutdown) = (Arc::clone(&store), outbox.clone(), daemon.shutdown.clone());
+    tokio::spawn(async move { pumped.pump(outbox, shutdown).await });
     let metrics = Metrics::default();
     daemon.metrics.register(|registry| metrics.register(registry));
     let publisher = Publisher::open(

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use obscura_clock::SharedClock;
 use obscura_ids::CameraId;
-use obscura_proto::registry::v1::{Camera, SignedSnapshot, Snapshot, Zone as ZoneMessage};
+use obscura_proto::{
+    audit::v1::Person,
+    registry::v1::{Camera, SignedSnapshot, Snapshot, Zone as ZoneMessage},
+};
 use obscura_snapshot::{Authority, AuthorityKey, MAX_SNAPSHOT_BYTES};
 use tokio::sync::watch;
 
 use crate::{
     camera::{self, Admission},
+    change::{Thing, changed},
     error::Error,
     metrics::Metrics,
     store::{Change, MAX_CAMERAS, Store},
@@ -23,6 +27,19 @@ pub enum Edit {
     Add(Box<Admission>),
     /// A camera goes.
     Remove(CameraId),
+    /// The footage of a camera is kept for another time.
+    SetRetention(Retention),
+}
+
+/// How long the footage of a camera is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// The camera.
+    pub camera: CameraId,
+    /// Hours.
+    pub hours: u32,
+    /// Why longer than the law expects; may be empty otherwise.
+    pub longer_reason: String,
 }
 
 /// The newest snapshot, cheap to clone.
@@ -63,7 +80,7 @@ impl Publisher {
         let publisher =
             Self { store, authority, zones, clock, metrics, published: watch::Sender::new(empty) };
         let Some(signed) = publisher.store.snapshot().await? else {
-            publisher.publish(publisher.store.begin().await?).await?;
+            publisher.publish(publisher.begin().await?).await?;
             return Ok(publisher);
         };
         let snapshot = publisher.key().verify_snapshot(&signed)?;
@@ -72,7 +89,7 @@ impl Publisher {
         publisher.show(Published { version: snapshot.version, signed }, cameras);
         if !same_zones {
             publisher.check_placements(&snapshot.cameras)?;
-            publisher.publish(publisher.store.begin().await?).await?;
+            publisher.publish(publisher.begin().await?).await?;
         }
         Ok(publisher)
     }
@@ -85,8 +102,8 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::NoSuchCamera`], [`Error::Full`], or a failure of the store.
-    pub async fn edit(self: Arc<Self>, edit: Edit) -> Result<Camera, Error> {
-        let work = tokio::spawn(async move { self.apply(edit).await });
+    pub async fn edit(self: Arc<Self>, edit: Edit, actor: Option<Person>) -> Result<Camera, Error> {
+        let work = tokio::spawn(async move { self.apply(edit, actor).await });
         work.await.map_err(|_| Error::Unfinished)?
     }
 
@@ -96,23 +113,62 @@ impl Publisher {
         self.published.subscribe()
     }
 
-    async fn apply(&self, edit: Edit) -> Result<Camera, Error> {
+    /// Begins a change, and shows first what another replica has published meanwhile.
+    async fn begin(&self) -> Result<Change<'_>, Error> {
         let change = self.store.begin().await?;
-        let camera = match edit {
-            Edit::Add(admission) => self.add(&change, *admission).await?,
+        if change.newest_version().await? > self.published.borrow().version
+            && let Some(signed) = change.snapshot().await?
+        {
+            let snapshot = self.key().verify_snapshot(&signed)?;
+            self.show(Published { version: snapshot.version, signed }, snapshot.cameras.len());
+        }
+        Ok(change)
+    }
+
+    async fn apply(&self, edit: Edit, actor: Option<Person>) -> Result<Camera, Error> {
+        let change = self.begin().await?;
+        let (before, camera) = match edit {
+            Edit::Add(admission) => (None, self.add(&change, *admission).await?),
             Edit::Remove(id) => {
-                let camera = change.camera(id).await?;
+                let before = change.camera(id).await?;
                 // Removing twice is the same as removing once, so that a retry succeeds.
-                if camera.removed {
-                    return Ok(camera);
+                if before.removed {
+                    return Ok(before);
                 }
-                let camera = camera::removed(camera);
+                let camera = camera::removed(before.clone());
                 change.remove_camera(&camera).await?;
-                camera
+                (Some(before), camera)
+            }
+            Edit::SetRetention(retention) => {
+                let before = change.camera(retention.camera).await?;
+                let camera = self.with_retention(before.clone(), &retention)?;
+                change.put_camera(&camera).await?;
+                (Some(before), camera)
             }
         };
+        self.tell(&change, actor, before.as_ref(), &camera).await?;
         self.publish(change).await?;
         Ok(camera)
+    }
+
+    /// The event is in the transaction of its change.
+    async fn tell(
+        &self,
+        change: &Change<'_>,
+        actor: Option<Person>,
+        before: Option<&Camera>,
+        after: &Camera,
+    ) -> Result<(), Error> {
+        let thing = |camera| Thing::camera(camera, &self.key());
+        let before = before.map(thing);
+        change.stage(&changed(&self.clock, actor, before.as_ref(), &thing(after))).await
+    }
+
+    fn with_retention(&self, camera: Camera, retention: &Retention) -> Result<Camera, Error> {
+        if camera.removed {
+            return Err(Error::NoSuchCamera(retention.camera));
+        }
+        camera::with_retention(camera, retention, self.next_version(), &self.authority)
     }
 
     async fn add(&self, change: &Change<'_>, admission: Admission) -> Result<Camera, Error> {

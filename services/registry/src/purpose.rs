@@ -104,6 +104,18 @@ fn longer_retention_reason(message: &Message) -> Result<Option<String>, String> 
     words::explanation(field, &message.longer_retention_reason).map(Some).map_err(|error| error.to_string())
 }
 
+/// Holds the retention of a stored purpose against the same rules as that of a new one. The review date may
+/// have passed since.
+///
+/// # Errors
+/// [`Error`] with a sentence for each fault.
+pub fn check_retention(message: &Message) -> Result<(), Error> {
+    let mut faults = Vec::new();
+    noted(retention(message), &mut faults);
+    noted(longer_retention_reason(message), &mut faults);
+    if faults.is_empty() { Ok(()) } else { Err(Error(faults)) }
+}
+
 /// Days are those of UTC.
 fn review(text: &str, now: Timestamp) -> Result<Date, String> {
     let expected = "the review date must be a day written YYYY-MM-DD";

@@ -1,22 +1,26 @@
 //! The database: sites, cameras and the newest snapshot.
 //!
-//! SQLite in one file of the data directory (WAL, every commit on disk before it returns); nothing
-//! here is particular to it except [`Store::open`].
+//! SQLite in one file of the data directory, or PostgreSQL; every commit is on disk before it returns.
 
 mod schema;
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+use std::sync::Arc;
 
 use obscura_clock::Timestamp;
+use obscura_database::{Database, Location, Write};
 use obscura_ids::CameraId;
-use obscura_proto::registry::v1::{Camera, SignedSnapshot};
+use obscura_outbox::{Outbox, staged};
+use obscura_proto::{
+    audit::v1::Event,
+    registry::v1::{Camera, SignedSnapshot},
+};
 use prost::Message as _;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    SqlErr, TransactionTrait as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, SqlErr,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::Error,
@@ -25,11 +29,9 @@ use crate::{
 };
 
 /// Name of the database file in the data directory.
-const FILE: &str = "registry.sqlite";
-/// Connections at once: one writer and a few readers.
-const MAX_CONNECTIONS: u32 = 4;
-/// How long a statement waits for another process that holds the file, for example a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const FILE: &str = "registry.sqlite";
+/// Schema on a server.
+pub const SCHEMA: &str = "registry";
 /// Most sites.
 pub const MAX_SITES: u64 = 10_000;
 /// Most cameras that are not removed.
@@ -38,51 +40,42 @@ pub const MAX_CAMERAS: usize = 10_000;
 /// The database of the registry.
 #[derive(Debug)]
 pub struct Store {
-    database: DatabaseConnection,
-    /// One writer at a time: SQLite would refuse a second one in the middle of its transaction.
-    writing: Mutex<()>,
+    database: Arc<Database>,
+    /// Told when an audit event was staged.
+    staged: Arc<Notify>,
 }
 
 impl Store {
-    /// Opens the database in `data_dir` and brings its tables up to date.
+    /// Opens the database and brings its tables up to date.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::NewerSchema`] or [`Error::Store`].
-    pub async fn open(data_dir: &Path) -> Result<Self, Error> {
-        let path = data_dir.join(FILE);
-        // SQLite gives its side files the mode of this one: names of people are in here.
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|cause| Error::File { path: path.display().to_string(), cause })?;
-        let mut options = ConnectOptions::new("sqlite:");
-        options.max_connections(MAX_CONNECTIONS).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
-            options
-                .filename(&path)
-                .busy_timeout(BUSY_TIMEOUT)
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-        });
-        let database = Database::connect(options).await?;
-        schema::migrate(&database).await?;
-        Ok(Self { database, writing: Mutex::new(()) })
+    /// [`obscura_database::Error`].
+    pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
+        let database = Database::open(location, schema::MIGRATIONS).await?;
+        Ok(Self { database: Arc::new(database), staged: Arc::default() })
     }
 
-    /// Adds a site.
+    /// Hands staged audit events over to the outbox, until `shutdown`.
+    pub async fn pump(&self, outbox: Outbox, shutdown: CancellationToken) {
+        staged::pump(Arc::clone(&self.database), outbox, Arc::clone(&self.staged), shutdown).await;
+    }
+
+    /// Adds a site, and the event that tells so.
     ///
     /// # Errors
     /// [`Error::Exists`] where the name is taken, [`Error::Full`], [`Error::Store`].
-    pub async fn add_site(&self, site: &Site) -> Result<(), Error> {
-        let _turn = self.writing.lock().await;
-        if schema::site::Entity::find().count(&self.database).await? >= MAX_SITES {
+    pub async fn add_site(&self, site: &Site, event: &Event) -> Result<(), Error> {
+        let transaction = self.database.write().await?;
+        if schema::site::Entity::find().count(&*transaction).await? >= MAX_SITES {
             return Err(Error::Full("10 000 sites"));
         }
         schema::site::Entity::insert(site_row(site))
-            .exec(&self.database)
+            .exec_without_returning(&*transaction)
             .await
             .map_err(|error| taken(error, "site", site.name.as_str()))?;
+        staged::stage(&*transaction, event).await?;
+        transaction.commit().await?;
+        self.staged.notify_one();
         Ok(())
     }
 
@@ -93,7 +86,7 @@ impl Store {
     pub async fn sites(&self) -> Result<Vec<Site>, Error> {
         let rows = schema::site::Entity::find()
             .order_by_asc(schema::site::Column::NameKey)
-            .all(&self.database)
+            .all(self.database.readers())
             .await?;
         rows.into_iter().map(site_of).collect()
     }
@@ -105,7 +98,7 @@ impl Store {
     pub async fn site(&self, name: &Name) -> Result<Site, Error> {
         let row = schema::site::Entity::find()
             .filter(schema::site::Column::NameKey.eq(name.key()))
-            .one(&self.database)
+            .one(self.database.readers())
             .await?;
         row.map_or_else(|| Err(Error::NoSuchSite(name.to_string())), site_of)
     }
@@ -115,7 +108,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] or [`Error::Damaged`].
     pub async fn cameras(&self, include_removed: bool) -> Result<Vec<Camera>, Error> {
-        cameras(&self.database, include_removed).await
+        cameras(self.database.readers(), include_removed).await
     }
 
     /// The newest snapshot exactly as it was published; `None` before the first.
@@ -123,12 +116,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] or [`Error::Damaged`].
     pub async fn snapshot(&self) -> Result<Option<SignedSnapshot>, Error> {
-        let row = schema::snapshot::Entity::find()
-            .order_by_desc(schema::snapshot::Column::Version)
-            .one(&self.database)
-            .await?;
-        row.map(|row| SignedSnapshot::decode(row.signed.as_slice()).map_err(|_| Error::Damaged("snapshot")))
-            .transpose()
+        snapshot(self.database.readers()).await
     }
 
     /// Begins a change of cameras and snapshot. Nothing of it is visible before
@@ -137,16 +125,15 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub async fn begin(&self) -> Result<Change<'_>, Error> {
-        let turn = self.writing.lock().await;
-        Ok(Change { transaction: self.database.begin().await?, turn })
+        Ok(Change { transaction: self.database.write().await?, staged: &self.staged })
     }
 }
 
 /// A change that is not committed yet.
 #[derive(Debug)]
 pub struct Change<'s> {
-    transaction: DatabaseTransaction,
-    turn: MutexGuard<'s, ()>,
+    transaction: Write<'s>,
+    staged: &'s Notify,
 }
 
 impl Change<'_> {
@@ -155,7 +142,7 @@ impl Change<'_> {
     /// # Errors
     /// [`Error::NoSuchCamera`], [`Error::Store`] or [`Error::Damaged`].
     pub async fn camera(&self, id: CameraId) -> Result<Camera, Error> {
-        let row = schema::camera::Entity::find_by_id(id.to_string()).one(&self.transaction).await?;
+        let row = schema::camera::Entity::find_by_id(id.to_string()).one(&*self.transaction).await?;
         camera_of(&row.ok_or(Error::NoSuchCamera(id))?)
     }
 
@@ -164,7 +151,26 @@ impl Change<'_> {
     /// # Errors
     /// [`Error::Store`] or [`Error::Damaged`].
     pub async fn cameras(&self) -> Result<Vec<Camera>, Error> {
-        cameras(&self.transaction, false).await
+        cameras(&*self.transaction, false).await
+    }
+
+    /// The newest snapshot, as in [`Store::snapshot`].
+    ///
+    /// # Errors
+    /// [`Error::Store`] or [`Error::Damaged`].
+    pub async fn snapshot(&self) -> Result<Option<SignedSnapshot>, Error> {
+        snapshot(&*self.transaction).await
+    }
+
+    /// Version of the newest snapshot; 0 before the first.
+    ///
+    /// # Errors
+    /// [`Error::Store`] or [`Error::Damaged`].
+    pub async fn newest_version(&self) -> Result<u64, Error> {
+        let query = schema::snapshot::Entity::find().select_only().column(schema::snapshot::Column::Version);
+        let newest = query.order_by_desc(schema::snapshot::Column::Version).into_tuple::<i64>();
+        let newest = newest.one(&*self.transaction).await?.unwrap_or(0);
+        u64::try_from(newest).map_err(|_| Error::Damaged("snapshot"))
     }
 
     /// Adds a camera.
@@ -178,8 +184,29 @@ impl Change<'_> {
             live_name_key: Set(Some(name.key())),
             record: Set(camera.encode_to_vec()),
         };
-        let added = schema::camera::Entity::insert(row).exec(&self.transaction).await;
+        let added = schema::camera::Entity::insert(row).exec_without_returning(&*self.transaction).await;
         added.map_err(|error| taken(error, "camera", name.as_str()))?;
+        Ok(())
+    }
+
+    /// Stores the event that tells of this change, with it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn stage(&self, event: &Event) -> Result<(), Error> {
+        Ok(staged::stage(&*self.transaction, event).await?)
+    }
+
+    /// Stores a camera in the place of the one with its id and name.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn put_camera(&self, camera: &Camera) -> Result<(), Error> {
+        schema::camera::Entity::update_many()
+            .col_expr(schema::camera::Column::Record, camera.encode_to_vec().into())
+            .filter(schema::camera::Column::CameraId.eq(&camera.camera_id))
+            .exec(&*self.transaction)
+            .await?;
         Ok(())
     }
 
@@ -194,7 +221,7 @@ impl Change<'_> {
             live_name_key: Set(None),
             record: Set(camera.encode_to_vec()),
         };
-        schema::camera::Entity::update(row).exec(&self.transaction).await?;
+        schema::camera::Entity::update(row).exec(&*self.transaction).await?;
         Ok(())
     }
 
@@ -206,10 +233,10 @@ impl Change<'_> {
         let version = i64::try_from(version).map_err(|_| Error::Full("2^63 snapshots"))?;
         let row =
             schema::snapshot::ActiveModel { version: Set(version), signed: Set(signed.encode_to_vec()) };
-        schema::snapshot::Entity::insert(row).exec(&self.transaction).await?;
+        schema::snapshot::Entity::insert(row).exec_without_returning(&*self.transaction).await?;
         schema::snapshot::Entity::delete_many()
             .filter(schema::snapshot::Column::Version.lt(version))
-            .exec(&self.transaction)
+            .exec(&*self.transaction)
             .await?;
         Ok(())
     }
@@ -219,12 +246,17 @@ impl Change<'_> {
     /// # Errors
     /// [`Error::Store`]; then `committed` was not called.
     pub async fn commit(self, committed: impl FnOnce()) -> Result<(), Error> {
-        let Self { transaction, turn } = self;
-        transaction.commit().await?;
-        committed();
-        drop(turn);
+        self.transaction.commit_then(committed).await?;
+        self.staged.notify_one();
         Ok(())
     }
+}
+
+async fn snapshot(database: &impl ConnectionTrait) -> Result<Option<SignedSnapshot>, Error> {
+    let newest = schema::snapshot::Entity::find().order_by_desc(schema::snapshot::Column::Version);
+    let row = newest.one(database).await?;
+    row.map(|row| SignedSnapshot::decode(row.signed.as_slice()).map_err(|_| Error::Damaged("snapshot")))
+        .transpose()
 }
 
 async fn cameras(database: &impl ConnectionTrait, include_removed: bool) -> Result<Vec<Camera>, Error> {

@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use obscura_clock::SystemClock;
 use obscura_daemon::Trust;
 use obscura_identity::Ca;
+use obscura_outbox::{Limits, Outbox};
 use obscura_snapshot::Authority;
 use tempfile::TempDir;
 
@@ -45,7 +46,9 @@ impl Installation {
         let file = root.join("registry.toml");
         fs::write(&file, config).unwrap();
         let daemon = Daemon::open("registry", &file).await.unwrap();
-        router(&daemon).await.map(drop)
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(folder.path(), Limits::default(), daemon.clock.clone()).await.unwrap();
+        router(&daemon, &outbox).await.map(drop)
     }
 
     async fn refusal(&self, zone: &str) -> String {

@@ -7,7 +7,7 @@ use obscura_blob::{BlobKey, Error as BlobError, InvalidKey};
 use obscura_ids::{InvalidId, PackId, ZoneId};
 use obscura_status::{Code, Failure};
 
-use crate::{store, url_signer::Refused};
+use crate::{expiry::receipt::Unbelievable, store, url_signer::Refused};
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum Error {
     /// Commit before upload.
     #[error("there is no object `{0}`: upload it before committing it")]
     NotUploaded(BlobKey),
+    /// It was there, and is not any more.
+    #[error("the object `{0}` was there and is gone or cut: upload it again and commit again")]
+    Vanished(BlobKey),
     /// The object is not what its recorder or its name says.
     #[error("the object `{key}` is not the announced pack: {why}")]
     Lying {
@@ -80,6 +83,24 @@ pub enum Error {
     /// The index.
     #[error("the index failed: {0}")]
     Store(#[from] store::Error),
+    /// Custody does not answer, or refuses to.
+    #[error("custody does not answer ({}): see whether the keys service runs and try again", .0.message())]
+    CustodyAway(Box<tonic::Status>),
+    /// Nothing says where custody is.
+    #[error("the configuration does not say where `keys` is: add it under [peers]")]
+    NoCustody,
+    /// Custody's answer makes no sense.
+    #[error("custody's answer makes no sense: {0}")]
+    Custody(String),
+    /// A receipt of destruction is not believed.
+    #[error("a receipt of destruction is not believed, and nothing is deleted: {0}")]
+    Unbelievable(#[from] Unbelievable),
+    /// One at a time.
+    #[error("{0} is under way: wait until it has finished")]
+    UnderWay(&'static str),
+    /// Whoever asked went away.
+    #[error("whoever asked went away")]
+    GoneAway,
     /// The address file cannot be read.
     #[error("the service does not know its own address yet: {0}")]
     Address(io::Error),
@@ -97,7 +118,7 @@ impl Error {
             Self::Placement(_) | Self::ForeignZone { .. } | Self::UnknownBucket(_) | Self::Url(_) => {
                 Code::PermissionDenied
             }
-            Self::NotUploaded(_) => Code::FailedPrecondition,
+            Self::NotUploaded(_) | Self::UnderWay(_) | Self::Unbelievable(_) => Code::FailedPrecondition,
             Self::Lying { .. } | Self::Store(store::Error::Corrupt(_)) => Code::DataLoss,
             Self::CommittedOtherwise(_) => Code::AlreadyExists,
             Self::UnknownPack(_) => Code::NotFound,
@@ -105,7 +126,14 @@ impl Error {
             Self::Access(refusal) => refusal.code(),
             Self::Busy(_) => Code::ResourceExhausted,
             Self::Blob(error) => blob_code(error),
-            Self::TooSlow | Self::Store(store::Error::Database(_)) | Self::Address(_) => Code::Unavailable,
+            Self::Custody(_) => Code::Internal,
+            Self::TooSlow
+            | Self::Vanished(_)
+            | Self::Store(store::Error::Database(_))
+            | Self::Address(_)
+            | Self::CustodyAway(_)
+            | Self::NoCustody
+            | Self::GoneAway => Code::Unavailable,
         }
     }
 }
@@ -114,8 +142,15 @@ fn blob_code(error: &BlobError) -> Code {
     match error {
         BlobError::AlreadyExists(_) => Code::AlreadyExists,
         BlobError::NotFound(_) => Code::NotFound,
-        BlobError::WrongSize { .. } | BlobError::OutOfBounds { .. } => Code::InvalidArgument,
-        BlobError::Body(_) | BlobError::Io { .. } => Code::Unavailable,
+        BlobError::WrongSize { .. } | BlobError::OutOfBounds { .. } | BlobError::TooLarge { .. } => {
+            Code::InvalidArgument
+        }
+        // Keys of a bucket that were changed are put right by somebody, and callers go on trying.
+        BlobError::Body(_)
+        | BlobError::Io { .. }
+        | BlobError::Unavailable { .. }
+        | BlobError::Unanswered { .. }
+        | BlobError::Refused { .. } => Code::Unavailable,
     }
 }
 
@@ -124,7 +159,13 @@ impl From<Error> for Failure {
     /// try them again, so nothing further up would.
     fn from(error: Error) -> Self {
         let failure = match &error {
-            Error::Store(_) | Error::Blob(BlobError::Io { .. }) => {
+            Error::Store(_)
+            | Error::Blob(
+                BlobError::Io { .. }
+                | BlobError::Unavailable { .. }
+                | BlobError::Unanswered { .. }
+                | BlobError::Refused { .. },
+            ) => {
                 tracing::error!(%error, "storage failed");
                 Self::new(
                     error.code(),

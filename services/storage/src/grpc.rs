@@ -2,8 +2,12 @@
 
 mod commit;
 mod downloads;
+mod reconcile;
 mod recordings;
+mod reindex;
+mod scrub;
 mod segments;
+mod status;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -22,15 +26,15 @@ use obscura_proto::{
     storage::v1::{
         CommitPackRequest, CommitPackResponse, CreateDownloadsRequest, CreateDownloadsResponse,
         CreateUploadRequest, CreateUploadResponse, FindSegmentsRequest, FindSegmentsResponse,
-        ListRecordingsRequest, ListRecordingsResponse, RecordGapsRequest, RecordGapsResponse,
-        storage_service_server::StorageService,
+        GetStorageStatusRequest, GetStorageStatusResponse, ListRecordingsRequest, ListRecordingsResponse,
+        ReconcileRequest, ReconcileResponse, RecordGapsRequest, RecordGapsResponse, ReindexRequest,
+        ReindexResponse, ScrubRequest, ScrubResponse, storage_service_server::StorageService,
     },
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Error, config::PublicAddress, gap, metrics::Metrics, placement::PlacementCheck, store::Store,
-    url_signer::UrlSigner,
+    Error, gap, links::Links, metrics::Metrics, placement::PlacementCheck, report::Reports, store::Store, upkeep::Upkeep,
 };
 
 /// How long a signed URL holds at most.
@@ -47,21 +51,21 @@ pub struct Grpc {
     pub store: Store,
     /// The objects.
     pub blobs: Arc<dyn BlobStore>,
-    /// Signs URLs.
-    pub signer: Arc<UrlSigner>,
-    /// Where those URLs lead.
-    pub address: PublicAddress,
+    /// Makes URLs to them.
+    pub links: Arc<dyn Links>,
+    /// What kind of store they are in, in words.
+    pub kind: &'static str,
+    /// What that store does not do, and what that costs.
+    pub limitations: Vec<String>,
     /// What time it is.
     pub clock: SharedClock,
     /// Counters.
     pub metrics: Metrics,
+    /// What keeps index and bucket in order.
+    pub upkeep: Arc<Upkeep>,
 }
 
 impl Grpc {
-    async fn base_url(&self) -> Result<String, Error> {
-        self.address.base_url().await.map_err(Error::Address)
-    }
-
     async fn record(&self, request: RecordGapsRequest) -> Result<RecordGapsResponse, Error> {
         let gaps = gap::read(request.gaps)?;
         self.store.record_gaps(&gaps).await?;
@@ -117,42 +121,30 @@ impl StorageService for Grpc {
 
     async fn get_storage_status(
         &self,
-        _request: Request<obscura_proto::storage::v1::GetStorageStatusRequest>,
-    ) -> Result<Response<obscura_proto::storage::v1::GetStorageStatusResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        _: Request<GetStorageStatusRequest>,
+    ) -> Result<Response<GetStorageStatusResponse>, Status> {
+        Ok(Response::new(self.status().await?))
     }
 
-    type ReconcileStream = std::pin::Pin<
-        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ReconcileResponse, Status>> + Send>,
-    >;
+    type ReconcileStream = Reports<ReconcileResponse>;
 
     async fn reconcile(
         &self,
-        _request: Request<obscura_proto::storage::v1::ReconcileRequest>,
+        request: Request<ReconcileRequest>,
     ) -> Result<Response<Self::ReconcileStream>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        Ok(Response::new(self.reconciled(request.into_inner())?))
     }
 
-    type ScrubStream = std::pin::Pin<
-        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ScrubResponse, Status>> + Send>,
-    >;
+    type ScrubStream = Reports<ScrubResponse>;
 
-    async fn scrub(
-        &self,
-        _request: Request<obscura_proto::storage::v1::ScrubRequest>,
-    ) -> Result<Response<Self::ScrubStream>, Status> {
-        Err(Status::unimplemented("not built yet"))
+    async fn scrub(&self, request: Request<ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        Ok(Response::new(self.scrubbed(request.into_inner())?))
     }
 
-    type ReindexStream = std::pin::Pin<
-        Box<dyn futures::Stream<Item = Result<obscura_proto::storage::v1::ReindexResponse, Status>> + Send>,
-    >;
+    type ReindexStream = Reports<ReindexResponse>;
 
-    async fn reindex(
-        &self,
-        _request: Request<obscura_proto::storage::v1::ReindexRequest>,
-    ) -> Result<Response<Self::ReindexStream>, Status> {
-        Err(Status::unimplemented("not built yet"))
+    async fn reindex(&self, _: Request<ReindexRequest>) -> Result<Response<Self::ReindexStream>, Status> {
+        Ok(Response::new(self.reindexed()?))
     }
 }
 

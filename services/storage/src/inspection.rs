@@ -20,7 +20,7 @@ pub struct Inspected {
 }
 
 /// Reads the head of an object, and nothing behind it, and holds it against the name of the object
-/// and the hash that the recorder made.
+/// and the hash that the recorder made, where it is known.
 ///
 /// # Errors
 /// [`Error::NotUploaded`]; [`Error::Lying`] where hash, name, directory and size do not agree;
@@ -29,11 +29,11 @@ pub async fn inspect(
     blobs: &dyn BlobStore,
     key: &BlobKey,
     name: &ObjectName,
-    head_hash: Digest,
+    head_hash: Option<Digest>,
 ) -> Result<Inspected, Error> {
     let size = blobs.size(key).await.map_err(not_uploaded)?;
     let head = read_head(blobs, key, size).await?;
-    if sha256(&head) != head_hash {
+    if head_hash.is_some_and(|hash| sha256(&head) != hash) {
         return Err(lying(key, "its head has another hash than the recorder announced"));
     }
     let directory = Directory::decode_head(&head).map_err(|error| lying(key, error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Storage: the index of packs, and signed URLs to them.
 //!
 //! It knows where every segment is and never holds anything but ciphertext. A recorder asks for an
-//! upload URL with a signed placement, puts the pack there and commits it; the head of the object
+//! upload URL with a signed placement, puts the pack there (here, or straight into a bucket) and commits it; the head of the object
 //! becomes a row of the index. Readers find segments in the index, which never opens an object, and
 //! get download URLs for a grant.
 //!
@@ -10,38 +10,64 @@
 //! change the index or the objects can withhold footage, and cannot read or forge any.
 
 pub mod config;
+mod custody;
 mod error;
+mod expiry;
+#[cfg(test)]
+mod fake_custody;
+mod finding;
 mod gap;
 mod grpc;
 mod http;
+mod in_order;
 mod index;
 mod inspection;
+mod links;
+mod manifest;
+mod marks;
 mod metrics;
+mod objects;
+mod orphan;
+mod outbox_shim;
 mod page;
 mod placement;
+mod reconcile;
+mod reindex;
+mod report;
 mod run;
+mod scrub;
+mod shrinking;
+mod state;
 mod store;
 #[cfg(test)]
 mod test_support;
+mod upkeep;
 mod url_signer;
+#[cfg(test)]
+mod zone_bench;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
 use obscura_access::AccessTrust;
-use obscura_blob::{BlobStore, LocalDirectory};
 use obscura_daemon::Daemon;
+use obscura_database::Location;
 use obscura_identity::Route;
+use crate::outbox_shim::Outbox;
 use obscura_proto::storage::v1::storage_service_server::StorageServiceServer;
 use obscura_snapshot::AuthorityKey;
 use tonic::service::Routes;
 
 pub use error::Error;
+// For the bench of the index.
+pub use index::PackRow;
+pub use run::Run;
+pub use store::{SCHEMA, Slice, Store};
 
 use crate::{
-    config::Settings, grpc::Grpc, http::Objects, metrics::Metrics, placement::PlacementCheck, store::Store,
-    url_signer::UrlSigner,
+    config::Settings, custody::Custody, grpc::Grpc, metrics::Metrics, objects::Opened,
+    placement::PlacementCheck, upkeep::Upkeep,
 };
 
 /// Largest object, in bytes: ten times a pack of a minute at 3 Mbit/s.
@@ -50,18 +76,34 @@ pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
 /// Who may move objects. What they may move, the URL says.
 pub const ROUTES: &[Route] = &[Route { prefix: "/objects/", callers: &["ingest", "cli"] }];
 
-/// Everything that this service answers.
+/// Everything that this service answers. What it does by itself goes on until the shutdown of the daemon;
+/// events for the audit log go into the outbox.
 ///
 /// # Errors
 /// Says which part could not be opened, or which setting is missing.
-pub async fn router(daemon: &Daemon) -> anyhow::Result<Router> {
+pub async fn router(daemon: &Daemon, outbox: Option<Outbox>) -> anyhow::Result<Router> {
     let settings: Settings = daemon.settings()?;
     let data = &daemon.config.data_dir;
-    let objects = settings.objects(data);
-    let opened = tokio::task::spawn_blocking(move || LocalDirectory::open(&objects)).await?;
-    let blobs: Arc<dyn BlobStore> = Arc::new(opened.context("cannot use the object directory")?);
-    let signer = Arc::new(UrlSigner::open(&data.join("url.key")).context("cannot use the key for URLs")?);
+    let url_file = settings.database_url_file.as_deref();
+    let index = Location::of(url_file, SCHEMA, data.join("index.sqlite"))?;
     let metrics = Metrics::register(&daemon.metrics);
+    let opened = objects::open(&settings, &daemon.config, &daemon.clock, metrics.clone()).await?;
+    let Opened { blobs, links, routes, kind, limitations } = opened;
+    let store = Store::open(&index).await.context("cannot use the index")?;
+    let upkeep = Arc::new(Upkeep {
+        store: store.clone(),
+        blobs: Arc::clone(&blobs),
+        // Without custody footage is stored and found; nothing expires.
+        custody: daemon.peer("keys").ok().map(Custody::new),
+        zone: daemon.config.zone.clone(),
+        clock: Arc::clone(&daemon.clock),
+        metrics: metrics.clone(),
+        outbox,
+        scrub_bytes_per_second: settings.scrub_bytes_per_second(),
+        reconciling: Arc::default(),
+        scrubbing: Arc::default(),
+    });
+    upkeep.spawn(&daemon.shutdown);
     let grpc = Grpc {
         placement: PlacementCheck {
             authority: AuthorityKey::from_bytes(daemon.trust.zone_authority),
@@ -69,13 +111,14 @@ pub async fn router(daemon: &Daemon) -> anyhow::Result<Router> {
             buckets: settings.buckets(&daemon.config),
         },
         access: AccessTrust { grant_issuer: daemon.trust.grant_issuer, audit: daemon.trust.audit },
-        store: Store::open(&data.join("index.sqlite")).await.context("cannot use the index")?,
-        blobs: Arc::clone(&blobs),
-        signer: Arc::clone(&signer),
-        address: settings.public_address(&daemon.config)?,
+        store,
+        blobs,
+        links,
+        kind,
+        limitations,
         clock: Arc::clone(&daemon.clock),
-        metrics: metrics.clone(),
+        metrics,
+        upkeep,
     };
-    let objects = Objects::new(blobs, signer, Arc::clone(&daemon.clock), metrics).router();
-    Ok(Routes::new(StorageServiceServer::new(grpc)).into_axum_router().merge(objects))
+    Ok(Routes::new(StorageServiceServer::new(grpc)).into_axum_router().merge(routes))
 }

@@ -20,6 +20,20 @@ pub struct Metrics {
     pub lying_objects: Counter,
     /// Gaps recorded, those that were replaced included.
     pub gaps: Counter,
+    /// Segments that were marked because their keys are destroyed.
+    pub shredded_segments: Counter,
+    /// Objects that were deleted because their keys are destroyed.
+    pub deleted_objects: Counter,
+    /// Deletions that failed and will be tried again.
+    pub failed_deletions: Counter,
+    /// Rounds in which custody was away or not believed.
+    pub failed_rounds: Counter,
+    /// Objects that the scrub read.
+    pub scrubbed_packs: Counter,
+    /// Bytes that the scrub read.
+    pub scrubbed_bytes: Counter,
+    /// Objects in which it found something, each time that it did.
+    pub damage_found: Counter,
 }
 
 impl Metrics {
@@ -35,6 +49,13 @@ impl Metrics {
             ("committed_packs", "Packs that entered the index", &metrics.committed_packs),
             ("lying_objects", "Commits of objects that were not the announced pack", &metrics.lying_objects),
             ("gaps", "Gaps recorded", &metrics.gaps),
+            ("shredded_segments", "Segments whose keys are destroyed", &metrics.shredded_segments),
+            ("deleted_objects", "Objects deleted after their keys", &metrics.deleted_objects),
+            ("failed_deletions", "Deletions that will be tried again", &metrics.failed_deletions),
+            ("failed_rounds", "Rounds in which custody was away or not believed", &metrics.failed_rounds),
+            ("scrubbed_packs", "Objects that the scrub read", &metrics.scrubbed_packs),
+            ("scrubbed_bytes", "Bytes that the scrub read", &metrics.scrubbed_bytes),
+            ("damage_found", "Times that the scrub found damage", &metrics.damage_found),
         ];
         registry.register(|registry| {
             for (name, help, counter) in counters {

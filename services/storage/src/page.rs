@@ -11,7 +11,7 @@ use obscura_ids::{CameraId, Layer, PackId};
 use obscura_pack::Entry;
 use obscura_proto::storage::v1::SegmentLocation;
 
-use crate::{Error, index::PackRow, inspection::sha256};
+use crate::{Error, index::PackRow, inspection::sha256, marks::Marks};
 
 /// Segments in one answer.
 pub const PAGE_SEGMENTS: usize = 1_000;
@@ -117,18 +117,20 @@ impl Page {
         self.after.map_or(start, |after| after.start.max(start))
     }
 
-    /// Takes the next pack in order of start, after which the page may be full.
+    /// Takes the next pack in order of start, after which the page may be full. Shredded segments are not
+    /// told.
     ///
     /// # Errors
     /// [`Error::Lying`] where its head cannot be read.
-    pub fn add(&mut self, row: &PackRow) -> Result<(), Error> {
+    pub fn add(&mut self, row: &PackRow, marks: Option<&Marks>) -> Result<(), Error> {
         self.tell_before(Some(row.span.start()));
         if self.is_full() {
             return Ok(());
         }
         for (ordinal, entry) in (0..).zip(row.directory()?.entries) {
             let position = Position { start: entry.span.start(), pack: row.pack, ordinal };
-            if entry.span.overlaps(self.query.span) && Some(position) > self.after {
+            let is_shredded = marks.is_some_and(|marks| marks.contains(ordinal));
+            if !is_shredded && entry.span.overlaps(self.query.span) && Some(position) > self.after {
                 let head_bytes = row.head.len() as u64;
                 self.waiting.push(Reverse(Waiting { position, key: row.key.to_string(), head_bytes, entry }));
             }
@@ -226,7 +228,7 @@ mod tests {
             let mut rest =
                 packs.iter().filter(|row| row.span.start() < query.span.end() && row.span.end() >= from);
             let cut = rest.by_ref().any(|row| {
-                page.add(row).unwrap();
+                page.add(row, None).unwrap();
                 page.is_full()
             });
             let (segments, next) = page.finish(!cut);

@@ -30,6 +30,12 @@ impl Run {
         self.span.start() <= other.span.end() + JOIN && other.span.start() <= self.span.end() + JOIN
     }
 
+    /// Whether a segment with this span, of the same camera and layer, is part of it.
+    #[must_use]
+    pub fn holds(&self, segment: Span) -> bool {
+        self.span.start() <= segment.start() && segment.end() <= self.span.end()
+    }
+
     /// The two as one.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -1,36 +1,50 @@
-//! The index: packs, runs and gaps in SQLite.
+//! The index: packs, runs and gaps in SQLite or PostgreSQL.
 //!
-//! Writing goes through one connection, so that transactions queue up instead of failing, and every
-//! commit is synced (WAL, `synchronous=FULL`): a recorder frees its spool on our word. Everything is
-//! said through sea-orm in words that PostgreSQL knows too; there, one writer becomes a serialisable
-//! transaction.
+//! One transaction writes at a time, also where several replicas share the tables, and every commit is
+//! synced: a recorder frees its spool on our word.
 
+mod damage;
+mod fact;
 mod gap;
+mod housekeeping;
+mod mark;
+mod notice;
 mod pack;
+mod partition;
+mod quarantine;
+mod receipt;
 mod run;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tombstone;
+mod upkeep;
+mod walk;
 
-use std::{path::Path, time::Duration};
+use std::sync::Arc;
 
-use obscura_clock::Span;
+use obscura_clock::{Span, Timestamp};
+use obscura_database::{Database, Location};
 use obscura_ids::{CameraId, PackId};
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+use sea_orm::DbErr;
+
+use crate::{
+    gap::Gap,
+    index::PackRow,
+    run::{Run, runs_of},
 };
 
-use crate::{gap::Gap, index::PackRow, run::Run};
-
+pub use fact::{Fact, moment};
+pub use housekeeping::Totals;
+pub use notice::{Notice, Subject};
 pub use pack::{PackSummary, Slice};
+pub use receipt::{ReceiptRow, Shredded};
 pub use run::CameraRun;
+pub use tombstone::Tombstone;
+pub use walk::Walk;
 
-/// Connections that read at the same time.
-const READERS: u32 = 4;
-/// How long a statement waits for a lock.
-const BUSY: Duration = Duration::from_secs(10);
+/// Schema on a server.
+pub const SCHEMA: &str = "storage";
 
 /// Why the index failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,25 +64,23 @@ pub enum Inserted {
     New,
     /// A pack with this id is there already.
     Before(Box<PackRow>),
+    /// It was there, its keys were destroyed, and its object was deleted.
+    Buried(Box<Tombstone>),
 }
 
 /// The index. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: DatabaseConnection,
-    readers: DatabaseConnection,
+    database: Arc<Database>,
 }
 
 impl Store {
     /// Opens the index, creates it where there is none.
     ///
     /// # Errors
-    /// [`Error::Database`].
-    pub async fn open(path: &Path) -> Result<Self, Error> {
-        let writer = connect(path, 1).await?;
-        schema::create(&writer).await?;
-        let readers = connect(path, READERS).await?;
-        Ok(Self { writer, readers })
+    /// [`obscura_database::Error`].
+    pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
+        Ok(Self { database: Arc::new(Database::open(location, schema::MIGRATIONS).await?) })
     }
 
     /// The pack with this id.
@@ -76,7 +88,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn pack(&self, id: PackId) -> Result<Option<PackRow>, Error> {
-        pack::by_id(&self.readers, id).await
+        pack::by_id(self.database.readers(), id).await
     }
 
     /// Those of the packs that are in the index, without their directories.
@@ -84,7 +96,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn summaries(&self, ids: &[PackId]) -> Result<Vec<PackSummary>, Error> {
-        pack::summaries(&self.readers, ids).await
+        pack::summaries(self.database.readers(), ids).await
     }
 
     /// A slice of the packs of one camera and layer, by start and id.
@@ -92,24 +104,56 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn packs(&self, slice: &Slice) -> Result<Vec<PackRow>, Error> {
-        pack::slice(&self.readers, slice).await
+        pack::slice(self.database.readers(), slice).await
     }
 
-    /// Adds a pack and its runs in one transaction, durably.
+    /// Adds a pack and its runs in one transaction, durably, and notes that the audit log has to hear of
+    /// it. What is destroyed of it already is marked at once and belongs to no run.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`]; nothing is changed then.
-    pub async fn insert_pack(&self, row: &PackRow, runs: &[Run]) -> Result<Inserted, Error> {
-        let transaction = self.begin().await?;
-        if let Some(before) = pack::by_id(&transaction, row.pack).await? {
+    pub async fn insert_pack(&self, row: &PackRow, runs: &[Run], now: Timestamp) -> Result<Inserted, Error> {
+        self.add_pack(row, runs, Some(now)).await
+    }
+
+    async fn add_pack(&self, row: &PackRow, runs: &[Run], tell: Option<Timestamp>) -> Result<Inserted, Error> {
+        let transaction = self.database.write().await?;
+        if let Some(before) = pack::by_id(&*transaction, row.pack).await? {
             return Ok(Inserted::Before(Box::new(before)));
         }
-        pack::insert(&transaction, row).await?;
-        for run in runs {
-            run::insert(&transaction, row.camera, row.layer, *run).await?;
+        if let Some(stone) = tombstone::find(&*transaction, row.pack).await? {
+            return Ok(Inserted::Buried(Box::new(stone)));
+        }
+        let is_first_of_day = pack::insert(&*transaction, row).await?;
+        let entries = upkeep::entries(row)?;
+        let left = upkeep::mark_late(&*transaction, row, &entries).await?.map(|marks| {
+            let left = (0..).zip(&entries).filter(|(segment, _)| !marks.contains(*segment));
+            runs_of(left.map(|(_, entry)| (entry.span, entry.length)))
+        });
+        for run in left.as_deref().unwrap_or(runs) {
+            run::insert(&*transaction, row.camera, row.layer, *run).await?;
+        }
+        if let Some(now) = tell {
+            notice::add_arrival(&*transaction, row, now).await?;
         }
         transaction.commit().await?;
+        if is_first_of_day {
+            self.drop_empty_days(row.span.start()).await;
+        }
         Ok(Inserted::New)
+    }
+
+    /// Room is found again tomorrow where it cannot be made today.
+    async fn drop_empty_days(&self, newest: Timestamp) {
+        let work = async {
+            let transaction = self.database.write().await?;
+            let dropped = partition::drop_empty_days(&*transaction, newest).await?;
+            transaction.commit().await.map(|()| dropped)
+        };
+        match work.await {
+            Ok(dropped) => tracing::info!(dropped, "dropped the index tables of days without footage"),
+            Err(error) => tracing::warn!(%error, "kept the index tables of days without footage"),
+        }
     }
 
     /// Adds gaps, or replaces those with the same ids, durably.
@@ -117,7 +161,9 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn record_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
-        gap::upsert(&self.writer, gaps).await
+        let transaction = self.database.write().await?;
+        gap::upsert(&*transaction, gaps).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// At most `limit` runs by camera, start and layer: of one camera or all, all or those that
@@ -131,7 +177,7 @@ impl Store {
         span: Option<Span>,
         limit: u64,
     ) -> Result<Vec<CameraRun>, Error> {
-        run::list(&self.readers, camera, span, limit).await
+        run::list(self.database.readers(), camera, span, limit).await
     }
 
     /// At most `limit` gaps by camera and start, chosen as in [`Store::runs`].
@@ -144,31 +190,8 @@ impl Store {
         span: Option<Span>,
         limit: u64,
     ) -> Result<Vec<Gap>, Error> {
-        gap::list(&self.readers, camera, span, limit).await
+        gap::list(self.database.readers(), camera, span, limit).await
     }
-
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        self.writer.begin_with_options(options).await
-    }
-}
-
-async fn connect(path: &Path, connections: u32) -> Result<DatabaseConnection, DbErr> {
-    let path = path.to_owned();
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |sqlite| {
-        sqlite
-            .in_memory(false)
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
-    });
-    Database::connect(options).await
 }
 
 /// Reads a number that the database keeps signed.

@@ -16,9 +16,10 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use obscura_access::{GrantRequest, LocalIssuer};
+use obscura_access::{GrantRequest, SelfReceipting};
 use obscura_blob::{BlobKey, BlobStore, ByteStream, Error as BlobError, LocalDirectory};
 use obscura_clock::{ClockQuality, SharedClock, SimulatedClock, Span, Timestamp};
+use obscura_database::Location;
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, PackId, Sequence, WriterEpoch, ZoneId};
 use obscura_pack::{Directory, Entry, object_key};
@@ -33,8 +34,9 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::{
-    config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow, inspection::sha256, metrics::Metrics,
-    placement::PlacementCheck, run::Run, store::Store, url_signer::UrlSigner,
+    config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow, inspection::sha256, links::OwnLinks, metrics::Metrics,
+    placement::PlacementCheck, run::Run, store::Store, upkeep::Upkeep,
+    url_signer::UrlSigner,
 };
 
 pub const ADDRESS: &str = "127.0.0.1:9000";
@@ -127,6 +129,15 @@ impl BlobStore for Counting {
         self.inner.put(key, body, size).await
     }
 
+    async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), BlobError> {
+        self.inner.replace(key, bytes).await
+    }
+
+    async fn read_whole(&self, key: &BlobKey, limit: u64) -> Result<Bytes, BlobError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.inner.read_whole(key, limit).await
+    }
+
     async fn get(&self, key: &BlobKey, range: Range<u64>) -> Result<ByteStream, BlobError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         self.inner.get(key, range).await
@@ -155,10 +166,11 @@ impl BlobStore for Counting {
 /// Storage of zone `eea` with everything that it trusts.
 pub struct Installation {
     pub grpc: Grpc,
+    pub signer: Arc<UrlSigner>,
     pub http: Router,
     pub clock: Arc<SimulatedClock>,
     pub authority: Authority,
-    pub issuer: LocalIssuer,
+    pub issuer: SelfReceipting,
     pub looks: Arc<AtomicU64>,
     pub directory: TempDir,
 }
@@ -168,7 +180,7 @@ impl Installation {
         let directory = TempDir::new().unwrap();
         let authority = Authority::from_pkcs8(&Authority::generate_pkcs8()).unwrap();
         std::fs::create_dir(directory.path().join("issuer")).unwrap();
-        LocalIssuer::create(&directory.path().join("issuer")).unwrap();
+        SelfReceipting::create(&directory.path().join("issuer")).unwrap();
         Self::start_in(directory, authority).await
     }
 
@@ -183,10 +195,11 @@ impl Installation {
         let path = directory.path();
         let clock = SimulatedClock::at(at(3_600_000));
         let shared: SharedClock = Arc::clone(&clock) as _;
-        let issuer = LocalIssuer::open(&path.join("issuer"), Arc::clone(&shared)).unwrap();
+        let issuer = SelfReceipting::open(&path.join("issuer"), Arc::clone(&shared)).unwrap();
         let looks = Arc::new(AtomicU64::new(0));
         let blobs: Arc<dyn BlobStore> = Arc::new(open_objects(path, Arc::clone(&looks)).await);
         let signer = Arc::new(UrlSigner::open(&path.join("url.key")).unwrap());
+        let store = Store::open(&Location::Sqlite(path.join("index.sqlite"))).await.unwrap();
         let grpc = Grpc {
             placement: PlacementCheck {
                 authority: AuthorityKey::from_bytes(authority.public_key()),
@@ -194,15 +207,31 @@ impl Installation {
                 buckets: vec!["eea".into()],
             },
             access: issuer.public_keys(),
-            store: Store::open(&path.join("index.sqlite")).await.unwrap(),
+            store: store.clone(),
             blobs: Arc::clone(&blobs),
-            signer: Arc::clone(&signer),
-            address: PublicAddress::Fixed(ADDRESS.into()),
+            links: Arc::new(OwnLinks {
+                signer: Arc::clone(&signer),
+                address: PublicAddress::Fixed(ADDRESS.into()),
+            }),
+            kind: "local directory",
+            limitations: Vec::new(),
             clock: Arc::clone(&shared),
             metrics: Metrics::default(),
+            upkeep: Arc::new(Upkeep {
+                store,
+                blobs: Arc::clone(&blobs),
+                custody: None,
+                zone: zone("eea"),
+                clock: Arc::clone(&shared),
+                metrics: Metrics::default(),
+                outbox: None,
+                scrub_bytes_per_second: 0,
+                reconciling: Arc::default(),
+                scrubbing: Arc::default(),
+            }),
         };
-        let http = Objects::new(blobs, signer, shared, Metrics::default()).router();
-        Self { grpc, http, clock, authority, issuer, looks, directory }
+        let http = Objects::new(blobs, Arc::clone(&signer), shared, Metrics::default()).router();
+        Self { grpc, signer, http, clock, authority, issuer, looks, directory }
     }
 
     pub fn placement_in(&self, number: u8, zone: &str, bucket: &str) -> SignedPlacement {

@@ -56,7 +56,7 @@ impl Process {
         );
         fs::write(root.join("storage.toml"), config).unwrap();
         let daemon = Daemon::open("storage", &root.join("storage.toml")).await.unwrap();
-        let router = obscura_storage::router(&daemon).await.unwrap();
+        let router = obscura_storage::router(&daemon, None).await.unwrap();
         let shutdown = daemon.shutdown.clone();
         let task = tokio::spawn(daemon.serve(router, obscura_storage::ROUTES));
         while !root.join("storage.addr").exists() {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{program, wait_for};
+use crate::{Replica, program, wait_for};
 
 /// What a command said.
 #[derive(Debug)]
@@ -52,6 +52,31 @@ impl Installation {
         installation
     }
 
+    /// A fresh installation with `[settings]` of an operator for some of its services, running.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_with(settings: &[(&str, String)]) -> Self {
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap() };
+        for (service, settings) in settings {
+            let folder = installation.state().join(service);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("config.toml"), format!("[settings]\n{settings}")).unwrap();
+        }
+        installation.up();
+        installation
+    }
+
+    /// Starts a second process of a service, with data of its own and the certificate of the first.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn replica(&self, service: &str, peers: &[(&str, &Path)]) -> Replica {
+        Replica::start(&self.state(), service, peers)
+    }
+
     /// Its state directory.
     #[must_use]
     pub fn state(&self) -> PathBuf {
@@ -70,7 +95,7 @@ impl Installation {
         wait_for("all services", || {
             let status = self.status();
             let services = status["services"].as_array()?;
-            let well = services.len() >= 4 && services.iter().all(|service| service["healthy"] == true);
+            let well = services.len() >= 5 && services.iter().all(|service| service["healthy"] == true);
             well.then_some(())
         });
     }
@@ -127,6 +152,16 @@ impl Installation {
     /// Kills one service without a warning.
     pub fn kill(&self, service: &str) {
         signal(self.pid(service), "KILL");
+    }
+
+    /// Stops a service where it stands, as a hung machine would, until [`Installation::thaw`].
+    pub fn freeze(&self, service: &str) {
+        signal(self.pid(service), "STOP");
+    }
+
+    /// Lets a frozen service go on.
+    pub fn thaw(&self, pid: u32) {
+        signal(pid, "CONT");
     }
 
     /// What `obscura status` says; null where it cannot say anything yet.

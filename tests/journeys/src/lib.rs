@@ -11,13 +11,17 @@
     reason = "a panic in a test is a failed test with a line number"
 )]
 
+mod account;
 mod camera;
 mod installation;
 mod programs;
+mod replica;
 
+pub use account::unaccounted;
 pub use camera::{Auth, PASSWORD, TestCamera, USER};
 pub use installation::{Installation, Outcome};
 pub use programs::{program, target_dir};
+pub use replica::Replica;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ pub enum Error {
     /// There is an issuer in the directory already.
     #[error("{path} exists: this directory has an issuer already; its keys are never overwritten")]
     Exists {
-        /// The journal that is there.
+        /// The key that is there.
         path: PathBuf,
     },
     /// The operating system refused.
@@ -38,22 +38,9 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// The chain does not hold.
-    #[error("{path}, line {line}: the line {why}; the journal was changed: keep it as evidence")]
-    Journal {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: u64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Another process appends for too long.
-    #[error("{path} has been locked by another process for 5 s: wait for it and try again")]
-    Busy {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// There is no good receipt for the decision.
+    #[error("no grant without a receipt of the audit log: {0}")]
+    Receipt(#[from] crate::Refusal),
     /// The request is not one that any verifier would honour.
     #[error("no grant for this request: {0}")]
     Request(String),

@@ -22,6 +22,8 @@ pub(super) const DIRECTORY: &str = ".partial";
 pub(super) struct Partial {
     file: File,
     path: PathBuf,
+    /// Whether the name in `.partial/` is no more.
+    is_gone: bool,
 }
 
 impl Partial {
@@ -33,7 +35,7 @@ impl Partial {
             .mode(0o600)
             .open(&path)
             .map_err(Error::io("creating an object"))?;
-        Ok(Self { file, path })
+        Ok(Self { file, path, is_gone: false })
     }
 
     /// Appends the pieces and hands the file back.
@@ -47,6 +49,13 @@ impl Partial {
         self.file.sync_data()
     }
 
+    /// Gives the file its key in place of whatever has it.
+    pub(super) fn rename_to(mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.is_gone = true;
+        Ok(())
+    }
+
     /// Gives the file its key. Refuses a name that is taken.
     pub(super) fn link_to(&self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, path)
@@ -55,6 +64,9 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
+        if self.is_gone {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, "an unfinished upload stays until the next start");
         }
@@ -63,7 +75,8 @@ impl Drop for Partial {
 
 /// One system call for many pieces, without copying them together first.
 fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut slices: Vec<IoSlice<'_>> =
+        pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)).collect();
     let mut rest = slices.as_mut_slice();
     while !rest.is_empty() {
         match file.write_vectored(rest) {

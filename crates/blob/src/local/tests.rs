@@ -46,6 +46,36 @@ async fn a_crash_in_the_middle_of_an_upload_leaves_nothing_after_the_next_start(
 }
 
 #[tokio::test]
+async fn a_crash_in_the_middle_of_a_replacement_leaves_the_old_bytes() {
+    let directory = TempDir::new().unwrap();
+    let store = LocalDirectory::open(directory.path()).unwrap();
+    store.replace(&key("log/checkpoint"), Bytes::from_static(b"old")).await.unwrap();
+    for leftover in [&b"n"[..], b"new"] {
+        // As a crash leaves it: once while the file is written, once before it is renamed.
+        fs::write(directory.path().join(partial::DIRECTORY).join("new"), leftover).unwrap();
+    }
+    drop(store);
+    let store = LocalDirectory::open(directory.path()).unwrap();
+    assert_eq!(files_below(&directory.path().join(partial::DIRECTORY)), 0);
+    assert_eq!(store.read_whole(&key("log/checkpoint"), 10).await.unwrap(), "old");
+}
+
+#[tokio::test]
+async fn a_replacement_that_fails_leaves_the_old_object_and_no_file() {
+    let directory = TempDir::new().unwrap();
+    let store = LocalDirectory::open(directory.path()).unwrap();
+    store.put(&key("log/tile"), body("old"), 3).await.unwrap();
+    for _ in 0..2 {
+        // A directory cannot be renamed over, and nothing lies below a file.
+        for impossible in ["log", "log/tile/below"] {
+            assert!(store.replace(&key(impossible), Bytes::from_static(b"new")).await.is_err());
+        }
+    }
+    assert_eq!(files_below(directory.path()), 1);
+    assert_eq!(store.read_whole(&key("log/tile"), 10).await.unwrap(), "old");
+}
+
+#[tokio::test]
 async fn an_upload_whose_caller_goes_away_leaves_no_file() {
     let directory = TempDir::new().unwrap();
     let store = LocalDirectory::open(directory.path()).unwrap();

@@ -117,6 +117,13 @@ impl KeysService for Keys {
         Err(Status::unimplemented("not part of this test"))
     }
 
+    async fn resume_destruction(
+        &self,
+        _: Request<messages::ResumeDestructionRequest>,
+    ) -> Result<Response<messages::ResumeDestructionResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
     async fn describe_keys(
         &self,
         _: Request<messages::DescribeKeysRequest>,

@@ -21,6 +21,7 @@ use crate::{
     frame::{Clear, Frame, samples},
     layer_key::LayerKeys,
     outbox::PackPolicy,
+    pressure::Priority,
     recovered,
     segment::Sealed,
     spool::{Limits, Spool},
@@ -42,7 +43,7 @@ struct Bench {
 }
 
 fn limits() -> Limits {
-    Limits { bytes: 1 << 30 }
+    Limits::of_bytes(1 << 30)
 }
 
 fn bench() -> Bench {
@@ -75,7 +76,12 @@ fn bench() -> Bench {
         outbox: Arc::clone(&outbox),
         gauge: Arc::clone(&gauge),
         clock: SystemClock::shared(),
+        pressure: Arc::new(Pressure::new(std::time::Duration::from_secs(90))),
         stopped_since: None,
+        predecessor: None,
+        handed_over: Arc::default(),
+        terms: watch::channel(Terms { placement: SignedPlacement::default(), priority: Priority::of(None) })
+            .1,
         cut: watch::channel(0).1,
         shutdown: CancellationToken::new(),
     };
@@ -119,8 +125,11 @@ fn open(spool: &Spool, intake: &RecipientKeyPair, outbox: &Outbox, sealed: &Seal
     assert_eq!(bytes.len() as u64, sealed.entry.length);
     let hash = digest::digest(&digest::SHA256, &bytes);
     assert_eq!(Digest::try_from(hash.as_ref()).unwrap(), sealed.entry.sha256);
-    let keys: BTreeMap<LayerKeyId, LayerKey> =
-        outbox.keys().iter().map(|(_, key)| unwrapped(intake, key)).collect();
+    let keys: BTreeMap<LayerKeyId, LayerKey> = outbox
+        .keys(obscura_clock::Monotonic::from_nanos(u64::MAX))
+        .iter()
+        .map(|(_, key)| unwrapped(intake, key))
+        .collect();
     let nodes = keys[&sealed.entry.header.key_id].cover(SlotRange::WHOLE_HOUR);
     Cobblestone256.open(&NodeSet::new(nodes), &bytes, sealed.entry.torn_after_chunks).unwrap()
 }
@@ -167,7 +176,7 @@ async fn frames_become_segments_of_two_seconds_that_follow_each_other_without_a_
     assert_eq!(segments[0].entry.span.start(), Timestamp::from_unix_nanos(START));
     let sequences: Vec<u64> = segments.iter().map(|sealed| sealed.entry.header.sequence.0).collect();
     assert_eq!(sequences, [0, 1, 2]);
-    assert_eq!(bench.outbox.keys().len(), 1, "one layer key for the hour");
+    assert_eq!(bench.outbox.waiting_keys(), 1, "one layer key for the hour");
 }
 
 #[tokio::test]
@@ -233,7 +242,7 @@ async fn a_stepped_clock_ends_the_segment_and_leaves_a_gap_with_its_reason() {
     let segments = bench.segments();
     let hours: std::collections::BTreeSet<u32> = segments.iter().map(|s| s.entry.header.hour.get()).collect();
     assert_eq!(hours.len(), 2, "the step crossed an hour, so there are two layer keys");
-    assert_eq!(bench.outbox.keys().len(), 2);
+    assert_eq!(bench.outbox.waiting_keys(), 2);
 }
 
 #[tokio::test]
@@ -253,7 +262,7 @@ async fn lost_packets_mark_the_segment_and_are_reported_as_a_gap() {
 async fn a_full_spool_becomes_a_gap_and_recording_goes_on_when_there_is_room() {
     let mut bench = bench();
     let full = tempfile::tempdir().unwrap();
-    let (small, _) = Spool::open(full.path().to_owned(), Limits { bytes: 0 }, SystemClock::shared()).unwrap();
+    let (small, _) = Spool::open(full.path().to_owned(), Limits::of_bytes(0), SystemClock::shared()).unwrap();
     small
         .append(&[crate::segment::record(crate::spool::record::Kind::Done, crate::spool::Serial(0), b"")])
         .unwrap();

@@ -132,7 +132,10 @@ impl Track {
             }
         };
         let Some(step) = stepped else { return };
+        let recording = self.writer.is_some();
         self.end(recorder);
+        // The pictures follow each other all the same.
+        self.continues = recording;
         self.timeline = Some(Timeline::start(media, wall, monotonic));
         match step {
             Step::Camera => tracing::warn!(camera = %recorder.camera, "the camera's time jumped"),
@@ -168,6 +171,9 @@ impl Track {
             if broken {
                 self.close(recorder);
                 self.continues = false;
+                let now = recorder.clock.wall();
+                let since = self.gauge.recorded_through().unwrap_or(now).min(now);
+                recorder.gaps.not_recording(since, now, GapReason::FrameTimeout);
             }
         }
         self.held = Some(next);
@@ -176,7 +182,7 @@ impl Track {
     fn write(&mut self, recorder: &mut Recorder, timed: Timed, lasted: i64) {
         let picture = timed.frame.picture();
         self.note_loss(recorder, &timed);
-        if self.must_end(picture) {
+        if self.must_end(picture) || (picture.random_access && recorder.has_new_terms()) {
             self.close(recorder);
             self.continues = !picture.random_access;
         }
@@ -208,6 +214,11 @@ impl Track {
         let picture = timed.frame.picture();
         let dependent = !picture.random_access;
         if dependent && !self.continues {
+            return false;
+        }
+        recorder.take_terms();
+        if !recorder.is_admitted() {
+            self.refuse(recorder, &Error::Paused);
             return false;
         }
         let Some(timeline) = &self.timeline else { return false };
@@ -254,8 +265,8 @@ impl Track {
 
     /// Keeps of the open segment what is in the spool already.
     fn give_up(&mut self, recorder: &mut Recorder, error: &Error) {
-        if let Some(sealed) = self.writer.take().and_then(|writer| writer.abandon(&recorder.parts)) {
-            recorder.outbox.add_segment(sealed, recorder.clock.monotonic());
+        if let Some(writer) = self.writer.take() {
+            recorder.outbox.give_up(writer.abandon());
         }
         self.refuse(recorder, error);
     }
@@ -263,7 +274,9 @@ impl Track {
     /// Nothing is recorded until the next key frame that the spool takes.
     fn refuse(&mut self, recorder: &mut Recorder, error: &Error) {
         let reason = match error {
-            Error::Spool(spool::Error::Full { .. }) => GapReason::SpoolFull,
+            Error::Paused | Error::Spool(spool::Error::Full { .. } | spool::Error::NoRoom) => {
+                GapReason::SpoolFull
+            }
             Error::Spool(_) => GapReason::SlowDisk,
             Error::Seal(_) | Error::NoHour(_) => GapReason::NotPermitted,
             Error::Media(_) => GapReason::UnsupportedCodec,

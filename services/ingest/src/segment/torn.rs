@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use obscura_clock::{ClockQuality, Span};
-use obscura_ids::Digest;
+use obscura_clock::{ClockQuality, Monotonic, Span, Timestamp};
+use obscura_ids::{CameraId, Digest};
 use obscura_pack::Entry;
 use obscura_proto::footage::v1::PackEntry;
 use obscura_seal::{CHUNK_BYTES, SegmentHeader, TAG_BYTES};
@@ -43,7 +43,21 @@ pub fn recovered(
         }
         None => cut_entry(spool, segment, &opening, header, &mut extents)?,
     };
-    Ok(Some(Sealed { serial, entry, extents, placement: opening.placement, end: Position::default() }))
+    Ok(Some(Sealed {
+        serial,
+        entry,
+        extents,
+        placement: opening.placement,
+        end: Position::default(),
+        since: Monotonic::from_nanos(0),
+        waited_before: Duration::ZERO,
+    }))
+}
+
+/// Whose segment it is and when it began; `None` where not even its prefix is whole.
+pub fn beginning(segment: &recovery::Segment) -> Option<(CameraId, Timestamp)> {
+    let opening = Opening::decode(&segment.opening)?;
+    Some((header(&opening.prefix)?.camera, opening.start))
 }
 
 /// The prefix lies at the end of the `Open` record.

@@ -12,7 +12,7 @@ use obscura_seal::{Hour, SegmentCipher, SegmentHeader, SegmentSealer};
 use prost::Message as _;
 
 use super::{
-    Opening, Sealed, Tail,
+    GivenUp, Opening, Sealed, Tail,
     opening::sealed_part,
     torn::{digest, record},
 };
@@ -264,15 +264,15 @@ impl SegmentWriter {
     }
 
     /// Ends a segment that cannot be completed: what is in the spool of it is kept as a torn segment,
-    /// its last tail included. `None` where nothing is, or not even that can be noted; the next start
-    /// finds it.
-    pub fn abandon(mut self, parts: &Parts) -> Option<Sealed> {
+    /// its last tail included.
+    #[must_use]
+    pub fn abandon(mut self) -> GivenUp {
         self.out.clear();
         self.pending.clear();
         let prefix = self.extents.first().map_or(0, |prefix| u64::from(prefix.length));
         let chunk = (obscura_seal::CHUNK_BYTES + obscura_seal::TAG_BYTES) as u64;
         let chunks = u32::try_from(self.length.saturating_sub(prefix) / chunk).unwrap_or(u32::MAX);
-        let (tail, extent) = self.last_tail.take()?;
+        let Some((tail, extent)) = self.last_tail.take() else { return GivenUp::Empty(self.serial) };
         if tail.full_chunks == chunks {
             self.hash.update(&tail.sealed);
             self.length += u64::from(extent.length);
@@ -284,8 +284,7 @@ impl SegmentWriter {
             damaged: tail.damaged,
             ..self.entry(tail.end, Some(chunks), ClockQuality::FreeRunning, false)
         };
-        self.spool_close(parts, &entry).ok()?;
-        Some(self.sealed(entry))
+        GivenUp::Torn(Box::new(self.sealed(entry)))
     }
 
     /// The segment's start as it is known now, never outside the slot whose key seals it.
@@ -387,8 +386,27 @@ impl SegmentWriter {
     }
 
     fn sealed(self, entry: Entry) -> Sealed {
-        Sealed { serial: self.serial, entry, extents: self.extents, placement: self.placement, end: self.end }
+        Sealed {
+            serial: self.serial,
+            entry,
+            extents: self.extents,
+            placement: self.placement,
+            end: self.end,
+            since: Monotonic::from_nanos(0),
+            waited_before: Duration::ZERO,
+        }
     }
+}
+
+/// Notes the end of a segment that was given up.
+///
+/// # Errors
+/// Where the spool does not take it now; nothing was appended then.
+pub fn note_torn(spool: &Spool, sealed: &mut Sealed) -> Result<(), spool::Error> {
+    let entry = PackEntry::from(sealed.entry.clone()).encode_to_vec();
+    let (_, end) = spool.append(&[record(Kind::Close, sealed.serial, &entry)])?;
+    sealed.end = end;
+    Ok(())
 }
 
 struct Started {

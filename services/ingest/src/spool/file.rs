@@ -27,9 +27,9 @@ impl LogFile {
         Self { path, file }
     }
 
-    /// Removes it from the disk; who still reads it can finish.
-    pub fn remove(&self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
+    /// Where it lies. Who reads it can finish after it was removed.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends `length` bytes from `offset` on to `into`.

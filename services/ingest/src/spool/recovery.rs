@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{File, OpenOptions},
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,9 +12,9 @@ use obscura_ids::PackId;
 
 use super::{
     Error, Extent, Position, Serial,
+    disk::{Disk, sync_dir},
     file::{self, LogFile},
     record::{self, Found, HEADER_BYTES, Kind, Record},
-    writer::sync_dir,
 };
 
 /// What an earlier run left.
@@ -111,8 +111,9 @@ impl Recovered {
     }
 }
 
-/// Reads every log file in `dir`, cuts a torn end, and opens the files for reading.
-pub fn read(dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFile>>, Recovered), Error> {
+/// Reads every log file in `dir`, cuts a torn end, and opens the files for reading. What is read is
+/// durable from here on: all files but the last were when the next one was begun.
+pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFile>>, Recovered), Error> {
     let mut files = BTreeMap::new();
     let mut recovered = Recovered::default();
     let paths = log_files(dir)?;
@@ -123,7 +124,7 @@ pub fn read(dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFile>>, Recovered),
         let whole = scan(&bytes, start, &mut recovered);
         recovered.end = recovered.end.max(Position(start.0 + whole as u64));
         if Some(start) == last {
-            cut(&path, whole, bytes.len()).map_err(io)?;
+            cut(disk, &path, whole, bytes.len()).map_err(io)?;
         } else if whole < bytes.len() {
             recovered.damaged_files += 1;
             recovered.end = recovered.end.max(Position(start.0 + bytes.len() as u64));
@@ -148,17 +149,14 @@ fn scan(bytes: &[u8], start: Position, recovered: &mut Recovered) -> usize {
 }
 
 /// Removes a torn end, so that the next record follows a whole one.
-fn cut(path: &Path, whole: usize, length: usize) -> std::io::Result<()> {
+fn cut(disk: &dyn Disk, path: &Path, whole: usize, length: usize) -> std::io::Result<()> {
     if whole == 0 {
-        return std::fs::remove_file(path);
+        return disk.remove(path);
     }
     if whole < length {
         tracing::warn!(file = %path.display(), bytes = length - whole, "cut a torn record off the end of the spool");
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(whole as u64)?;
-        file.sync_all()?;
     }
-    Ok(())
+    disk.keep(path, whole as u64)
 }
 
 fn log_files(dir: &Path) -> Result<BTreeMap<Position, PathBuf>, Error> {

@@ -4,7 +4,7 @@ use obscura_clock::SystemClock;
 
 use super::{record::Kind, *};
 
-const LIMITS: Limits = Limits { bytes: 1024 * 1024 * 1024 };
+const LIMITS: Limits = Limits { bytes: 1024 * 1024 * 1024, reserve_bytes: 0 };
 
 fn open(dir: &tempfile::TempDir) -> (Arc<Spool>, recovery::Recovered) {
     Spool::open(dir.path().to_owned(), LIMITS, SystemClock::shared()).unwrap()
@@ -99,7 +99,7 @@ fn an_older_file_stays_while_anything_in_it_is_needed() {
 #[test]
 fn a_full_spool_refuses_new_segments_but_lets_open_ones_end() {
     let dir = tempfile::tempdir().unwrap();
-    let (spool, _) = Spool::open(dir.path().to_owned(), Limits { bytes: 10 }, SystemClock::shared()).unwrap();
+    let (spool, _) = Spool::open(dir.path().to_owned(), Limits::of_bytes(10), SystemClock::shared()).unwrap();
     let (serial, _) = segment(&spool, b"more than ten bytes");
     let refused = spool.append(&[record(Kind::Open, spool.next_serial(), b"x")]);
     assert!(matches!(refused, Err(Error::Full { limit: 10, .. })));
@@ -126,4 +126,54 @@ fn a_damaged_closed_file_loses_only_what_follows_the_damage() {
     assert_eq!(recovered.damaged_files, 1);
     assert!(recovered.segments[&first].data.len() == 1 && recovered.segments[&second].data.is_empty());
     assert!(recovered.segments.contains_key(&third));
+}
+
+#[test]
+fn whatever_a_power_cut_leaves_of_unsynced_bytes_everything_committed_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (committed, _) = segment(&spool, b"committed");
+    spool.close();
+    let path = file::path(dir.path(), Position(0));
+    let durable = std::fs::read(&path).unwrap();
+    let mut unsynced = Vec::new();
+    for (kind, payload) in [(Kind::Open, &b"opening"[..]), (Kind::Data, b"data"), (Kind::Close, b"entry")] {
+        record(kind, Serial(committed.0 + 1), payload).encode(&mut unsynced);
+    }
+    for cut in 0..=unsynced.len() {
+        for rotten in [false, true] {
+            let mut found = [&durable[..], &unsynced[..cut]].concat();
+            if let Some(last) = found[durable.len()..].last_mut().filter(|_| rotten) {
+                *last ^= 0x55;
+            }
+            std::fs::write(&path, &found).unwrap();
+            let (_, recovered) = recovery::read(&FileSystem, dir.path()).unwrap();
+            assert_eq!(recovered.segments[&committed].data.len(), 1, "cut at {cut}");
+            let (_, again) = recovery::read(&FileSystem, dir.path()).unwrap();
+            assert_eq!(again.end, recovered.end, "reading repairs, and then there is nothing to repair");
+            let whole = recovered.segments.get(&Serial(committed.0 + 1)).is_some_and(|s| s.entry.is_some());
+            assert_eq!(whole, cut == unsynced.len() && !rotten, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_only_when_nothing_in_it_is_needed_and_stays_where_it_cannot_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _) = open(&dir);
+    let (old, _) = segment(&spool, b"old");
+    spool.close();
+    let (spool, _) = open(&dir);
+    segment(&spool, b"newer");
+    spool.close();
+    let first = file::path(dir.path(), Position(0));
+    // A directory in its place cannot be removed as a file is.
+    std::fs::remove_file(&first).unwrap();
+    std::fs::create_dir(&first).unwrap();
+    let used = spool.used_bytes();
+    spool.release(&[old]);
+    assert_eq!(spool.used_bytes(), used, "it still counts");
+    std::fs::remove_dir(&first).unwrap();
+    spool.release(&[]);
+    assert!(spool.used_bytes() < used);
 }

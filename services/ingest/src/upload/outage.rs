@@ -9,6 +9,8 @@ use obscura_clock::Monotonic;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// What is refused again and again is offered this rarely.
+const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(600);
 
 /// Whether one thing is away.
 #[derive(Debug)]
@@ -32,6 +34,11 @@ impl Outage {
     /// Whether it is time to try.
     pub fn may_try(&self, now: Monotonic) -> bool {
         self.lock().as_ref().is_none_or(|standing| standing.not_before <= now)
+    }
+
+    /// Whether it is away as far as is known.
+    pub fn is_on(&self) -> bool {
+        self.lock().is_some()
     }
 
     /// A try failed.
@@ -58,7 +65,16 @@ impl Outage {
 
 /// When to try again after so many failures.
 pub fn later(now: Monotonic, failures: u32) -> Monotonic {
-    let wait = FIRST_WAIT.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT);
+    after(now, failures, LONGEST_WAIT)
+}
+
+/// When to try again what was refused so often.
+pub fn much_later(now: Monotonic, refusals: u32) -> Monotonic {
+    after(now, refusals, LONGEST_WAIT_REFUSED)
+}
+
+fn after(now: Monotonic, failures: u32, longest: Duration) -> Monotonic {
+    let wait = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(longest);
     Monotonic::from_nanos(now.as_nanos().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
 }
 

@@ -1,11 +1,14 @@
 //! One pack: laid out, put, indexed.
 
 use aws_lc_rs::digest;
-use http::{Method, Request, header::CONTENT_LENGTH};
+use http::{Method, Request, StatusCode, header::CONTENT_LENGTH};
 use obscura_pack::Directory;
 use obscura_proto::storage::v1::{CommitPackRequest, CreateUploadRequest, CreateUploadResponse};
 
-use super::{Uploader, body, call};
+use super::{
+    Uploader, body,
+    fault::{Fault, call},
+};
 use crate::outbox::Formed;
 
 /// How long one PUT may take.
@@ -14,13 +17,13 @@ const PUT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);
 /// Stores a pack: afterwards its object and its index rows are durable.
 ///
 /// # Errors
-/// A sentence for the log; nothing in it identifies a person.
-pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), String> {
-    let first = pack.segments.first().ok_or("the pack is empty")?;
+/// A [`Fault`] with a sentence for the log; nothing in it identifies a person.
+pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), Fault> {
+    let first = pack.segments.first().ok_or_else(|| Fault::of_item("the pack is empty"))?;
     let header = &first.entry.header;
     let entries = pack.segments.iter().map(|sealed| sealed.entry.clone()).collect();
     let directory = Directory::lay_out(pack.id, header.camera, header.zone.clone(), header.layer, entries)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Fault::of_item(error.to_string()))?;
     let head = directory.encode_head();
     let size_bytes = head.len() as u64 + directory.body_length();
     let upload = CreateUploadRequest {
@@ -30,7 +33,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), String> {
         start_unix_ns: directory.span().start().unix_nanos(),
         size_bytes,
     };
-    let upload = call(uploader.storage.clone().create_upload(upload)).await.map_err(|fault| fault.cause)?;
+    let upload = call(uploader.storage.clone().create_upload(upload)).await?;
     let directory_sha256 = digest::digest(&digest::SHA256, &head).as_ref().to_vec();
     put(uploader, pack, &upload, head, size_bytes).await?;
     let commit = CommitPackRequest {
@@ -38,7 +41,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), String> {
         object_key: upload.object_key,
         directory_sha256: directory_sha256.into(),
     };
-    call(uploader.storage.clone().commit_pack(commit)).await.map(drop).map_err(|fault| fault.cause)
+    call(uploader.storage.clone().commit_pack(commit)).await.map(drop)
 }
 
 async fn put(
@@ -47,21 +50,53 @@ async fn put(
     upload: &CreateUploadResponse,
     head: Vec<u8>,
     size_bytes: u64,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let extents = pack.segments.iter().flat_map(|sealed| sealed.extents.clone()).collect();
-    let request = Request::builder()
-        .method(Method::PUT)
-        .uri(&upload.url)
-        .header(CONTENT_LENGTH, size_bytes)
+    let mut request =
+        Request::builder().method(Method::PUT).uri(&upload.url).header(CONTENT_LENGTH, size_bytes);
+    for (name, value) in &upload.headers {
+        request = request.header(name, value);
+    }
+    let request = request
         .body(body::of_spool(std::sync::Arc::clone(&uploader.spool), head, extents))
-        .map_err(|_| "storage answered with an upload URL that is none")?;
+        .map_err(|_| Fault::of_item("storage answered with an upload URL that is none"))?;
     let answer = tokio::time::timeout(PUT_TIMEOUT, uploader.objects.send(request))
         .await
-        .map_err(|_| "the upload took too long".to_owned())?
-        .map_err(|error| error.to_string())?;
-    if answer.status().is_success() {
-        Ok(())
-    } else {
-        Err(format!("the upload was answered with {}", answer.status()))
+        .map_err(|_| Fault::outage("the upload took too long"))?
+        .map_err(Fault::outage)?;
+    check(answer)
+}
+
+/// What the answer to a PUT means: a store that is busy or away will take the pack later, one that
+/// refuses it means this pack.
+fn check(status: StatusCode) -> Result<(), Fault> {
+    let cause = || format!("the upload was answered with {status}");
+    match status {
+        _ if status.is_success() => Ok(()),
+        // There is an object by this name: ours, most likely, whose answer was lost. Committing tells.
+        StatusCode::PRECONDITION_FAILED => Ok(()),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(Fault::outage(cause())),
+        _ if status.is_server_error() => Err(Fault::outage(cause())),
+        _ => Err(Fault::of_item(cause())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_is_there_already_is_left_to_the_commit() {
+        assert!(check(StatusCode::PRECONDITION_FAILED).is_ok());
+        assert!(check(StatusCode::TEMPORARY_REDIRECT).is_err(), "redirects are not followed");
+    }
+
+    #[test]
+    fn a_store_that_is_busy_is_told_from_one_that_refuses_the_pack() {
+        assert!(check(StatusCode::CREATED).is_ok());
+        for busy in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+            assert!(check(busy).unwrap_err().is_outage());
+        }
+        assert!(!check(StatusCode::FORBIDDEN).unwrap_err().is_outage());
     }
 }

@@ -123,6 +123,16 @@ impl KeyEncryption for LocalKeyFile {
             Ok(())
         })
     }
+
+    async fn root(&self) -> Result<(KeyVersion, Zeroizing<[u8; 32]>), Error> {
+        self.with(|versions| {
+            if versions.0.len() > 1 {
+                return Err(Error::Rotating(versions.0.len()));
+            }
+            let (version, key) = versions.newest()?;
+            Ok((version, key.clone()))
+        })
+    }
 }
 
 /// The keys by version; never empty.

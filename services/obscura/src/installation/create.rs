@@ -6,14 +6,16 @@ use std::{
     path::Path,
 };
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use obscura_access::{IssuerError, LocalIssuer};
 use obscura_clock::SharedClock;
 use obscura_daemon::{Trust, write_atomically};
 use obscura_identity::{Ca, TrustDomain};
 use obscura_snapshot::Authority;
+use obscura_tlog::LogKey;
 
 use super::{CLI, Installation, SERVICES, Settings, config};
-use crate::problem::{Context as _, Result};
+use crate::problem::{Context as _, Problem, Result};
 
 /// Zone of a machine that was told nothing else: the European Economic Area.
 const DEFAULT_ZONE: &str = "eea";
@@ -78,11 +80,10 @@ fn certificate_authority(installation: &Installation, clock: &SharedClock) -> Re
 
 /// Makes the signing keys where they lack, and tells every service their public halves.
 fn trust(installation: &Installation, clock: &SharedClock) -> Result<()> {
-    let issuer = grant_issuer(installation, clock)?.public_keys();
     let trust = Trust {
         zone_authority: zone_authority(installation)?.public_key(),
-        grant_issuer: issuer.grant_issuer,
-        audit: issuer.audit,
+        grant_issuer: grant_issuer(installation, clock)?.public_key(),
+        audit: log_key(installation)?.public_key(),
     };
     trust.save(&installation.trust_file()).doing("write trust.toml")
 }
@@ -94,6 +95,19 @@ fn grant_issuer(installation: &Installation, clock: &SharedClock) -> Result<Loca
         Err(error) => return Err(error).doing("make the issuer of grants"),
     }
     LocalIssuer::open(&folder, clock.clone()).doing("open the issuer of grants")
+}
+
+/// The key with which `audit` signs checkpoints and receipts.
+fn log_key(installation: &Installation) -> Result<LogKey> {
+    let path = installation.data_dir("audit").join("audit-log.pkcs8");
+    let shown = path.display();
+    if !path.exists() {
+        let made = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8());
+        let pkcs8 = made.map_err(|_| Problem::new("the system gave no randomness for the key of the log"))?;
+        write_atomically(&path, pkcs8.as_ref(), 0o600).doing("write the key of the log")?;
+    }
+    let bytes = fs::read(&path).doing(format_args!("read {shown}"))?;
+    LogKey::from_pkcs8(&installation.log_origin(), &bytes).doing(format_args!("read {shown}"))
 }
 
 /// The key with which `registry` signs placements and snapshots.

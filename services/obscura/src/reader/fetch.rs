@@ -1,32 +1,96 @@
 //! Sealed bytes from signed URLs: neighbours together, within bounds.
+//!
+//! The URL says whether the storage service has them or a bucket. Neither is trusted with more than
+//! keeping bytes: what comes is verified, never more than was asked for, and redirects are refused.
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{collections::BTreeMap, fs, io, ops::Range, path::PathBuf, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header::RANGE};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use obscura_identity::HttpClient;
+use obscura_blob::{WebClient, WebTrust, is_presigned};
+use obscura_identity::{BoxBody, HttpClient};
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Cause, Located};
+use crate::{
+    installation::Installation,
+    problem::{Context as _, Result as Answer},
+    services::Services,
+};
 
 /// Neighbouring segments are fetched together up to this many bytes.
 const RUN_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest wait for the answer, and for each piece of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Speaks to whoever keeps the objects.
+#[derive(Clone, Debug)]
+pub struct Source {
+    storage: HttpClient,
+    buckets: WebClient,
+}
+
+impl Source {
+    /// The storage service of these services, and the buckets that it may send us to.
+    pub fn of(services: &Services) -> Answer<Self> {
+        let storage = HttpClient::new(services.identity(), "storage");
+        let trust = bucket_trust(services.installation()).doing("read [settings.s3] of storage")?;
+        let buckets = WebClient::new(&trust).doing("use `ca_file` in [settings.s3] of storage")?;
+        Ok(Self { storage, buckets })
+    }
+
+    async fn send(&self, request: http::Request<BoxBody>) -> Result<http::Response<Incoming>, Cause> {
+        if is_presigned(request.uri()) {
+            self.buckets.send(request.map(BodyExt::boxed_unsync)).await.map_err(unreachable)
+        } else {
+            self.storage.send(request).await.map_err(unreachable)
+        }
+    }
+}
+
+/// The part of storage's configuration that its readers need too.
+#[derive(Debug, Default, Deserialize)]
+struct StorageConfig {
+    #[serde(default)]
+    settings: StorageSettings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct StorageSettings {
+    s3: Option<BucketSettings>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct BucketSettings {
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    allow_http: bool,
+}
+
+fn bucket_trust(installation: &Installation) -> io::Result<WebTrust> {
+    let text = match fs::read_to_string(installation.config_file("storage")) {
+        Err(absent) if absent.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text?,
+    };
+    let config: StorageConfig = toml::from_str(&text).map_err(io::Error::other)?;
+    let settings = config.settings.s3.unwrap_or_default();
+    Ok(WebTrust { ca: settings.ca_file.map(fs::read).transpose()?, allow_http: settings.allow_http })
+}
+
 /// Fetches ranges of objects.
 #[derive(Debug)]
 pub struct Fetch {
-    http: HttpClient,
+    source: Source,
     urls: BTreeMap<String, http::Uri>,
 }
 
 impl Fetch {
     /// Fetches the objects with these URLs.
-    pub fn new(http: HttpClient, urls: BTreeMap<String, http::Uri>) -> Self {
-        Self { http, urls }
+    pub fn new(source: Source, urls: BTreeMap<String, http::Uri>) -> Self {
+        Self { source, urls }
     }
 
     /// The sealed bytes of neighbouring segments, each apart.
@@ -49,8 +113,8 @@ impl Fetch {
             .header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
             .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed())
             .map_err(unreachable)?;
-        let response = match timeout(PATIENCE, self.http.send(request)).await {
-            Ok(response) => response.map_err(unreachable)?,
+        let response = match timeout(PATIENCE, self.source.send(request)).await {
+            Ok(response) => response?,
             Err(_) => return Err(unreachable(format_args!("no answer within {} s", PATIENCE.as_secs()))),
         };
         match response.status() {
@@ -119,6 +183,11 @@ fn continues(run: &[Located], next: &Located) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use obscura_blob::{BlobStore as _, S3Bucket, S3Settings, body as body_of};
+    use obscura_clock::SystemClock;
+    use obscura_identity::{Ca, Identity};
+    use obscura_test_servers::seaweedfs;
+
     use super::*;
     use crate::reader::open::samples::located;
 
@@ -151,5 +220,44 @@ mod tests {
         assert_eq!(parts[0], Ok(Bytes::from_static(b"0123456789")));
         assert_eq!(parts[1], Err(Cause::Cut { first: 115, last: 119 }));
         assert_eq!(parts[2], Err(Cause::Cut { first: 120, last: 129 }));
+    }
+
+    async fn from_bucket() -> (S3Bucket, Fetch) {
+        let server = seaweedfs::shared();
+        let (access_key, secret_key) = server.credentials();
+        let trust = WebTrust { ca: None, allow_http: true };
+        let settings = S3Settings {
+            endpoint: server.endpoint().parse().unwrap(),
+            region: server.region().into(),
+            bucket: server.new_bucket(),
+            virtual_host: false,
+            access_key: access_key.into(),
+            secret_key: secret_key.into(),
+            trust: trust.clone(),
+        };
+        let clock = SystemClock::shared();
+        let bucket = S3Bucket::open(&settings, clock.clone()).unwrap();
+        let key = "eea/pack".parse().unwrap();
+        bucket.put(&key, body_of(&b"0123456789"[..]), 10).await.unwrap();
+        let url = bucket.presign_get(&key, Duration::from_secs(60)).url.parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::create(&folder.path().join("ca"), &"shop.example".parse().unwrap(), &*clock).unwrap();
+        ca.issue("cli", &folder.path().join("cli"), Duration::from_hours(1), &*clock).unwrap();
+        let identity = Identity::load(&folder.path().join("cli")).unwrap();
+        let source = Source {
+            storage: HttpClient::new(&identity, "storage"),
+            buckets: WebClient::new(&trust).unwrap(),
+        };
+        (bucket, Fetch::new(source, BTreeMap::from([("eea/pack".to_owned(), url)])))
+    }
+
+    #[tokio::test]
+    async fn ranges_come_straight_from_a_bucket() {
+        let (bucket, fetch) = from_bucket().await;
+        assert_eq!(fetch.range("eea/pack", 2..5).await, Ok(Bytes::from_static(b"234")));
+        assert_eq!(fetch.range("eea/pack", 8..12).await, Err(Cause::Cut { first: 10, last: 11 }));
+        assert_eq!(fetch.range("eea/pack", 20..22).await, Err(Cause::Cut { first: 20, last: 21 }));
+        bucket.delete(&"eea/pack".parse().unwrap()).await.unwrap();
+        assert_eq!(fetch.range("eea/pack", 2..5).await, Err(Cause::Missing));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use obscura_access::{GrantRequest, LocalIssuer, MAX_VALID_FOR};
+use obscura_access::{GrantRequest, MAX_VALID_FOR};
 use obscura_clock::Span;
 use obscura_ids::{Layer, LayerKeyId};
 use obscura_proto::{
@@ -15,20 +15,23 @@ use obscura_proto::{
 };
 use obscura_seal::{Node, NodeSet};
 
-use super::{Located, Wanted};
+use super::{Issuing, Located, Wanted};
 use crate::{
+    log::operator,
     problem::{Context as _, Problem, Result},
     services::{PATIENT, Services},
 };
 
-/// Who looks, until there are accounts: whoever may use this machine's own issuer.
-const SUBJECT: &str = "local-administrator";
 /// Most keys in one request (`keys.proto`, `ReleaseNodesRequest.key_ids`).
 const KEYS_PER_CALL: usize = 256;
 
 /// What a grant opened.
 #[derive(Debug)]
 pub struct Released {
+    /// UUID of the grant.
+    pub grant_id: String,
+    /// Span of the grant.
+    pub span: Span,
     /// URLs by object key.
     pub urls: BTreeMap<String, http::Uri>,
     /// Released parts by layer key.
@@ -38,29 +41,30 @@ pub struct Released {
 /// Gets a grant for these segments and shows it to `storage` and `keys`.
 pub async fn release(
     services: &Services,
-    issuer: &LocalIssuer,
+    issuer: &Issuing<'_>,
     wanted: &Wanted,
     segments: &[Located],
 ) -> Result<Released> {
-    let grant = grant(services, issuer, wanted, segments)?;
+    let span = exact_span(segments).ok_or_else(|| Problem::new("cannot ask for a grant for no footage"))?;
+    let (grant_id, grant) = grant(services, issuer, wanted, span).await?;
     let urls = downloads(services, issuer, &grant, segments).await?;
     let ids: BTreeSet<_> = segments.iter().map(|located| located.entry.header.key_id).collect();
     let mut keys = BTreeMap::new();
     for ids in ids.into_iter().collect::<Vec<_>>().chunks(KEYS_PER_CALL) {
         keys.extend(nodes(services, issuer, &grant, ids).await?);
     }
-    Ok(Released { urls, keys })
+    Ok(Released { grant_id, span, urls, keys })
 }
 
-fn grant(
+/// The decision is in the log before there is a grant.
+async fn grant(
     services: &Services,
-    issuer: &LocalIssuer,
+    issuer: &Issuing<'_>,
     wanted: &Wanted,
-    segments: &[Located],
-) -> Result<SignedGrant> {
-    let span = exact_span(segments).ok_or_else(|| Problem::new("cannot ask for a grant for no footage"))?;
+    span: Span,
+) -> Result<(String, SignedGrant)> {
     let request = GrantRequest {
-        subject: SUBJECT.to_owned(),
+        subject: operator().id,
         cameras: BTreeSet::from([wanted.camera]),
         layers: BTreeSet::from([Layer::Original]),
         span,
@@ -69,7 +73,11 @@ fn grant(
         holder: services.identity().id().clone(),
         valid_for: MAX_VALID_FOR,
     };
-    issuer.issue(request).doing("get a grant")
+    let prepared = issuer.issuer.prepare(request).doing("get a grant")?;
+    let grant_id = prepared.grant_id().to_owned();
+    let receipt = issuer.log.grant(prepared.decision()).await?;
+    let grant = issuer.issuer.sign(prepared, receipt, &issuer.audit).doing("get a grant")?;
+    Ok((grant_id, grant))
 }
 
 /// From the first start to the last, a nanosecond longer so that it has the last one inside. A
@@ -85,7 +93,7 @@ fn exact_span(segments: &[Located]) -> Option<Span> {
 
 async fn downloads(
     services: &Services,
-    issuer: &LocalIssuer,
+    issuer: &Issuing<'_>,
     grant: &SignedGrant,
     segments: &[Located],
 ) -> Result<BTreeMap<String, http::Uri>> {
@@ -93,7 +101,7 @@ async fn downloads(
     let object_keys: Vec<_> = keys.into_iter().collect();
     let request = CreateDownloadsRequest {
         grant: Some(grant.clone()),
-        status_note: Some(issuer.status_note()),
+        status_note: Some(issuer.issuer.status_note()),
         object_keys: object_keys.clone(),
     };
     let mut storage = services.storage();
@@ -108,13 +116,13 @@ async fn downloads(
 
 async fn nodes(
     services: &Services,
-    issuer: &LocalIssuer,
+    issuer: &Issuing<'_>,
     grant: &SignedGrant,
     ids: &[LayerKeyId],
 ) -> Result<Vec<(LayerKeyId, NodeSet)>> {
     let request = ReleaseNodesRequest {
         grant: Some(grant.clone()),
-        status_note: Some(issuer.status_note()),
+        status_note: Some(issuer.issuer.status_note()),
         key_ids: ids.iter().map(ToString::to_string).collect(),
     };
     let mut keys = services.keys();

@@ -3,16 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use obscura_clock::SimulatedClock;
+use obscura_database::Location;
 use obscura_proto::registry::v1::{
     Attestation, Camera, Coordinates, Purpose, SignedSnapshot, Snapshot, ZoneDecision,
 };
 use obscura_snapshot::{Authority, AuthorityKey};
 use tempfile::TempDir;
 use tokio::time;
-use tonic::Code;
+use tonic::{Code, service::Interceptor as _};
 
 use super::*;
-use crate::{camera::tests::request, config};
+use crate::{camera::tests::request, config, store};
 
 const BERLIN: (f64, f64) = (52.52, 13.405);
 const KONSTANZ: (f64, f64) = (47.6603, 9.1751);
@@ -33,7 +34,8 @@ impl Bench {
     async fn open(dir: TempDir, pkcs8: Vec<u8>) -> Self {
         let authority = Authority::from_pkcs8(&pkcs8).unwrap();
         let key = AuthorityKey::from_bytes(authority.public_key());
-        let store = Arc::new(Store::open(dir.path()).await.unwrap());
+        let location = Location::Sqlite(dir.path().join(store::FILE));
+        let store = Arc::new(Store::open(&location).await.unwrap());
         let zones = Arc::new(config::zones(None).unwrap());
         let clock: SharedClock = SimulatedClock::at("2026-11-23T10:00:00Z".parse().unwrap());
         let metrics = Metrics::default();
@@ -223,7 +225,7 @@ async fn names_are_unique_and_unknown_things_are_named() {
     assert_eq!(bench.snapshot().await.version, 2, "a refusal publishes nothing");
     let nowhere = bench.add(request("Door", "Bakery")).await.unwrap_err();
     assert_eq!((nowhere.code(), nowhere.message().contains("`Bakery`")), (Code::NotFound, true));
-    let nobody = obscura_ids::CameraId::generate().to_string();
+    let nobody = CameraId::generate().to_string();
     assert_eq!(bench.remove(&nobody).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(bench.remove("Till").await.unwrap_err().code(), Code::InvalidArgument);
     let sites = bench.service.list_sites(Request::new(ListSitesRequest {})).await.unwrap().into_inner().sites;
@@ -305,4 +307,56 @@ async fn a_stream_starts_with_the_newest_shows_each_change_and_ends_with_the_ser
     assert_eq!(next(&mut stream).await, None);
     drop(stream);
     assert_eq!(bench.service.metrics.watchers.get(), 0);
+}
+
+#[tokio::test]
+async fn another_retention_is_validated_signed_and_published_with_the_next_snapshot() {
+    let bench = Bench::new().await;
+    bench.site("Shop", BERLIN).await.unwrap();
+    let camera = bench.add(request("Till", "Shop")).await.unwrap();
+    let set = async |hours, reason: &str| {
+        let request = SetRetentionRequest {
+            camera_id: camera.camera_id.clone(),
+            retention_hours: hours,
+            longer_retention_reason: reason.into(),
+        };
+        bench.service.set_retention(Request::new(request)).await.map(Response::into_inner)
+    };
+    for hours in [0, 73, 9_000] {
+        assert_eq!(set(hours, "").await.unwrap_err().code(), Code::InvalidArgument, "{hours} hours");
+    }
+    assert_eq!(bench.snapshot().await.version, 2, "a refusal publishes nothing");
+    set(24, "").await.unwrap();
+    set(96, "the insurer has four days to ask for it").await.unwrap();
+    let snapshot = bench.snapshot().await;
+    let stored = &snapshot.cameras[0];
+    let placement = bench.key.verify_placement(stored.placement.as_ref().unwrap()).unwrap();
+    assert_eq!((placement.retention_hours, placement.version, snapshot.version), (96, 4, 4));
+    assert_eq!((placement.zone.as_str(), placement.country.as_str()), ("eea", "DE"));
+    assert_eq!(stored.purpose.as_ref().unwrap().retention_hours, 96);
+}
+
+#[tokio::test]
+async fn every_change_is_staged_for_the_log_with_who_made_it_and_a_refused_one_is_not() {
+    let bench = Bench::new().await;
+    bench.site("Shop", BERLIN).await.unwrap();
+    bench.site("Shop", BERLIN).await.unwrap_err();
+    let mut adding = Request::new(request("Till", "Shop"));
+    let person = Person { id: "unix:1000".into(), name: "Ada".into(), address: String::new() };
+    let acting = obscura_outbox::ActingFor::new(&person).call(Request::new(())).unwrap();
+    *adding.metadata_mut() = acting.metadata().clone();
+    bench.service.add_camera(adding).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let limits = obscura_outbox::Limits::default();
+    let outbox =
+        obscura_outbox::Outbox::open(folder.path(), limits, bench.service.clock.clone()).await.unwrap();
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    bench.service.store.pump(outbox.clone(), shutdown).await;
+    assert_eq!(outbox.queued(), 2);
+    let files =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let bytes = files.collect::<Vec<_>>().concat();
+    assert!(String::from_utf8_lossy(&bytes).contains("unix:1000"));
+    outbox.close().await;
 }

@@ -1,6 +1,7 @@
 //! What a restart publishes, and what it refuses to.
 
 use obscura_clock::SimulatedClock;
+use obscura_database::Location;
 use obscura_proto::registry::v1::Placement;
 use tempfile::TempDir;
 
@@ -22,7 +23,8 @@ impl Bench {
     }
 
     async fn open_with(&self, authority: Authority, bucket: &str) -> Result<Publisher, Error> {
-        let store = Arc::new(Store::open(self.dir.path()).await?);
+        let store =
+            Arc::new(Store::open(&Location::Sqlite(self.dir.path().join("registry.sqlite"))).await.unwrap());
         let countries = ["DE", "FR"].into_iter().map(|code| code.parse().unwrap()).collect();
         let zone = Zone { id: "eea".parse().unwrap(), countries, bucket: bucket.into() };
         let zones = Arc::new(Zones::try_new(vec![zone]).unwrap());
@@ -99,4 +101,18 @@ async fn a_database_of_another_zone_authority_is_refused() {
     drop(bench.open("one").await.unwrap());
     let verdict = bench.open_with(Bench::new().authority(), "one").await;
     assert!(matches!(verdict, Err(Error::Snapshot(_))), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_change_builds_on_a_snapshot_that_somebody_else_has_made() {
+    let bench = Bench::new();
+    let (first, second) = (bench.open("one").await.unwrap(), bench.open("one").await.unwrap());
+    bench.camera(&first).await;
+    let taken = second.begin().await.unwrap();
+    assert_eq!(newest(&second), newest(&first));
+    second.publish(taken).await.unwrap();
+    let snapshot = second.key().verify_snapshot(&newest(&second).signed).unwrap();
+    assert_eq!((snapshot.version, snapshot.cameras.len()), (3, 1));
+    drop(first.begin().await.unwrap());
+    assert_eq!(newest(&first).version, 3);
 }

@@ -1,57 +1,21 @@
 //! Tables, written once as entities and created from them on any database that sea-orm knows.
 
-use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryOrder as _, Schema, TransactionTrait as _,
-};
+use obscura_database::{Migration, create_table};
+use sea_orm::{DbBackend, Statement};
 
-use crate::error::Error;
+/// How the tables came to be.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "sites, cameras, snapshot", statements: first_tables },
+    Migration { version: 2, name: "staged audit events", statements: obscura_outbox::staged::create_table },
+];
 
-/// Version of the tables below. Grows with every change to them, together with a step that brings
-/// older databases forward.
-const VERSION: i32 = 1;
-
-/// Creates what is missing, in one transaction: a crash leaves the old database or the new one.
-///
-/// # Errors
-/// [`Error::NewerSchema`] for a database from the future, [`Error::Store`] where the database fails.
-pub async fn migrate(database: &sea_orm::DatabaseConnection) -> Result<(), Error> {
-    let change = database.begin().await?;
-    create(&change, version::Entity).await?;
-    let newest = version::Entity::find().order_by_desc(version::Column::Version).one(&change).await?;
-    match newest.map(|row| row.version) {
-        Some(found) if found > VERSION => return Err(Error::NewerSchema { found, known: VERSION }),
-        Some(_) => {}
-        None => {
-            create(&change, site::Entity).await?;
-            create(&change, camera::Entity).await?;
-            create(&change, snapshot::Entity).await?;
-            version::Entity::insert(version::ActiveModel { version: Set(VERSION) }).exec(&change).await?;
-        }
-    }
-    Ok(change.commit().await?)
-}
-
-async fn create(database: &impl ConnectionTrait, table: impl EntityTrait) -> Result<(), DbErr> {
-    let mut statement = Schema::new(database.get_database_backend()).create_table_from_entity(table);
-    database.execute(statement.if_not_exists()).await?;
-    Ok(())
-}
-
-/// Which version the tables have.
-pub mod version {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-    #[sea_orm(table_name = "schema_version")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub version: i32,
-    }
-
-    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
+fn first_tables(backend: DbBackend) -> Vec<Statement> {
+    [
+        create_table(backend, site::Entity),
+        create_table(backend, camera::Entity),
+        create_table(backend, snapshot::Entity),
+    ]
+    .concat()
 }
 
 /// Sites.

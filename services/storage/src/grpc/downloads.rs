@@ -9,11 +9,7 @@ use obscura_pack::ObjectName;
 use obscura_proto::storage::v1::{CreateDownloadsRequest, CreateDownloadsResponse};
 
 use super::{Grpc, URL_VALIDITY, pack_key};
-use crate::{
-    Error,
-    store::PackSummary,
-    url_signer::{Method, Ticket},
-};
+use crate::{Error, store::PackSummary};
 
 /// Objects in one request.
 const MAX_OBJECTS: usize = 1_000;
@@ -32,12 +28,10 @@ impl Grpc {
         let grant = verify(&self.access, grant, note, caller, now)?;
         let packs = self.granted_packs(&grant, &request.object_keys).await?;
         let expires = grant.expires.min(now + URL_VALIDITY);
-        let base_url = self.base_url().await?;
-        let url = |pack: PackSummary| {
-            let ticket = Ticket { method: Method::Get, key: pack.key, size: pack.bytes, expires };
-            format!("{base_url}{}", self.signer.sign(&ticket))
-        };
-        let urls = packs.into_iter().map(url).collect();
+        let mut urls = Vec::with_capacity(packs.len());
+        for pack in packs {
+            urls.push(self.links.download(&pack.key, pack.bytes, expires).await?.url);
+        }
         Ok(CreateDownloadsResponse { urls, expires_unix_ns: expires.unix_nanos() })
     }
 
@@ -51,7 +45,10 @@ impl Grpc {
         let keys = keys.iter().map(|key| pack_key(key)).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<PackId> = keys.iter().map(|(_, name)| name.pack).collect();
         let known = self.store.summaries(&ids).await?;
-        let known: HashMap<PackId, PackSummary> = known.into_iter().map(|pack| (pack.pack, pack)).collect();
+        let marks = self.store.marks(&ids).await?;
+        let is_left = |pack: &PackSummary| marks.get(&pack.pack).is_none_or(|marks| !marks.is_all());
+        let known = known.into_iter().filter(is_left).map(|pack| (pack.pack, pack));
+        let known: HashMap<PackId, PackSummary> = known.collect();
         let granted = |(key, name): (_, ObjectName)| {
             let pack = known.get(&name.pack).filter(|pack| pack.key == key);
             // What a grant does not name is refused alike, whether it exists or not.

@@ -34,8 +34,9 @@ impl Grpc {
         };
         loop {
             let packs = self.store.packs(&slice).await?;
+            let marks = self.store.marks(&packs.iter().map(|pack| pack.pack).collect::<Vec<_>>()).await?;
             for pack in &packs {
-                page.add(pack)?;
+                page.add(pack, marks.get(&pack.pack))?;
                 if page.is_full() {
                     return Ok(page.finish(false));
                 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use obscura_access::LocalIssuer;
+use obscura_access::SelfReceipting;
 use obscura_clock::Clock as _;
 use obscura_ids::{CameraId, GapId, PackId};
 use obscura_pack::Directory;
@@ -14,7 +14,9 @@ use tonic::Code;
 
 use super::*;
 use crate::{
+    config::PublicAddress,
     inspection::sha256,
+    links::OwnLinks,
     test_support::{Installation, at, camera, holder, key_of, object, pack, row, span},
 };
 
@@ -140,7 +142,8 @@ async fn an_upload_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn a_service_that_does_not_know_its_address_yet_says_so() {
     let mut installation = Installation::start().await;
-    installation.grpc.address = PublicAddress::File(installation.directory.path().join("absent"));
+    let address = PublicAddress::File(installation.directory.path().join("absent"));
+    installation.grpc.links = Arc::new(OwnLinks { signer: Arc::clone(&installation.signer), address });
     let request = installation.upload_of(&pack(1, id(1), &[(0, 4_000)]));
     assert_eq!(code(installation.grpc.upload(request).await.unwrap_err()), Code::Unavailable);
 }
@@ -370,8 +373,8 @@ async fn a_grant_counts_only_fresh_and_in_the_hands_of_its_holder() {
     assert_eq!(nobody.code(), Code::Unauthenticated);
 
     let other = tempfile::TempDir::new().unwrap();
-    LocalIssuer::create(other.path()).unwrap();
-    let other = LocalIssuer::open(other.path(), Arc::clone(&installation.grpc.clock)).unwrap();
+    SelfReceipting::create(other.path()).unwrap();
+    let other = SelfReceipting::open(other.path(), Arc::clone(&installation.grpc.clock)).unwrap();
     let forged = CreateDownloadsRequest { status_note: Some(other.status_note()), ..request.clone() };
     assert_eq!(
         code(installation.grpc.downloads(&holder(), forged).await.unwrap_err()),

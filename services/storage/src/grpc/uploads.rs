@@ -6,10 +6,7 @@ use obscura_pack::{HEAD_PREFIX, object_key};
 use obscura_proto::storage::v1::{CreateUploadRequest, CreateUploadResponse};
 
 use super::{Grpc, URL_VALIDITY, layer};
-use crate::{
-    Error, MAX_OBJECT_BYTES,
-    url_signer::{Method, Ticket},
-};
+use crate::{Error, MAX_OBJECT_BYTES, links::Link};
 
 impl Grpc {
     pub(super) async fn upload(&self, request: CreateUploadRequest) -> Result<CreateUploadResponse, Error> {
@@ -17,14 +14,11 @@ impl Grpc {
         let pack: PackId = request.pack_id.parse()?;
         let start = Timestamp::from_unix_nanos(request.start_unix_ns);
         let object_key = object_key(&placement.zone, placement.camera, layer(request.layer)?, start, pack);
-        let ticket = Ticket {
-            method: Method::Put,
-            key: object_key.parse()?,
-            size: check_size(request.size_bytes)?,
-            expires: self.clock.wall() + URL_VALIDITY,
-        };
-        let url = self.base_url().await? + &self.signer.sign(&ticket);
-        Ok(CreateUploadResponse { url, object_key, expires_unix_ns: ticket.expires.unix_nanos() })
+        let size = check_size(request.size_bytes)?;
+        let expires = self.clock.wall() + URL_VALIDITY;
+        let Link { url, headers } = self.links.upload(&object_key.parse()?, size, expires).await?;
+        let headers = headers.into_iter().collect();
+        Ok(CreateUploadResponse { url, object_key, expires_unix_ns: expires.unix_nanos(), headers })
     }
 }
 

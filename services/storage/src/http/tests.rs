@@ -8,7 +8,7 @@ const BYTES: &[u8] = b"0123456789";
 
 fn url(installation: &Installation, method: Method, size: u64) -> String {
     let expires = installation.clock.wall() + Duration::from_secs(300);
-    installation.grpc.signer.sign(&Ticket { method, key: "eea/object".parse().unwrap(), size, expires })
+    installation.signer.sign(&Ticket { method, key: "eea/object".parse().unwrap(), size, expires })
 }
 
 async fn with_object() -> (Installation, String) {
@@ -171,7 +171,7 @@ async fn a_deleted_object_is_not_found() {
 
 fn objects(installation: &Installation) -> Objects {
     let clock: SharedClock = Arc::clone(&installation.clock) as _;
-    let (blobs, signer) = (Arc::clone(&installation.grpc.blobs), Arc::clone(&installation.grpc.signer));
+    let (blobs, signer) = (Arc::clone(&installation.grpc.blobs), Arc::clone(&installation.signer));
     Objects::new(blobs, signer, clock, Metrics::default())
 }
 

@@ -9,7 +9,7 @@ use sea_orm::{
     ActiveValue::Set, Condition, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*,
 };
 
-use super::{Error, signed, unsigned};
+use super::{Error, partition, signed, unsigned};
 use crate::index::PackRow;
 
 /// A pack that is longer has its own corner of the index, so that a search for packs that reach into a
@@ -141,7 +141,10 @@ async fn slice_of(database: &impl ConnectionTrait, slice: &Slice, long: bool) ->
     Ok(query.limit(u64::from(slice.limit)).all(database).await?)
 }
 
-pub(super) async fn insert(database: &impl ConnectionTrait, row: &PackRow) -> Result<(), Error> {
+/// Says whether it is the first pack of its day, where days have tables of their own.
+pub(super) async fn insert(database: &impl ConnectionTrait, row: &PackRow) -> Result<bool, Error> {
+    let long = row.span.duration() > LONG;
+    let is_first = !long && partition::make_day(database, row.span.start()).await?;
     let model = ActiveModel {
         pack_id: Set(row.pack.as_bytes().to_vec()),
         camera: Set(row.camera.as_bytes().to_vec()),
@@ -150,14 +153,14 @@ pub(super) async fn insert(database: &impl ConnectionTrait, row: &PackRow) -> Re
         object_key: Set(row.key.to_string()),
         start_ns: Set(row.span.start().unix_nanos()),
         end_ns: Set(row.span.end().unix_nanos()),
-        long: Set(row.span.duration() > LONG),
+        long: Set(long),
         segments: Set(row.segments.into()),
         bytes: Set(signed(row.bytes)),
         head_length: Set(signed(row.head.len() as u64)),
         head: Set(row.head.to_vec()),
     };
     Entity::insert(model).exec_without_returning(database).await?;
-    Ok(())
+    Ok(is_first)
 }
 
 impl TryFrom<Model> for PackRow {
@@ -179,7 +182,7 @@ impl TryFrom<Model> for PackRow {
     }
 }
 
-fn pack_id(bytes: Vec<u8>) -> Result<PackId, Error> {
+pub(super) fn pack_id(bytes: Vec<u8>) -> Result<PackId, Error> {
     bytes.try_into().map(PackId::from_bytes).map_err(|_| Error::Corrupt("a pack id that is none"))
 }
 

@@ -62,6 +62,15 @@ pub(super) async fn insert(
             .exec(database)
             .await?;
     }
+    put(database, camera, layer, &run).await
+}
+
+async fn put(
+    database: &impl ConnectionTrait,
+    camera: CameraId,
+    layer: Layer,
+    run: &Run,
+) -> Result<(), Error> {
     let model = ActiveModel {
         camera: Set(camera.as_bytes().to_vec()),
         layer: Set(layer.code().into()),
@@ -102,6 +111,40 @@ async fn neighbours(
             neighbours.push(neighbour);
         }
     }
+}
+
+/// The runs that have a moment in common with the span.
+pub(super) async fn touching(
+    database: &impl ConnectionTrait,
+    camera: CameraId,
+    layer: Layer,
+    span: Span,
+) -> Result<Vec<Run>, Error> {
+    let rows = Entity::find()
+        .filter(Column::Camera.eq(camera.as_bytes().to_vec()))
+        .filter(Column::Layer.eq(i16::from(layer.code())))
+        .filter(Column::StartNs.lte(span.end().unix_nanos()))
+        .filter(Column::EndNs.gte(span.start().unix_nanos()))
+        .order_by_asc(Column::StartNs)
+        .all(database)
+        .await?;
+    rows.iter().map(Model::run).collect()
+}
+
+/// Puts what is left of a run in its place. Call it within a transaction.
+pub(super) async fn replace(
+    database: &impl ConnectionTrait,
+    camera: CameraId,
+    layer: Layer,
+    run: &Run,
+    left: &[Run],
+) -> Result<(), Error> {
+    let id = (camera.as_bytes().to_vec(), layer.code().into(), run.span.start().unix_nanos());
+    Entity::delete_by_id(id).exec(database).await?;
+    for run in left {
+        put(database, camera, layer, run).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn list(

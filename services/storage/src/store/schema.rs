@@ -1,27 +1,34 @@
 //! Tables and indexes, from the entities.
 
+use obscura_database::{Migration, create_table};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, Schema,
+    DbBackend, Statement,
     sea_query::{Index, IndexCreateStatement},
 };
 
-use super::{gap, pack, run};
+use super::{gap, pack, partition, run, upkeep};
 
-/// Creates what is not there yet.
-pub(super) async fn create(database: &DatabaseConnection) -> Result<(), DbErr> {
-    create_table(database, pack::Entity).await?;
-    create_table(database, run::Entity).await?;
-    create_table(database, gap::Entity).await?;
-    for index in indexes() {
-        database.execute(&index).await?;
-    }
-    Ok(())
+/// How the tables came to be.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "packs, runs and gaps", statements: first_tables },
+    Migration { version: 2, name: "what became of packs", statements: upkeep::tables },
+];
+
+/// Databases from before versions were counted have these tables already.
+fn first_tables(backend: DbBackend) -> Vec<Statement> {
+    let tables = [
+        packs(backend),
+        create_table(backend, run::Entity),
+        create_table(backend, gap::Entity),
+    ];
+    tables.into_iter().flatten().chain(indexes().iter().map(|index| backend.build(index))).collect()
 }
 
-async fn create_table(database: &DatabaseConnection, entity: impl EntityTrait) -> Result<(), DbErr> {
-    let mut table = Schema::new(database.get_database_backend()).create_table_from_entity(entity);
-    database.execute(table.if_not_exists()).await?;
-    Ok(())
+fn packs(backend: DbBackend) -> Vec<Statement> {
+    match backend {
+        DbBackend::Postgres => partition::tables(backend),
+        _ => create_table(backend, pack::Entity),
+    }
 }
 
 /// Every query of packs and gaps walks one of these in order and stops.

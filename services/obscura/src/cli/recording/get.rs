@@ -1,15 +1,20 @@
 use std::{
     fs::File,
-    io::BufWriter,
+    io::{self, BufWriter, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use aws_lc_rs::digest;
 use clap::Args;
 use indicatif::ProgressBar;
 use obscura_clock::{Span, Timestamp};
 use obscura_media::{ClipSummary, ClipWriter};
-use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
+use obscura_proto::{
+    audit::v1::Export,
+    footage::v1::{Gap, Span as SpanMessage},
+    storage::v1::ListRecordingsResponse,
+};
 use obscura_seal::ClearSegment;
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -25,7 +30,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Whole segments are read, so a clip may begin and end a few seconds outside of what was asked for.
-The reason becomes part of the grant and of the journal.
+The reason becomes part of the grant and, sealed under your key, of the audit log.
 
 Examples:
   obscura recording get door --from -2m --to now -o door.mp4 --reason \"Broken window\"
@@ -80,7 +85,10 @@ impl Get {
         let mut clip = Clip::begin(target, bar)?;
         reader.read(&wanted, &mut clip).await?;
         let verify = command(services.installation(), &format!("recording verify {}", self.camera));
-        self.told(session, &clip.finish()?, &recordings, &verify)
+        let finished = clip.finish()?;
+        // Only what the log knows of leaves the system.
+        reader.log().export(finished.export(&wanted)?).await?;
+        self.told(session, &finished.put()?, &recordings, &verify)
     }
 
     fn span(&self, now: Timestamp) -> Result<Span> {
@@ -185,8 +193,19 @@ struct Clip {
     writer: ClipWriter<BufWriter<File>>,
     file: NamedTempFile,
     span: Option<Span>,
+    grant_id: String,
     segments: u64,
     bar: ProgressBar,
+}
+
+/// A clip that is whole and not in its place yet.
+struct Finished {
+    target: Target,
+    file: NamedTempFile,
+    summary: ClipSummary,
+    span: Span,
+    grant_id: String,
+    segments: u64,
 }
 
 /// What became of it.
@@ -205,20 +224,60 @@ impl Clip {
             tempfile::Builder::new().prefix(".obscura-").suffix(".partial").tempfile_in(&target.folder);
         let file = file.doing(&doing)?;
         let writer = ClipWriter::new(BufWriter::with_capacity(256 * 1024, file.reopen().doing(doing)?));
-        Ok(Self { target, writer, file, span: None, segments: 0, bar })
+        Ok(Self { target, writer, file, span: None, grant_id: String::new(), segments: 0, bar })
     }
 
-    fn finish(self) -> Result<Written> {
+    fn finish(self) -> Result<Finished> {
         let span = self.span.ok_or_else(|| Problem::new("the index lists footage there, but none came"))?;
         let summary = self.writer.finish().doing("finish the clip")?;
-        let size = self.target.put(self.file)?;
         self.bar.finish_and_clear();
-        Ok(Written { summary, span, segments: self.segments, size })
+        let Self { target, file, grant_id, segments, .. } = self;
+        Ok(Finished { target, file, summary, span, grant_id, segments })
+    }
+}
+
+impl Finished {
+    fn export(&self, wanted: &Wanted) -> Result<Export> {
+        let (file_sha256, bytes) = hash(self.file.path()).doing("hash the clip")?;
+        Ok(Export {
+            grant_id: self.grant_id.clone(),
+            camera_ids: vec![wanted.camera.to_string()],
+            span: Some(SpanMessage {
+                start_unix_ns: self.span.start().unix_nanos(),
+                end_unix_ns: self.span.end().unix_nanos(),
+            }),
+            file_sha256: file_sha256.into(),
+            bytes,
+        })
+    }
+
+    fn put(self) -> Result<Written> {
+        let size = self.target.put(self.file)?;
+        Ok(Written { summary: self.summary, span: self.span, segments: self.segments, size })
+    }
+}
+
+/// SHA-256 and number of bytes of a file.
+fn hash(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let mut file = File::open(path)?;
+    let mut hashing = digest::Context::new(&digest::SHA256);
+    let (mut buffer, mut bytes) = (vec![0; 256 * 1024], 0);
+    loop {
+        let read = file.read(&mut buffer)?;
+        let piece = buffer.get(..read).unwrap_or_default();
+        if piece.is_empty() {
+            return Ok((hashing.finish().as_ref().to_vec(), bytes));
+        }
+        hashing.update(piece);
+        bytes += piece.len() as u64;
     }
 }
 
 impl Sink for Clip {
-    async fn stretch(&mut self, _: &Stretch<'_>) -> Result<()> {
+    async fn stretch(&mut self, stretch: &Stretch<'_>) -> Result<()> {
+        if self.grant_id.is_empty() {
+            stretch.grant_id.clone_into(&mut self.grant_id);
+        }
         Ok(())
     }
 

@@ -1,0 +1,263 @@
+//! From an event to the bytes of its leaf.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use obscura_proto::audit::v1::{Event, Outcome, Person};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Invalid,
+    class::{VERSION, Wants},
+    kind,
+    mapping::{Field, Mapping, Severity, map},
+    validate,
+    validation::is_pseudonym,
+};
+
+/// Longest leaf: entry bundles of C2SP tlog-tiles give the length in two bytes.
+pub const MAX_LEAF_BYTES: usize = 65_535;
+/// Stands where a field must not be missing but was sealed.
+const SEALED: &str = "sealed";
+/// Shorter words of a name are part of other words too often to be told from them.
+const MIN_NAME_WORD_CHARS: usize = 4;
+
+/// Where an event comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// SPIFFE id of the service that sent it: `source` of the CloudEvent.
+    pub producer: String,
+    /// Zone of the log.
+    pub zone: String,
+    /// Origin of the log, as in its checkpoints.
+    pub log: String,
+}
+
+impl Source {
+    /// Last part of the SPIFFE id, for example `keys`.
+    pub(crate) fn service(&self) -> &str {
+        self.producer.rsplit('/').next().unwrap_or(&self.producer)
+    }
+}
+
+/// The keys of persons, of one period.
+pub trait Persons {
+    /// Pseudonym of a person in this period: 1 to 128 of `A` to `Z`, `a` to `z`, `0` to `9`, `:`,
+    /// `_` and `-`.
+    ///
+    /// # Errors
+    /// In words without personal data, where the key cannot be had.
+    fn pseudonym(&mut self, person_id: &str) -> Result<String, String>;
+
+    /// `clear` under the person's key and bound to `pointer`, in standard base64.
+    ///
+    /// # Errors
+    /// As [`Persons::pseudonym`].
+    fn seal(&mut self, person_id: &str, pointer: &str, clear: &str) -> Result<String, String>;
+}
+
+/// What the log appends, and by what it may index it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// A CloudEvent in canonical JSON, at most [`MAX_LEAF_BYTES`].
+    pub bytes: Vec<u8>,
+    /// One of [`crate::KINDS`].
+    pub kind: &'static str,
+    /// The producer's id of the event.
+    pub event_id: String,
+    /// Who acted; `None` where no person did.
+    pub pseudonym: Option<String>,
+    /// Cameras it names.
+    pub camera_ids: Vec<String>,
+}
+
+/// An event cannot become a leaf.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The producer's fault: sending it again changes nothing.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The keys of persons cannot be had at the moment.
+    #[error("cannot seal what is about a person: {0}")]
+    Persons(String),
+}
+
+/// Makes the leaf of an event.
+///
+/// # Errors
+/// [`Error::Invalid`] as [`validate`]; [`Error::Persons`] where a key cannot be had.
+pub fn encode(event: &Event, source: &Source, persons: &mut dyn Persons) -> Result<Leaf, Error> {
+    validate(event)?;
+    let no_body = || Invalid::new("body", "is not set");
+    let (kind, mapping) = kind(event).zip(map(event, source)).ok_or_else(no_body)?;
+    let mut draft = Draft::new(event, source, kind, &mapping);
+    let pseudonym = draft.actor(&mapping, persons)?;
+    draft.fields(mapping, persons)?;
+    let camera_ids = draft.cameras();
+    let envelope = draft.finish(event, source, kind);
+    let unwritable = |_| Invalid::new("event", "cannot be written as canonical JSON");
+    let bytes = serde_json_canonicalizer::to_vec(&envelope).map_err(unwritable)?;
+    if bytes.len() > MAX_LEAF_BYTES {
+        let why = format!("makes a leaf of {} bytes; at most {MAX_LEAF_BYTES} are allowed", bytes.len());
+        return Err(Invalid::new("event", why).into());
+    }
+    Ok(Leaf { bytes, kind, event_id: event.event_id.clone(), pseudonym, camera_ids })
+}
+
+/// `data` while it is made.
+struct Draft<'a> {
+    data: Value,
+    sealed: BTreeMap<&'static str, String>,
+    actor: Option<&'a Person>,
+    schema: String,
+}
+
+impl<'a> Draft<'a> {
+    fn new(event: &'a Event, source: &Source, kind: &str, mapping: &Mapping) -> Self {
+        let class = mapping.class;
+        let (activity, activity_name) = mapping.activity;
+        let failed = event.outcome == i32::from(Outcome::Failure);
+        let severity = if failed { mapping.severity.max(Severity::Low) } else { mapping.severity };
+        let mut data = json!({
+            "activity_id": activity,
+            "activity_name": activity_name,
+            "category_uid": class.category(),
+            "class_name": class.caption,
+            "class_uid": class.uid,
+            "metadata": {
+                "event_code": format!("{kind}.{}", mapping.act),
+                "log_name": source.log,
+                "product": { "name": "Obscura", "vendor_name": "Obscura", "feature": { "name": source.service() } },
+                "tenant_uid": source.zone,
+                "uid": event.event_id,
+                "version": VERSION,
+            },
+            "severity_id": severity as u32,
+            "status_id": mapping.status.unwrap_or(if failed { 2 } else { 1 }),
+            "time": event.time_unix_ns / 1_000_000,
+            "type_uid": class.uid * 100 + activity,
+        });
+        if !mapping.grant_id.is_empty() {
+            set(&mut data, "/metadata/correlation_uid", mapping.grant_id.as_str().into());
+        }
+        if class.has_endpoint {
+            set(&mut data, "/src_endpoint/svc_name", source.service().into());
+        }
+        let program = json!({ "name": source.service(), "uid": source.producer });
+        match class.wants {
+            Wants::UserAndService => set(&mut data, "/service", program),
+            Wants::AppAndHostProfile => set(&mut data, "/app", program),
+            Wants::Actor => {
+                set(&mut data, "/actor", json!({ "app_name": source.service(), "app_uid": source.producer }));
+            }
+            Wants::Nothing | Wants::User | Wants::HostProfile => {}
+        }
+        Self { data, sealed: BTreeMap::new(), actor: event.actor.as_ref(), schema: class.schema() }
+    }
+
+    /// The person who acted: a pseudonym, and everything else sealed.
+    fn actor(&mut self, mapping: &Mapping, persons: &mut dyn Persons) -> Result<Option<String>, Error> {
+        let Some(person) = self.actor else { return Ok(None) };
+        let pseudonym = persons.pseudonym(&person.id).map_err(Error::Persons)?;
+        if !is_pseudonym(&pseudonym) {
+            return Err(Error::Persons("the pseudonym is not of the expected form".into()));
+        }
+        let user = json!({ "uid": pseudonym, "type_id": 1 });
+        if mapping.class.has_user() {
+            set(&mut self.data, "/user", user.clone());
+        }
+        if mapping.class.needs_host_profile() {
+            set(&mut self.data, "/metadata/profiles", json!(["host"]));
+        }
+        set(&mut self.data, "/actor/user", user);
+        self.seal("/actor/user/uid_alt", &person.id, persons)?;
+        self.seal("/actor/user/name", &person.name, persons)?;
+        let address = match (mapping.class.has_endpoint, person.address.parse::<IpAddr>()) {
+            (true, Ok(_)) => "/src_endpoint/ip",
+            (true, Err(_)) => "/src_endpoint/hostname",
+            (false, _) => "/unmapped/address",
+        };
+        self.seal(address, &person.address, persons)?;
+        Ok(Some(pseudonym))
+    }
+
+    fn fields(&mut self, mapping: Mapping, persons: &mut dyn Persons) -> Result<(), Error> {
+        for (pointer, field) in mapping.fields {
+            match field {
+                Field::Clear(value) => set(&mut self.data, pointer, value),
+                Field::Personal(text) => self.seal(pointer, &text, persons)?,
+                Field::Free(text) if self.actor.is_some_and(|person| names(&text, person)) => {
+                    self.seal(pointer, &text, persons)?;
+                    set(&mut self.data, pointer, SEALED.into());
+                }
+                Field::Free(text) => set(&mut self.data, pointer, text.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, pointer: &'static str, clear: &str, persons: &mut dyn Persons) -> Result<(), Error> {
+        let Some(person) = self.actor else {
+            return Err(Invalid::new("actor", "is not set, but something is about a person").into());
+        };
+        if clear.is_empty() {
+            return Ok(());
+        }
+        let sealed = persons.seal(&person.id, pointer, clear).map_err(Error::Persons)?;
+        // Whatever else came back, for example the text itself, must not get into the log.
+        if STANDARD.decode(&sealed).is_err() || sealed == clear {
+            return Err(Error::Persons("what was sealed is not base64".into()));
+        }
+        self.sealed.insert(pointer, sealed);
+        Ok(())
+    }
+
+    fn cameras(&self) -> Vec<String> {
+        let cameras = self.data.pointer("/unmapped/cameras").and_then(Value::as_array);
+        cameras.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    fn finish(mut self, event: &Event, source: &Source, kind: &str) -> Value {
+        if !self.sealed.is_empty() {
+            set(&mut self.data, "/unmapped/sealed", json!(self.sealed));
+        }
+        json!({
+            "specversion": "1.0",
+            "id": event.event_id,
+            "source": source.producer,
+            "type": format!("eu.obscura.{kind}.v1"),
+            "time": crate::mapping::moment(event.time_unix_ns),
+            "datacontenttype": "application/json",
+            "dataschema": self.schema,
+            "data": self.data,
+        })
+    }
+}
+
+/// Puts a value at a JSON pointer and makes the objects on the way. Our pointers have no arrays and
+/// no escapes in them.
+fn set(root: &mut Value, pointer: &str, value: Value) {
+    let mut at = root;
+    for name in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        let Value::Object(object) = at else { return };
+        at = object.entry(name).or_insert(Value::Null);
+    }
+    *at = value;
+}
+
+/// Whether a text names a person: their id, their address, their name or a longer word of it.
+fn names(text: &str, person: &Person) -> bool {
+    let text = text.to_lowercase();
+    let long_enough = |word: &&str| word.chars().count() >= MIN_NAME_WORD_CHARS;
+    let id_words = person.id.split(':').filter(long_enough);
+    let name_words = person.name.split_whitespace().filter(long_enough);
+    [person.id.as_str(), person.name.as_str(), person.address.as_str()]
+        .into_iter()
+        .filter(|whole| !whole.is_empty())
+        .chain(id_words)
+        .chain(name_words)
+        .any(|word| text.contains(&word.to_lowercase()))
+}

@@ -1,0 +1,173 @@
+//! Events that are committed together with the change that they tell about.
+//!
+//! 1. A service stages the event in the transaction of its change. A crash before the commit leaves
+//!    neither, a crash after it leaves both.
+//! 2. The pump records staged events in the outbox and waits until they are durable there.
+//! 3. It deletes the rows. A crash between 2 and 3 records them again; the log knows events by their id.
+
+use std::{sync::Arc, time::Duration};
+
+use obscura_database::Database;
+use obscura_proto::audit::v1::Event;
+use prost::Message as _;
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DbBackend, DbErr, QueryOrder as _, QuerySelect as _, Schema, Statement,
+    entity::prelude::*,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::Outbox;
+
+/// Rows in one step of the pump.
+const BATCH: u64 = 200;
+/// Events that may wait in the outbox while the pump adds more: what is staged is safe where it is.
+const MAX_QUEUED: u64 = 10_000;
+/// How often the pump looks without being told.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A row as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "staged_events")]
+pub struct Model {
+    /// UUID (version 7), so that rows have the order of time.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub event_id: String,
+    /// One serialised `obscura.audit.v1.Event`.
+    pub event: Vec<u8>,
+}
+
+/// None: rows are read in order.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Statements that make the table, for a migration of the service.
+#[must_use]
+pub fn create_table(backend: DbBackend) -> Vec<Statement> {
+    let mut table = Schema::new(backend).create_table_from_entity(Entity);
+    vec![backend.build(table.if_not_exists())]
+}
+
+/// Stages an event in the transaction of the change that it tells about.
+///
+/// # Errors
+/// Those of the database; the change must not be committed then.
+pub async fn stage(transaction: &impl ConnectionTrait, event: &Event) -> Result<(), DbErr> {
+    let row = ActiveModel { event_id: Set(event.event_id.clone()), event: Set(event.encode_to_vec()) };
+    Entity::insert(row).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+/// Moves staged events into the outbox, now and whenever `staged` tells, until `shutdown`.
+pub async fn pump(
+    database: Arc<Database>,
+    outbox: Outbox,
+    staged: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        match hand_over(&database, &outbox).await {
+            Ok(BATCH) => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "staged audit events cannot be read; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tokio::time::timeout(IDLE, staged.notified()) => {}
+        }
+    }
+}
+
+/// Moves at most [`BATCH`] events; says how many.
+///
+/// # Errors
+/// Those of the database; nothing is lost then.
+pub async fn hand_over(database: &Database, outbox: &Outbox) -> Result<u64, DbErr> {
+    if outbox.queued() > MAX_QUEUED {
+        return Ok(0);
+    }
+    let query = Entity::find().order_by_asc(Column::EventId).limit(BATCH);
+    let rows = query.all(database.readers()).await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    for row in &rows {
+        match Event::decode(row.event.as_slice()) {
+            Ok(event) => outbox.record(event),
+            Err(_) => tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped"),
+        }
+    }
+    outbox.flush().await;
+    let ids: Vec<_> = rows.into_iter().map(|row| row.event_id).collect();
+    let moved = ids.len() as u64;
+    let transaction = database.write().await?;
+    Entity::delete_many().filter(Column::EventId.is_in(ids)).exec(&*transaction).await?;
+    transaction.commit().await?;
+    Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_clock::SystemClock;
+    use obscura_database::{Location, Migration};
+    use obscura_proto::audit::v1::{Outcome, Test, event::Body};
+
+    use super::*;
+    use crate::{Limits, event};
+
+    const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "staged events", statements: create_table }];
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        database: Database,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let location = Location::Sqlite(folder.path().join("x.sqlite"));
+            let database = Database::open(&location, MIGRATIONS).await.unwrap();
+            Self { folder, database }
+        }
+
+        async fn outbox(&self) -> Outbox {
+            let path = self.folder.path().join("outbox");
+            Outbox::open(&path, Limits::default(), SystemClock::shared()).await.unwrap()
+        }
+
+        async fn stage(&self, commit: bool) {
+            let body = Body::Test(Test { text: "x".into() });
+            let event = event(&SystemClock::shared(), Outcome::Success, body);
+            let transaction = self.database.write().await.unwrap();
+            stage(&*transaction, &event).await.unwrap();
+            if commit {
+                transaction.commit().await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_moves_once_and_what_was_not_never_happened() {
+        let bench = Bench::new().await;
+        let outbox = bench.outbox().await;
+        bench.stage(true).await;
+        bench.stage(false).await;
+        bench.stage(true).await;
+        assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 2);
+        assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 0);
+        assert_eq!(outbox.queued(), 2);
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_moved_event_survives_the_end_of_the_process() {
+        let bench = Bench::new().await;
+        let outbox = bench.outbox().await;
+        bench.stage(true).await;
+        hand_over(&bench.database, &outbox).await.unwrap();
+        outbox.close().await;
+        assert_eq!(bench.outbox().await.queued(), 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! The thread that writes the file: at once to the page cache, durably twice a second.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+
+use crate::{
+    file::OutboxFile,
+    outbox::{Shared, State, Stop},
+    record::Record,
+};
+
+/// What was recorded is in the page cache after this time and survives the process.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+/// The disk is asked to commit once in so many writes: twice a second.
+const WRITES_PER_COMMIT: u32 = 10;
+/// Between attempts to use a disk that refuses.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A file of which more than half is done is written anew from this length on.
+const COMPACT_FROM_BYTES: u64 = 1 << 20;
+
+/// Starts the thread.
+pub fn spawn(shared: Arc<Shared>, file: OutboxFile) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("audit-outbox".into()).spawn(move || Writer { shared, file, unsynced: false }.run())
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    file: OutboxFile,
+    /// The page cache has more than the disk.
+    unsynced: bool,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            match self.wait_for_work() {
+                Some(Stop::Clean) => return self.stop(),
+                Some(Stop::Abandoned) => return,
+                None => {}
+            }
+            if let Err(error) = self.commit() {
+                tracing::error!(%error, "the audit outbox cannot be written: events wait in memory; free its disk");
+                self.pause(TRY_AGAIN_AFTER);
+                continue;
+            }
+            self.write_until_the_next_commit();
+        }
+    }
+
+    fn wait_for_work(&self) -> Option<Stop> {
+        let idle = |state: &mut State| {
+            state.stop.is_none() && !state.urgent && !self.unsynced && !state.queue.has_unwritten()
+        };
+        let state = self.shared.wake.wait_while(self.shared.lock(), idle);
+        state.unwrap_or_else(PoisonError::into_inner).stop
+    }
+
+    /// Waits, unless someone is in a hurry. Returns whether someone is.
+    fn pause(&self, longest: Duration) -> bool {
+        let calm = |state: &mut State| state.stop.is_none() && !state.urgent;
+        let waited = self.shared.wake.wait_timeout_while(self.shared.lock(), longest, calm);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.stop.is_some() || state.urgent
+    }
+
+    fn write_until_the_next_commit(&mut self) {
+        for _ in 0..WRITES_PER_COMMIT {
+            // An error shows again at the next commit, where it is handled.
+            if self.pause(WRITE_EVERY) || self.write().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Brings the page cache up to date. A file that must be written anew waits for the commit.
+    fn write(&mut self) -> io::Result<()> {
+        let unwritten = self.shared.lock().queue.unwritten();
+        let Some((bytes, mark)) = unwritten.filter(|(bytes, _)| !bytes.is_empty() && self.file.is_open()) else {
+            return Ok(());
+        };
+        self.unsynced = true;
+        self.file.append(&bytes)?;
+        self.shared.lock().queue.wrote(mark);
+        Ok(())
+    }
+
+    /// Brings the disk up to date, and tells whoever waits for that, successful or not.
+    fn commit(&mut self) -> io::Result<()> {
+        let number = self.shared.lock().start_commit();
+        let committed = self.try_commit();
+        self.shared.finish_commit(number);
+        committed
+    }
+
+    fn try_commit(&mut self) -> io::Result<()> {
+        if self.must_be_written_anew() {
+            let (bytes, mark) = self.shared.lock().queue.whole();
+            self.file.replace(&bytes)?;
+            self.unsynced = false;
+            let mut state = self.shared.lock();
+            state.queue.wrote(mark);
+            state.queue.synced(mark);
+            return Ok(());
+        }
+        self.write()?;
+        let Some(mark) = self.shared.lock().queue.written() else { return Ok(()) };
+        self.file.sync()?;
+        self.unsynced = false;
+        self.shared.lock().queue.synced(mark);
+        Ok(())
+    }
+
+    fn must_be_written_anew(&self) -> bool {
+        let state = self.shared.lock();
+        let (now, needed) = (self.file.length(), state.queue.whole_bytes() as u64);
+        !self.file.is_open()
+            || state.queue.written().is_none()
+            || (now > COMPACT_FROM_BYTES && now > 2 * needed)
+    }
+
+    /// Leaves the mark of a clean stop, if everything could be written.
+    fn stop(mut self) {
+        let mut mark = BytesMut::new();
+        Record::Stopped.encode(&mut mark);
+        let stopped = self.commit().and_then(|()| self.file.append(&mark)).and_then(|()| self.file.sync());
+        if let Err(error) = stopped {
+            tracing::error!(%error, "the audit outbox could not be written before the stop: events may be lost");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Settings of this service.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::{feed, object_store::BucketSettings};
+
+/// A day in seconds.
+const DAY_SECONDS: u64 = 86_400;
+/// Witnesses that may be configured.
+const MAX_WITNESSES: usize = 16;
+
+/// The table `settings` of the configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// A file with one line `postgres://...`; without it SQLite in the data directory.
+    pub database_url_file: Option<PathBuf>,
+    /// A bucket of its own for tiles, entries and checkpoint; without it the directory `log` of the data directory.
+    pub object_store: Option<BucketSettings>,
+    /// Days for which entries are kept, 1 to 36,500; hashes are kept for ever.
+    pub retention_days: u32,
+    /// Seconds between heartbeats in the log, 1 to 86,400.
+    pub heartbeat_seconds: u32,
+    /// Milliseconds between checkpoints, 50 to 3,600,000.
+    pub publish_interval_ms: u32,
+    /// Seconds between looks for entries whose retention is over, 1 to 86,400.
+    pub prune_interval_seconds: u32,
+    /// Witnesses of other administrative domains.
+    pub witnesses: Vec<WitnessSettings>,
+    /// How many of them make a checkpoint count as cosigned, at least 1.
+    pub witness_quorum: usize,
+    /// Seconds without a cosigned checkpoint after which that is an alarm, 1 to 604,800.
+    pub witness_alarm_seconds: u32,
+    /// Where events go from here, by name.
+    pub feeds: BTreeMap<String, feed::Settings>,
+}
+
+/// A witness.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSettings {
+    /// Where it is; `/add-checkpoint` is added.
+    pub url: Url,
+    /// Its key as C2SP writes it: `name+hash+base64`.
+    pub key: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            database_url_file: None,
+            object_store: None,
+            retention_days: 365,
+            heartbeat_seconds: 600,
+            publish_interval_ms: 1_000,
+            prune_interval_seconds: 3_600,
+            witnesses: Vec::new(),
+            witness_quorum: 1,
+            witness_alarm_seconds: 3_600,
+            feeds: BTreeMap::new(),
+        }
+    }
+}
+
+/// A setting outside its bounds.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A number.
+    #[error("settings.{name} is {value}; expected {least} to {most}")]
+    Number {
+        /// Its name.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// Least value.
+        least: u64,
+        /// Greatest value.
+        most: u64,
+    },
+    /// The address of a witness.
+    #[error("settings.witnesses has a `url` that is neither https nor http")]
+    WitnessUrl,
+}
+
+impl Settings {
+    /// Refuses values outside their bounds.
+    ///
+    /// # Errors
+    /// Names the setting and its bounds.
+    pub fn check(&self) -> Result<(), InvalidSettings> {
+        bound("retention_days", self.retention_days.into(), 1, 36_500)?;
+        bound("heartbeat_seconds", self.heartbeat_seconds.into(), 1, DAY_SECONDS)?;
+        bound("publish_interval_ms", self.publish_interval_ms.into(), 50, 3_600_000)?;
+        bound("prune_interval_seconds", self.prune_interval_seconds.into(), 1, DAY_SECONDS)?;
+        bound("witness_alarm_seconds", self.witness_alarm_seconds.into(), 1, 7 * DAY_SECONDS)?;
+        let witnesses = self.witnesses.len();
+        bound("witnesses", witnesses.try_into().unwrap_or(u64::MAX), 0, as_u64(MAX_WITNESSES))?;
+        bound("witness_quorum", as_u64(self.witness_quorum), 1, as_u64(witnesses.max(1)))?;
+        let known = |witness: &WitnessSettings| matches!(witness.url.scheme(), "https" | "http");
+        if !self.witnesses.iter().all(known) {
+            return Err(InvalidSettings::WitnessUrl);
+        }
+        Ok(())
+    }
+
+    /// How long entries are kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(DAY_SECONDS * u64::from(self.retention_days))
+    }
+}
+
+fn bound(name: &'static str, value: u64, least: u64, most: u64) -> Result<(), InvalidSettings> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(InvalidSettings::Number { name, value, least, most })
+}
+
+fn as_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn no_settings_are_good_settings() {
+        read("").unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn a_misspelt_or_absurd_setting_is_refused_by_its_name() {
+        assert!(read("retention_month = 1").is_err());
+        let complaint = |text: &str| read(text).unwrap().check().unwrap_err().to_string();
+        assert!(complaint("retention_days = 0").contains("retention_days is 0; expected 1 to 36500"));
+        assert!(complaint("heartbeat_seconds = 100000").contains("heartbeat_seconds"));
+        assert!(complaint("witness_quorum = 2").contains("witness_quorum"));
+        assert!(complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Erasing a person before retention ends: two approvers, and an entry that says so.
+
+use obscura_proto::audit::v1::{Change, Erasure, Event, Outcome, Person, event::Body};
+use prost::Message as _;
+
+use crate::{
+    error::Error,
+    event_id::EventId,
+    log::{Appended, Log},
+    persons::{Doomed, Telling},
+    pruning::PSEUDONYMS_IN_EVENT,
+};
+
+/// Longest id of a person, in bytes.
+const MAX_ID_BYTES: usize = 256;
+/// Longest ground, in bytes.
+const MAX_GROUND_BYTES: usize = 1_024;
+
+/// A checked request.
+#[derive(Debug)]
+pub struct Erasing {
+    person_id: String,
+    ground: String,
+    dpo: Person,
+    auditor: Person,
+}
+
+impl Erasing {
+    /// Checks the request. Keys end by themselves with retention, so every request is an early one.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], or [`Error::NeedsTwo`] without two different approvers, neither of whom is erased.
+    pub fn try_new(
+        person_id: String,
+        ground: String,
+        dpo: Option<Person>,
+        auditor: Option<Person>,
+    ) -> Result<Self, Error> {
+        if person_id.is_empty() || person_id.len() > MAX_ID_BYTES {
+            return Err(Error::malformed("person id", "expected 1 to 256 bytes"));
+        }
+        if ground.is_empty() || ground.len() > MAX_GROUND_BYTES {
+            return Err(Error::malformed("ground", "expected 1 to 1,024 bytes without personal data"));
+        }
+        let (Some(dpo), Some(auditor)) = (dpo, auditor) else { return Err(Error::NeedsTwo) };
+        let ids = [&dpo.id, &auditor.id];
+        if dpo.id == auditor.id || ids.iter().any(|id| id.is_empty() || **id == person_id) {
+            return Err(Error::NeedsTwo);
+        }
+        Ok(Self { person_id, ground, dpo, auditor })
+    }
+
+    /// Destroys all keys of the person and returns how many there were, and the entry that says so. With none
+    /// left, as after a repeated request, the entry says that as well.
+    ///
+    /// # Errors
+    /// After an error it is either all done or not at all; asking again settles it.
+    pub async fn run(&self, log: &Log, producer: &str) -> Result<(usize, Appended), Error> {
+        log.settle_pending().await?;
+        // The approvers' own keys are made before, so that nobody has to wait for anybody in between.
+        let now = log.parts.clock.wall();
+        for approver in [&self.dpo, &self.auditor] {
+            log.parts.persons.current(&approver.id, now).await?;
+        }
+        let id = EventId::generate();
+        let tell = |pseudonyms: &[String]| owed(log, id, pseudonyms, &self.ground);
+        let erased = log.parts.persons.destroy(Doomed::Person(&self.person_id), tell).await?;
+        let appended = log.append(producer, &self.said(log, id, &erased.pseudonyms)).await?;
+        log.settle_pending().await?;
+        log.append(producer, &self.approval(log, id)).await?;
+        Ok((erased.pseudonyms.len(), appended))
+    }
+
+    /// The entry, with the first approver as who acted.
+    fn said(&self, log: &Log, id: EventId, pseudonyms: &[String]) -> Event {
+        let first = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).next().unwrap_or_default();
+        Event { actor: Some(self.dpo.clone()), ..erasure(log, id, first, &self.ground) }
+    }
+
+    /// The second approver's own entry.
+    fn approval(&self, log: &Log, erasure: EventId) -> Event {
+        let change = Change {
+            object_kind: "erasure".to_owned(),
+            object_id: erasure.to_string(),
+            changed_fields: vec!["approval".to_owned()],
+            ..Change::default()
+        };
+        Event {
+            event_id: EventId::generate().to_string(),
+            time_unix_ns: log.parts.clock.wall().unix_nanos(),
+            outcome: Outcome::Success.into(),
+            actor: Some(self.auditor.clone()),
+            body: Some(Body::Change(change)),
+        }
+    }
+}
+
+/// What the log is owed whatever happens next. Nobody is named in it, because it waits in clear; the entry of
+/// the approver has the same id, comes first where nothing goes wrong, and then stands alone.
+fn owed(log: &Log, id: EventId, pseudonyms: &[String], ground: &str) -> Vec<Telling> {
+    let chunks = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).enumerate();
+    let telling = chunks.map(|(number, chunk)| {
+        let id = if number == 0 { id } else { EventId::generate() };
+        (id, erasure(log, id, chunk, ground).encode_to_vec())
+    });
+    telling.collect()
+}
+
+fn erasure(log: &Log, id: EventId, pseudonyms: &[String], ground: &str) -> Event {
+    let erasure = Erasure { pseudonyms: pseudonyms.to_vec(), ground: ground.to_owned(), early: true };
+    log.own(id, Body::Erasure(erasure))
+}

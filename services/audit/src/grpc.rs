@@ -1,0 +1,220 @@
+//! The gRPC face: validates, calls, translates.
+
+#[cfg(test)]
+mod tests;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, stream};
+use obscura_identity::Peer;
+use obscura_proto::audit::v1::{
+    AppendRequest, AppendResponse, ErasePersonRequest, ErasePersonResponse, ExportLogRequest, ExportLogResponse,
+    FeedStatus, GetAuditStatusRequest, GetAuditStatusResponse, GetCheckpointRequest, GetCheckpointResponse,
+    ProveRequest, ProveResponse, ReadEntriesRequest, ReadEntriesResponse, ReplayFeedRequest, ReplayFeedResponse,
+    ReportRequest, ReportResponse, SendTestEventRequest, SendTestEventResponse, Test,
+    audit_service_server::AuditService, event::Body, prove_request::What,
+};
+use obscura_status::{Code, Failure};
+use tokio::sync::{mpsc, watch};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    copying,
+    erasing::Erasing,
+    error::Error,
+    event_id::EventId,
+    feed::Feeds,
+    log::Log,
+    projection::{self, Published},
+    reading::Reading,
+    reports::Reports,
+};
+
+/// Messages that may wait for a slow caller.
+const STREAM_QUEUE: usize = 64;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers for one log.
+pub struct AuditGrpc {
+    log: Arc<Log>,
+    reports: Reports,
+    feeds: Arc<Feeds>,
+    published: watch::Receiver<Published>,
+    witnessed: watch::Receiver<u64>,
+}
+
+impl AuditGrpc {
+    /// The service in front of `log`.
+    pub fn new(
+        log: Arc<Log>,
+        feeds: Arc<Feeds>,
+        published: watch::Receiver<Published>,
+        witnessed: watch::Receiver<u64>,
+    ) -> Self {
+        Self { log, reports: Reports::default(), feeds, published, witnessed }
+    }
+
+    fn published(&self) -> Published {
+        self.published.borrow().clone()
+    }
+
+    async fn status(&self) -> Result<GetAuditStatusResponse, Error> {
+        let store = &self.log.parts.store;
+        let head = store.head().await?;
+        let feed = |status: crate::feed::Status| FeedStatus {
+            feed: status.feed,
+            next_index: status.next_index,
+            trouble: status.trouble,
+        };
+        let dropped = store.dropped().await?;
+        let witnessed_size = *self.witnessed.borrow();
+        Ok(GetAuditStatusResponse {
+            origin: self.log.parts.key.origin().to_owned(),
+            size: head.size,
+            root: head.root.as_bytes().to_vec().into(),
+            first_kept_index: head.first_kept,
+            published_size: self.published().map_or(0, |note| note.checkpoint().size),
+            witnessed_size,
+            feeds: self.feeds.status().into_iter().map(feed).collect(),
+            dropped,
+        })
+    }
+
+    async fn checkpoint(&self) -> Result<String, Error> {
+        match self.published() {
+            Some(note) => Ok(note.to_string()),
+            None => {
+                let head = self.log.parts.store.head().await?;
+                Ok(projection::sign(&self.log.parts.key, &head)?.to_string())
+            }
+        }
+    }
+
+    async fn report(&self, producer: &str, request: ReportRequest) -> Result<u64, Error> {
+        let outbox = EventId::parse(&request.outbox_id);
+        let outbox = outbox.ok_or(Error::malformed("outbox id", "expected a UUID"))?;
+        self.reports.take(&self.log, producer, *outbox.as_bytes(), request.events).await
+    }
+
+    async fn prove(&self, what: Option<What>) -> Result<ProveResponse, Error> {
+        let published = self.published();
+        let proof = match what.ok_or(Error::malformed("request", "it does not say what to prove"))? {
+            What::LeafIndex(index) => self.log.prove_entry(index, published).await?,
+            What::EventId(id) => {
+                let id = EventId::parse(&id).ok_or(Error::malformed("event id", "expected a UUID"))?;
+                self.log.prove_event(id, published).await?
+            }
+            What::FromSize(size) => self.log.prove_prefix(size, published).await?,
+        };
+        Ok(ProveResponse { proof: proof.text, leaf: proof.leaf })
+    }
+}
+
+#[tonic::async_trait]
+impl AuditService for AuditGrpc {
+    type ReadEntriesStream = Answers<ReadEntriesResponse>;
+    type ExportLogStream = Answers<ExportLogResponse>;
+
+    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        let producer = caller(&request)?;
+        let event = request.into_inner().event;
+        let event = event.ok_or_else(|| status(Error::malformed("request", "it has no event")))?;
+        let appended = self.log.append(&producer, &event).await.map_err(status)?;
+        Ok(Response::new(AppendResponse { receipt: Some(appended.receipt) }))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let producer = caller(&request)?;
+        let through_counter = self.report(&producer, request.into_inner()).await.map_err(status)?;
+        Ok(Response::new(ReportResponse { through_counter }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        _request: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        let checkpoint = self.checkpoint().await.map_err(status)?;
+        Ok(Response::new(GetCheckpointResponse { checkpoint }))
+    }
+
+    async fn prove(&self, request: Request<ProveRequest>) -> Result<Response<ProveResponse>, Status> {
+        Ok(Response::new(self.prove(request.into_inner().what).await.map_err(status)?))
+    }
+
+    async fn read_entries(
+        &self,
+        request: Request<ReadEntriesRequest>,
+    ) -> Result<Response<Self::ReadEntriesStream>, Status> {
+        let producer = caller(&request)?;
+        let reading = Reading::try_new(request.into_inner(), producer).map_err(status)?;
+        let (to, answers) = mpsc::channel(STREAM_QUEUE);
+        tokio::spawn(reading.run(self.log.clone(), to));
+        Ok(Response::new(streamed(answers)))
+    }
+
+    async fn erase_person(
+        &self,
+        request: Request<ErasePersonRequest>,
+    ) -> Result<Response<ErasePersonResponse>, Status> {
+        let producer = caller(&request)?;
+        let ErasePersonRequest { person_id, ground, dpo, auditor } = request.into_inner();
+        let erasing = Erasing::try_new(person_id, ground, dpo, auditor).map_err(status)?;
+        let (keys, appended) = erasing.run(&self.log, &producer).await.map_err(status)?;
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX);
+        Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))
+    }
+
+    async fn export_log(
+        &self,
+        _request: Request<ExportLogRequest>,
+    ) -> Result<Response<Self::ExportLogStream>, Status> {
+        let (to, answers) = mpsc::channel(STREAM_QUEUE);
+        tokio::spawn(copying::send(self.log.clone(), self.published(), to));
+        Ok(Response::new(streamed(answers)))
+    }
+
+    async fn send_test_event(
+        &self,
+        request: Request<SendTestEventRequest>,
+    ) -> Result<Response<SendTestEventResponse>, Status> {
+        let producer = caller(&request)?;
+        let test = Body::Test(Test { text: request.into_inner().text });
+        let event = self.log.own(EventId::generate(), test);
+        let appended = self.log.append(&producer, &event).await.map_err(status)?;
+        Ok(Response::new(SendTestEventResponse { index: appended.index }))
+    }
+
+    async fn replay_feed(
+        &self,
+        request: Request<ReplayFeedRequest>,
+    ) -> Result<Response<ReplayFeedResponse>, Status> {
+        let ReplayFeedRequest { feed, from_index } = request.into_inner();
+        self.feeds.replay(&feed, from_index).await.map_err(|error| status(error.into()))?;
+        Ok(Response::new(ReplayFeedResponse {}))
+    }
+
+    async fn get_audit_status(
+        &self,
+        _request: Request<GetAuditStatusRequest>,
+    ) -> Result<Response<GetAuditStatusResponse>, Status> {
+        Ok(Response::new(self.status().await.map_err(status)?))
+    }
+}
+
+fn streamed<T: Send + 'static>(answers: mpsc::Receiver<Result<T, Status>>) -> Answers<T> {
+    let next = |mut answers: mpsc::Receiver<_>| async move { Some((answers.recv().await?, answers)) };
+    Box::pin(stream::unfold(answers, next))
+}
+
+/// The SPIFFE id of the service that calls, as the mTLS layer saw it.
+fn caller<T>(request: &Request<T>) -> Result<String, Status> {
+    let peer = request.extensions().get::<Peer>();
+    let unknown = || Failure::new(Code::Unauthenticated, "nobody vouches for the caller: connect with mTLS");
+    peer.map(|Peer(id)| id.to_string()).ok_or_else(|| unknown().into())
+}
+
+/// What a caller sees of an error.
+pub fn status(error: Error) -> Status {
+    Failure::from(error).into()
+}

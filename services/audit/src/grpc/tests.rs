@@ -1,0 +1,194 @@
+//! The service as its callers see it.
+
+use futures::StreamExt as _;
+use obscura_proto::audit::v1::{CountedEvent, Event};
+use obscura_tlog::{AddCheckpoint, LogProof, Policy, SignedCheckpoint};
+
+use super::*;
+use crate::{
+    feed,
+    source::Source,
+    test_support::{Bench, CLI, Place, person, search_by, test_event},
+};
+
+async fn service(bench: &Bench) -> AuditGrpc {
+    let source = Arc::new(Source::new(bench.log.parts.store.clone(), bench.log.parts.sequencer.size()));
+    let surroundings = feed::Surroundings {
+        source: source.clone(),
+        cursors: source,
+        metrics: feed::FeedMetrics::new(),
+        clock: bench.log.parts.clock.clone(),
+        shutdown: tokio_util::sync::CancellationToken::new(),
+    };
+    let feeds = feed::start(std::collections::BTreeMap::new(), &surroundings).unwrap();
+    let projection = bench.projection.lock().await;
+    AuditGrpc::new(bench.log.clone(), Arc::new(feeds), projection.published(), projection.witnessed())
+}
+
+fn from_cli<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Peer(CLI.parse().unwrap()));
+    request
+}
+
+async fn read(service: &AuditGrpc, request: ReadEntriesRequest) -> Vec<ReadEntriesResponse> {
+    let answers = service.read_entries(from_cli(request)).await.unwrap().into_inner();
+    answers.map(|answer| answer.unwrap()).collect().await
+}
+
+fn indexes(entries: &[ReadEntriesResponse]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.index).collect()
+}
+
+#[tokio::test]
+async fn an_event_is_appended_proved_and_read_back() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    let event = test_event("hello");
+    let append = || from_cli(AppendRequest { event: Some(event.clone()) });
+    let first = service.append(append()).await.unwrap().into_inner();
+    assert_eq!(service.append(append()).await.unwrap().into_inner(), first);
+    bench.publish().await;
+    for what in [What::LeafIndex(0), What::EventId(event.event_id.clone())] {
+        let proof = AuditService::prove(&service, from_cli(ProveRequest { what: Some(what) })).await.unwrap().into_inner();
+        let parsed: LogProof = proof.proof.parse().unwrap();
+        parsed.verify(&Place::key().verifier(), &Policy::none(), &proof.leaf).unwrap();
+    }
+    let entries = read(&service, ReadEntriesRequest::default()).await;
+    assert_eq!((indexes(&entries), entries[0].committed_unix_ns > 0), (vec![0], true));
+    let unknown = ProveRequest { what: Some(What::LeafIndex(1)) };
+    assert_eq!(AuditService::prove(&service, from_cli(unknown)).await.unwrap_err().code(), tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_earlier_size_is_proved_to_be_a_prefix() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    let checkpoint = async || -> SignedCheckpoint {
+        let answer = service.get_checkpoint(from_cli(GetCheckpointRequest {})).await.unwrap();
+        Place::key().verifier().verify(&answer.into_inner().checkpoint).unwrap()
+    };
+    bench.append(&test_event("a")).await;
+    let early = checkpoint().await;
+    for _ in 0..9 {
+        bench.append(&test_event("b")).await;
+    }
+    bench.publish().await;
+    assert_eq!(checkpoint().await.checkpoint().size, 10);
+    let prove = async |size| {
+        let request = ProveRequest { what: Some(What::FromSize(size)) };
+        AuditService::prove(&service, from_cli(request)).await.map(|answer| answer.into_inner().proof)
+    };
+    let proof: AddCheckpoint = prove(1).await.unwrap().parse().unwrap();
+    proof.verify(&Place::key().verifier(), &early.checkpoint().root).unwrap();
+    assert_eq!(prove(11).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn names_are_opened_for_who_says_who_they_are_and_that_is_an_entry_first() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    bench.append(&search_by("user:alice", "Alice Example", "red car")).await;
+    bench.append(&search_by("user:bob", "Bob Other", "a dog")).await;
+    let plain = read(&service, ReadEntriesRequest::default()).await;
+    assert!(plain.iter().all(|entry| entry.opened.is_empty()));
+    assert!(plain.iter().all(|entry| !String::from_utf8_lossy(&entry.leaf).contains("Example")));
+    let nobody = ReadEntriesRequest { open_names: true, ..ReadEntriesRequest::default() };
+    let refused = service.read_entries(from_cli(nobody.clone())).await.err().unwrap();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let auditor = ReadEntriesRequest { reader: Some(person("user:auditor", "Otto")), ..nobody };
+    let alice = ReadEntriesRequest { person_id: "user:alice".into(), ..auditor.clone() };
+    let found = read(&service, alice).await;
+    assert_eq!(indexes(&found), [0]);
+    assert!(found[0].opened.values().any(|name| name == "Alice Example"));
+    assert!(found[0].opened.values().any(|query| query == "red car"));
+    let all = read(&service, auditor).await;
+    assert_eq!(indexes(&all), [0, 1, 2, 3], "both readings are entries");
+    assert!(all[2].opened.values().any(|id| id == "user:auditor"));
+}
+
+#[tokio::test]
+async fn entries_are_filtered_bounded_and_followed() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    for number in 0..600 {
+        let event = if number % 100 == 0 { search_by("user:alice", "", "") } else { test_event("") };
+        bench.append(&event).await;
+    }
+    let searches = ReadEntriesRequest { kinds: vec!["search".into()], ..ReadEntriesRequest::default() };
+    assert_eq!(indexes(&read(&service, searches.clone()).await), [0, 100, 200, 300, 400, 500]);
+    let some = ReadEntriesRequest { from_index: 1, limit: 2, ..searches.clone() };
+    assert_eq!(indexes(&read(&service, some).await), [100, 200]);
+    let late = ReadEntriesRequest { from_unix_ns: i64::MAX, ..ReadEntriesRequest::default() };
+    assert!(read(&service, late).await.is_empty());
+    let wrong = ReadEntriesRequest { kinds: vec!["gossip".into()], ..ReadEntriesRequest::default() };
+    assert!(service.read_entries(from_cli(wrong)).await.is_err());
+
+    let follow = ReadEntriesRequest { from_index: 500, follow: true, ..searches };
+    let mut answers = service.read_entries(from_cli(follow)).await.unwrap().into_inner();
+    assert_eq!(answers.next().await.unwrap().unwrap().index, 500);
+    bench.append(&test_event("")).await;
+    bench.append(&search_by("user:alice", "", "")).await;
+    assert_eq!(answers.next().await.unwrap().unwrap().index, 601);
+}
+
+#[tokio::test]
+async fn an_exported_copy_verifies_offline_and_a_flipped_bit_does_not() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    for _ in 0..300 {
+        bench.append(&test_event(&"x".repeat(5_000))).await;
+    }
+    bench.publish().await;
+    bench.append(&test_event("after the checkpoint")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut pieces = service.export_log(from_cli(ExportLogRequest {})).await.unwrap().into_inner();
+    let mut bytes = std::collections::BTreeMap::<String, Vec<u8>>::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.unwrap();
+        assert!(piece.data.len() <= 1 << 20);
+        bytes.entry(piece.path).or_default().extend_from_slice(&piece.data);
+    }
+    for (path, bytes) in &bytes {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(crate::test_support::verify(folder.path(), &[]).checkpoint().size, 300);
+    let bundle = folder.path().join("tile/entries/000");
+    let mut changed = std::fs::read(&bundle).unwrap();
+    changed[1_000_000] ^= 1;
+    std::fs::write(bundle, changed).unwrap();
+    let judged = std::panic::catch_unwind(|| crate::test_support::verify(folder.path(), &[]));
+    assert!(judged.is_err(), "a flipped bit was not found");
+}
+
+#[tokio::test]
+async fn the_status_counts_what_producers_report() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    let events = (1..=3).map(|counter| CountedEvent { counter, event: Some(test_event("")) }).collect();
+    let report = ReportRequest { outbox_id: EventId::generate().to_string(), events };
+    let answer = AuditService::report(&service, from_cli(report.clone())).await.unwrap().into_inner();
+    assert_eq!(answer.through_counter, 3);
+    let nobody = ReportRequest { outbox_id: "none".into(), ..report };
+    assert!(AuditService::report(&service, from_cli(nobody)).await.is_err());
+    let text = SendTestEventRequest { text: "does it arrive?".into() };
+    assert_eq!(service.send_test_event(from_cli(text)).await.unwrap().into_inner().index, 3);
+    bench.publish().await;
+    let status = service.get_audit_status(from_cli(GetAuditStatusRequest {})).await.unwrap().into_inner();
+    assert_eq!((status.size, status.published_size, status.witnessed_size, status.dropped), (4, 4, 0, 0));
+    assert_eq!(status.origin, crate::test_support::ORIGIN);
+    let replay = ReplayFeedRequest { feed: "siem".into(), from_index: 0 };
+    assert_eq!(service.replay_feed(from_cli(replay)).await.unwrap_err().code(), tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_vouches_for_is_refused() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    let request = Request::new(AppendRequest { event: Some(Event::default()) });
+    assert_eq!(service.append(request).await.unwrap_err().code(), tonic::Code::Unauthenticated);
+    let empty = from_cli(AppendRequest::default());
+    assert_eq!(service.append(empty).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}

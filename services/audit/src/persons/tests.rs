@@ -1,0 +1,215 @@
+//! Erasure is real: no byte of any file leads back to the person, and every proof still verifies.
+
+use std::path::PathBuf;
+
+use obscura_proto::audit::v1::ReadEntriesRequest;
+use obscura_tlog::{LogProof, Policy};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    erasing::Erasing,
+    fault::NoFaults,
+    reading::Reading,
+    test_support::{Backend, Bench, CLI, Injector, Place, person, search_by},
+};
+
+const ID: &str = "user:erika.mustermann";
+const NAME: &str = "Erika Mustermann-Gabler";
+const QUERY: &str = "the woman with the yellow umbrella";
+
+fn erasing() -> Erasing {
+    let (dpo, auditor) = (person("user:dpo", "Dora Officer"), person("user:auditor", "Otto Auditor"));
+    Erasing::try_new(ID.to_owned(), "Art. 17".to_owned(), Some(dpo), Some(auditor)).unwrap()
+}
+
+/// Every file below the folder, with its bytes.
+fn files(folder: PathBuf) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(path));
+        } else {
+            found.push((path.clone(), std::fs::read(path).unwrap()));
+        }
+    }
+    found
+}
+
+/// Files in which the bytes are, as they are, in hexadecimal or in base64.
+fn traces(place: &Place, bytes: &[u8]) -> Vec<PathBuf> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    let forms = [bytes.to_vec(), hex::encode(bytes).into_bytes(), STANDARD.encode(bytes).into_bytes()];
+    let holds = |content: &[u8]| {
+        forms.iter().any(|form| content.windows(form.len()).any(|window| window == &form[..]))
+    };
+    let found = files(place.folder.path().to_owned());
+    found.into_iter().filter(|(_, content)| holds(content)).map(|(path, _)| path).collect()
+}
+
+/// All secrets from which the person's keys could be had.
+async fn openers(bench: &Bench) -> Vec<Vec<u8>> {
+    let pseudonyms = bench.log.parts.persons.pseudonyms(ID).await.unwrap();
+    let mut found = Vec::new();
+    for pseudonym in &pseudonyms {
+        found.push(bench.log.parts.persons.key_of(pseudonym).await.unwrap().unwrap().expose().to_vec());
+    }
+    let file = std::fs::read_to_string(bench.place.path("person-keys.json")).unwrap();
+    let content: serde_json::Value = serde_json::from_str(&file).unwrap();
+    let secrets = content["generations"].as_object().unwrap().values();
+    found.extend(secrets.map(|secret| hex::decode(secret.as_str().unwrap()).unwrap()));
+    found
+}
+
+async fn names(bench: &Bench, person_id: &str) -> Vec<String> {
+    let request = ReadEntriesRequest {
+        person_id: person_id.to_owned(),
+        open_names: true,
+        reader: Some(person("user:auditor", "")),
+        ..ReadEntriesRequest::default()
+    };
+    let (to, mut answers) = mpsc::channel(100);
+    Reading::try_new(request, CLI.to_owned()).unwrap().run(bench.log.clone(), to).await;
+    let mut found = Vec::new();
+    while let Some(answer) = answers.recv().await {
+        found.extend(answer.unwrap().opened.into_values());
+    }
+    found
+}
+
+#[tokio::test]
+async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let bench = Place::new(backend).start(Arc::new(NoFaults)).await;
+        for month in 0..3 {
+            bench.append(&search_by(ID, NAME, &format!("{QUERY} {month}"))).await;
+            bench.append(&search_by("user:bob", "Bob Other", "a dog")).await;
+            bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
+        }
+        bench.publish().await;
+        let before = bench.verify(&[]);
+        let proof = bench.log.prove_entry(0, None).await.unwrap();
+        assert!(names(&bench, ID).await.iter().any(|name| name == NAME));
+        let openers = openers(&bench).await;
+        assert_eq!(openers.len(), 4, "three months and the secret that wraps them");
+
+        let (keys, appended) = erasing().run(&bench.log, CLI).await.unwrap();
+        assert_eq!(keys, 3);
+        assert!(bench.leaf(appended.index).await.contains("Art. 17"));
+        assert!(names(&bench, ID).await.is_empty());
+        assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"));
+        bench.publish().await;
+        bench.verify(&[before]);
+        let parsed: LogProof = proof.text.parse().unwrap();
+        parsed.verify(&Place::key().verifier(), &Policy::none(), &proof.leaf).unwrap();
+        // While it runs, and after it has stopped.
+        for _ in 0..2 {
+            for word in [ID, NAME, QUERY, "Mustermann", "umbrella"] {
+                assert_eq!(traces(&bench.place, word.as_bytes()), Vec::<PathBuf>::new(), "{word}");
+            }
+            for opener in &openers {
+                assert_eq!(traces(&bench.place, opener), Vec::<PathBuf>::new(), "a key that opens");
+            }
+        }
+        let place = bench.stop().await;
+        for opener in openers.iter().map(Vec::as_slice).chain([ID.as_bytes(), NAME.as_bytes()]) {
+            assert_eq!(traces(&place, opener), Vec::<PathBuf>::new());
+        }
+        let bench = place.start(Arc::new(NoFaults)).await;
+        assert!(names(&bench, ID).await.is_empty());
+        assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"));
+    }
+}
+
+#[tokio::test]
+async fn a_backup_of_the_database_from_before_opens_nothing_of_the_erased() {
+    let bench = Bench::sqlite().await;
+    bench.append(&search_by(ID, NAME, QUERY)).await;
+    let place = bench.stop().await;
+    let backup = std::fs::read(place.path("audit.sqlite")).unwrap();
+    let bench = place.start(Arc::new(NoFaults)).await;
+    erasing().run(&bench.log, CLI).await.unwrap();
+    let place = bench.stop().await;
+    std::fs::write(place.path("audit.sqlite"), backup).unwrap();
+    for side in ["audit.sqlite-wal", "audit.sqlite-shm"] {
+        let _ = std::fs::remove_file(place.path(side));
+    }
+    let refused = place.open(Arc::new(NoFaults)).await.unwrap_err().to_string();
+    assert!(refused.contains("restore both from the same backup"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_person_has_one_pseudonym_a_month_and_a_new_one_after_an_erasure() {
+    let bench = Bench::sqlite().await;
+    let persons = &bench.log.parts.persons;
+    let now = || bench.log.parts.clock.wall();
+    let first = persons.current(ID, now()).await.unwrap();
+    assert_eq!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
+    assert_ne!(persons.current("user:bob", now()).await.unwrap().pseudonym(), first.pseudonym());
+    bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
+    assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
+    erasing().run(&bench.log, CLI).await.unwrap();
+    assert!(persons.pseudonyms(ID).await.unwrap().is_empty());
+    assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
+}
+
+#[tokio::test]
+async fn a_repeated_erasure_finds_nothing_and_is_logged_all_the_same() {
+    let bench = Bench::sqlite().await;
+    bench.append(&search_by(ID, NAME, QUERY)).await;
+    assert_eq!(erasing().run(&bench.log, CLI).await.unwrap().0, 1);
+    assert_eq!(erasing().run(&bench.log, CLI).await.unwrap().0, 0);
+    assert_eq!(bench.kinds().await, ["search", "erasure", "change", "erasure", "change"]);
+}
+
+#[test]
+fn one_person_cannot_erase_alone_and_nobody_erases_themselves() {
+    let ask = |dpo: Option<&str>, auditor: Option<&str>| {
+        let named = |id: &str| person(id, "");
+        Erasing::try_new(ID.to_owned(), "Art. 17".to_owned(), dpo.map(named), auditor.map(named)).is_ok()
+    };
+    assert!(ask(Some("user:dpo"), Some("user:auditor")));
+    assert!(!ask(Some("user:dpo"), None) && !ask(None, Some("user:auditor")));
+    assert!(!ask(Some("user:dpo"), Some("user:dpo")));
+    assert!(!ask(Some(ID), Some("user:auditor")) && !ask(Some("user:dpo"), Some("")));
+}
+
+#[tokio::test]
+async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
+    for step in [Step::MakeSecret, Step::Rewrap, Step::DropSecret, Step::TellErasure] {
+        for is_crash in [false, true] {
+            let bench = Bench::sqlite().await;
+            bench.append(&search_by(ID, NAME, QUERY)).await;
+            bench.append(&search_by("user:bob", "Bob Other", "a dog")).await;
+            let (openers, mut place) = (openers(&bench).await, bench.stop().await);
+            let faults = Injector::new(step, 2, is_crash);
+            for _ in 0..2 {
+                let bench = place.start(faults.clone()).await;
+                let _ = erasing().run(&bench.log, CLI).await;
+                place = bench.stop().await;
+                faults.revive();
+            }
+            let bench = place.start(Arc::new(NoFaults)).await;
+            let gone = names(&bench, ID).await.is_empty();
+            let told = bench.kinds().await.iter().any(|kind| kind == "erasure");
+            assert_eq!(gone, told, "{step:?}: it is erased, and the log says so, or neither");
+            erasing().run(&bench.log, CLI).await.unwrap();
+            assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"), "{step:?}");
+            for opener in &openers {
+                assert_eq!(traces(&bench.place, opener), Vec::<PathBuf>::new(), "{step:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_and_secrets_of_different_backups_do_not_start_together() {
+    let bench = Bench::sqlite().await;
+    bench.append(&search_by(ID, NAME, QUERY)).await;
+    let place = bench.stop().await;
+    std::fs::remove_file(place.path("person-keys.json")).unwrap();
+    let refused = place.open(Arc::new(NoFaults)).await.unwrap_err().to_string();
+    assert!(refused.contains("restore it from its backup"), "{refused}");
+}

@@ -1,0 +1,156 @@
+//! Entries go when their retention is over; hashes stay for ever.
+//!
+//! Whole bundles go, 256 entries at a time, from the oldest on. Proofs need hashes only, so they hold for what
+//! is kept, and a copy without the old bundles still verifies. Rows are the last to go: they are the list of
+//! what is left to do after a crash.
+
+use std::{sync::Arc, time::Duration};
+
+use obscura_blob::BlobStore;
+use obscura_clock::{Monotonic, SharedClock, Timestamp};
+use obscura_proto::audit::v1::{Erasure, Event, event::Body};
+use obscura_tlog::{BundleId, TILE_WIDTH};
+use prost::Message as _;
+
+use crate::{
+    error::Error,
+    event_id::EventId,
+    fault::Step,
+    log::Log,
+    persons::{Doomed, Period},
+    projection,
+};
+
+/// How far wall time and monotonic time may be apart before nothing is destroyed on the word of either.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+/// Kept longer than the entries, so that no entry at the end of a month outlives its key.
+const KEY_GRACE: Duration = Duration::from_hours(24);
+/// Bundles whose rows go in one transaction.
+const BUNDLES_AT_ONCE: u64 = 16;
+/// Pseudonyms that one event names: a leaf has at most 65,535 bytes.
+pub const PSEUDONYMS_IN_EVENT: usize = 1_000;
+
+/// Removes what is older than its retention.
+pub struct Pruning {
+    log: Arc<Log>,
+    blobs: Arc<dyn BlobStore>,
+    retention: Duration,
+    clock: SharedClock,
+    began: (Timestamp, Monotonic),
+}
+
+impl Pruning {
+    /// Remembers what both clocks say now.
+    pub fn new(log: Arc<Log>, blobs: Arc<dyn BlobStore>, retention: Duration) -> Self {
+        let clock = log.parts.clock.clone();
+        let began = (clock.wall(), clock.monotonic());
+        Self { log, blobs, retention, clock, began }
+    }
+
+    /// Removes what is old, at most up to the size that is `published`, and returns the first kept index.
+    ///
+    /// # Errors
+    /// [`Error::ClockDisagrees`]: nothing was destroyed. Others: some of it may have gone, and the next call
+    /// goes on.
+    pub async fn run(&self, published: u64) -> Result<u64, Error> {
+        let before = self.trusted_now()? - self.retention;
+        let store = &self.log.parts.store;
+        let head = store.head().await?;
+        let wanted = self.first_young(head.first_kept, published.min(head.size), before).await?;
+        if wanted > head.first_kept {
+            self.log.parts.faults.at(Step::KeepFrom)?;
+            store.keep_from(wanted).await?;
+        }
+        let kept = wanted.max(head.first_kept);
+        self.remove_below(kept).await?;
+        self.expire_keys(before).await?;
+        store.forget_producers(before).await?;
+        Ok(kept)
+    }
+
+    /// Walks over whole bundles in which everything is older than `before`. A bundle that is not full stays.
+    async fn first_young(&self, mut from: u64, end: u64, before: Timestamp) -> Result<u64, Error> {
+        while let Some(to) = from.checked_add(TILE_WIDTH).filter(|to| *to <= end) {
+            match self.log.parts.store.newest_within(from, to).await? {
+                Some(newest) if newest >= before => break,
+                _ => from = to,
+            }
+        }
+        Ok(from)
+    }
+
+    fn trusted_now(&self) -> Result<Timestamp, Error> {
+        let now = self.clock.wall();
+        let expected = self.began.0 + self.clock.monotonic().since(self.began.1);
+        if now.since(expected).max(expected.since(now)) > CLOCK_TOLERANCE {
+            return Err(Error::ClockDisagrees);
+        }
+        Ok(now)
+    }
+
+    async fn remove_below(&self, kept: u64) -> Result<(), Error> {
+        let parts = &self.log.parts;
+        while let Some(first) = parts.store.first_row().await?.filter(|first| *first < kept) {
+            let bundle = first / TILE_WIDTH;
+            let end = bundle.saturating_add(BUNDLES_AT_ONCE).min(kept / TILE_WIDTH);
+            parts.faults.at(Step::RemoveBundles)?;
+            for index in bundle..end {
+                self.remove_bundle(index).await?;
+            }
+            parts.faults.at(Step::RemoveRows)?;
+            parts.store.remove_below(end.saturating_mul(TILE_WIDTH)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_bundle(&self, index: u64) -> Result<(), Error> {
+        const WHOLE: u16 = 256;
+        let Some(id) = BundleId::new(index, WHOLE) else { return Ok(()) };
+        let path = id.to_string();
+        self.blobs.delete(&projection::key(&path)?).await.map_err(projection::Error::from)?;
+        Ok(projection::remove_partials_of(&*self.blobs, &path).await?)
+    }
+
+    /// Keys of months that lie wholly before what is kept.
+    async fn expire_keys(&self, before: Timestamp) -> Result<(), Error> {
+        let doomed = Doomed::Before(Period::of(before - KEY_GRACE));
+        let tell = |pseudonyms: &[String]| {
+            let events = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).map(|pseudonyms| self.expired(pseudonyms));
+            events.collect()
+        };
+        self.log.parts.persons.destroy(doomed, tell).await?;
+        self.log.settle_pending().await
+    }
+
+    fn expired(&self, pseudonyms: &[String]) -> (EventId, Vec<u8>) {
+        let erasure =
+            Erasure { pseudonyms: pseudonyms.to_vec(), ground: "retention is over".to_owned(), early: false };
+        let id = EventId::generate();
+        (id, self.log.own(id, Body::Erasure(erasure)).encode_to_vec())
+    }
+}
+
+impl Log {
+    /// Appends what an erasure or an expiry owes the log. Harmless when there is nothing, or it is there already.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; it stays owed then.
+    pub async fn settle_pending(&self) -> Result<(), Error> {
+        loop {
+            let owed = self.parts.store.pending().await?;
+            if owed.is_empty() {
+                return Ok(());
+            }
+            self.parts.faults.at(Step::TellErasure)?;
+            for (_, event) in &owed {
+                let event = Event::decode(&event[..]).map_err(|_| Error::Owed)?;
+                self.append(&self.parts.own_id, &event).await?;
+            }
+            let ids: Vec<EventId> = owed.iter().map(|(id, _)| *id).collect();
+            self.parts.store.settle(&ids).await?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What goes, what stays, and that everything verifies afterwards.
+
+use obscura_proto::audit::v1::Event as AuditEvent;
+
+use super::*;
+use crate::{
+    fault::NoFaults,
+    test_support::{Bench, CLI, Injector, search_by, test_event},
+};
+
+const DAY: Duration = Duration::from_hours(24);
+
+async fn fill(bench: &Bench, entries: usize) {
+    let events: Vec<AuditEvent> = (0..entries).map(|_| test_event("x")).collect();
+    bench.log.append_all(CLI, &events, None).await.unwrap();
+}
+
+/// 600 entries of which 40 days have passed, then 300 new ones, all published.
+async fn aged(bench: &Bench) {
+    bench.append(&search_by("user:alice", "Alice Example", "red car")).await;
+    fill(bench, 599).await;
+    bench.publish().await;
+    bench.place.clock.advance(40 * DAY);
+    fill(bench, 300).await;
+    bench.publish().await;
+}
+
+fn pruning(bench: &Bench) -> Pruning {
+    Pruning::new(bench.log.clone(), bench.blobs.clone(), 30 * DAY)
+}
+
+#[tokio::test]
+async fn old_entries_go_and_a_copy_still_verifies() {
+    let bench = Bench::sqlite().await;
+    aged(&bench).await;
+    let before = bench.verify(&[]);
+    assert_eq!(pruning(&bench).run(900).await.unwrap(), 512, "whole bundles only");
+    let store = &bench.log.parts.store;
+    assert_eq!((store.head().await.unwrap().first_kept, store.first_row().await.unwrap()), (512, Some(512)));
+    assert!(!bench.place.path("log/tile/entries/001").exists() && bench.place.path("log/tile/0/001").exists());
+    fill(&bench, 10).await;
+    bench.publish().await;
+    let after = bench.verify(&[before]);
+    assert!(after.checkpoint().size > 900);
+    assert!(bench.log.prove_entry(511, None).await.is_err());
+    let proof = bench.log.prove_entry(512, None).await.unwrap();
+    let parsed: obscura_tlog::LogProof = proof.text.parse().unwrap();
+    let key = bench.log.parts.key.verifier();
+    parsed.verify(&key, &obscura_tlog::Policy::none(), &proof.leaf).unwrap();
+}
+
+#[tokio::test]
+async fn keys_of_months_that_are_over_are_destroyed_and_the_log_says_so() {
+    let bench = Bench::sqlite().await;
+    aged(&bench).await;
+    let pseudonyms = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
+    bench.place.clock.advance(30 * DAY);
+    bench.append(&search_by("user:alice", "Alice Example", "blue car")).await;
+    pruning(&bench).run(900).await.unwrap();
+    let left = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
+    assert_eq!(left.len(), 1, "the new month's key stays");
+    assert!(bench.log.parts.persons.key_of(&pseudonyms[0]).await.unwrap().is_none());
+    assert_eq!(bench.kinds().await.last().unwrap(), "erasure");
+    let size = bench.size().await;
+    assert!(bench.leaf(size - 1).await.contains(&pseudonyms[0]));
+    pruning(&bench).run(900).await.unwrap();
+    assert_eq!(bench.size().await, size, "nothing more to say");
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_that_was_not_published_or_that_is_young() {
+    let bench = Bench::sqlite().await;
+    aged(&bench).await;
+    assert_eq!(pruning(&bench).run(300).await.unwrap(), 256);
+    assert_eq!(Pruning::new(bench.log.clone(), bench.blobs.clone(), 41 * DAY).run(900).await.unwrap(), 256);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_destroys_nothing() {
+    let bench = Bench::sqlite().await;
+    fill(&bench, 600).await;
+    bench.publish().await;
+    let pruning = pruning(&bench);
+    let now = bench.log.parts.clock.wall();
+    for jump in [now + 365 * DAY, now - DAY] {
+        bench.place.clock.step_wall(jump);
+        assert!(matches!(pruning.run(600).await, Err(Error::ClockDisagrees)));
+    }
+    assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn a_pruning_that_is_cut_short_anywhere_is_finished_by_the_next() {
+    for step in [Step::KeepFrom, Step::RemoveBundles, Step::RemoveRows] {
+        for is_crash in [false, true] {
+            let bench = Bench::sqlite().await;
+            aged(&bench).await;
+            let mut place = bench.stop().await;
+            let faults = Injector::new(step, 2, is_crash);
+            for _ in 0..2 {
+                let bench = place.start(faults.clone()).await;
+                assert!(pruning(&bench).run(900).await.is_err(), "{step:?}");
+                place = bench.stop().await;
+                faults.revive();
+            }
+            let bench = place.start(Arc::new(NoFaults)).await;
+            bench.publish().await;
+            bench.verify(&[]);
+            assert_eq!(pruning(&bench).run(900).await.unwrap(), 512);
+            assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(512));
+            bench.verify(&[]);
+        }
+    }
+}

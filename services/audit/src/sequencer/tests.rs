@@ -1,0 +1,191 @@
+//! The table of faults: each step fails, by an error and by a crash, twice in a row each; afterwards the whole
+//! tree is verified against every receipt that was handed out.
+
+use std::time::Duration;
+
+use obscura_access::verify_receipt;
+use obscura_proto::audit::v1::{Event, GrantDecision, Outcome, event::Body};
+use obscura_tlog::SignedCheckpoint;
+
+use super::*;
+use crate::{
+    fault::NoFaults,
+    test_support::{Backend, Bench, CLI, Injector, Place, Receipts, event, person, test_event},
+};
+
+/// What can fail while events are appended and published.
+const STEPS: [Step; 13] = [
+    Step::LookUp,
+    Step::Begin,
+    Step::InsertEntries,
+    Step::PutTiles,
+    Step::MoveHead,
+    Step::Commit,
+    Step::Committed,
+    Step::PutTile,
+    Step::PutBundle,
+    Step::Cosign,
+    Step::KeepCosigned,
+    Step::ReplaceCheckpoint,
+    Step::RemovePartials,
+];
+
+/// Everything that the outside world has seen.
+#[derive(Default)]
+struct Seen {
+    receipts: Receipts,
+    checkpoints: Vec<SignedCheckpoint>,
+}
+
+impl Seen {
+    /// Producers append; who gets no receipt asks again later, with the same event.
+    async fn produce(&mut self, bench: &Bench, events: &[Event]) {
+        let appended = futures::future::join_all(events.iter().map(|event| bench.log.append(CLI, event))).await;
+        for (event, appended) in events.iter().zip(appended) {
+            let Ok(appended) = appended else { continue };
+            let first = self.receipts.entry(event.event_id.clone()).or_insert_with(|| appended.receipt.clone());
+            assert_eq!(*first, appended.receipt, "another receipt for the same event");
+        }
+        if bench.projection.lock().await.publish().await.is_ok() {
+            self.checkpoints.push(bench.verify(&self.checkpoints));
+        }
+    }
+
+    /// No acknowledged entry is lost, and nobody saw a fork.
+    async fn hold(&self, bench: &Bench) {
+        bench.publish().await;
+        let published = bench.verify(&self.checkpoints);
+        assert_eq!(published.checkpoint().size, bench.size().await);
+        for (event_id, receipt) in &self.receipts {
+            let receipt = verify_receipt(&Place::key().public_key(), receipt).unwrap();
+            let row = bench.log.parts.store.entry(receipt.leaf_index).await.unwrap().unwrap();
+            assert_eq!(leaf_hash(&row.leaf).as_bytes()[..], receipt.leaf_hash[..]);
+            assert_eq!(row.event_id.to_string(), *event_id);
+            assert!(receipt.leaf_index < published.checkpoint().size);
+        }
+    }
+}
+
+async fn survive(backend: Backend, step: Step, is_crash: bool) {
+    let faults = Injector::new(step, 2, is_crash);
+    let (mut seen, mut place) = (Seen::default(), Place::new(backend));
+    let mut all: Vec<Event> = Vec::new();
+    for round in 0..5 {
+        let bench = place.start(faults.clone()).await;
+        for _ in 0..3 {
+            // Enough for a tile to become full on the way, and every event twice.
+            let events: Vec<Event> = (0..60).map(|_| test_event("x")).collect();
+            let twice: Vec<Event> = events.iter().chain(&events).cloned().collect();
+            all.extend(events);
+            seen.produce(&bench, &twice).await;
+            bench.place.clock.advance(Duration::from_secs(1));
+        }
+        place = bench.stop().await;
+        faults.revive();
+        assert!(round > 0 || place.path("log").exists());
+    }
+    assert!(faults.was_met() || step == Step::KeepCosigned, "{step:?} was never reached");
+    let bench = place.start(Arc::new(NoFaults)).await;
+    // Whoever was not answered asks again, once more than needed.
+    seen.produce(&bench, &all).await;
+    assert_eq!(seen.receipts.len(), all.len(), "{step:?}");
+    assert_eq!(bench.size().await, u64::try_from(all.len()).unwrap(), "each event once");
+    seen.hold(&bench).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_step_loses_nothing_and_forks_nothing() {
+    for step in STEPS {
+        for is_crash in [false, true] {
+            survive(Backend::Sqlite, step, is_crash).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_step_of_the_transaction_loses_nothing_on_postgresql() {
+    for step in [Step::InsertEntries, Step::PutTiles, Step::MoveHead, Step::Commit, Step::Committed] {
+        for is_crash in [false, true] {
+            survive(Backend::Postgres, step, is_crash).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_only_looked_failed_is_acknowledged() {
+    let place = Place::new(Backend::Sqlite);
+    let bench = place.start(Injector::new(Step::Committed, 1, false)).await;
+    assert_eq!(bench.append(&test_event("a")).await, 0);
+    assert_eq!(bench.append(&test_event("b")).await, 1);
+    assert_eq!(bench.size().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_sequencers_on_one_log_the_second_stops_and_says_so() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let place = Place::new(backend);
+        let (first, second) = (Arc::new(place.store().await), Arc::new(place.store().await));
+        let start = |store| Sequencer::start(store, place.clock.clone(), Arc::new(NoFaults), AuditMetrics::new());
+        let (one, _) = start(first).await.unwrap();
+        let (two, ended) = start(second).await.unwrap();
+        let prepared = || {
+            let leaf = Bytes::from(EventId::generate().to_string());
+            Prepared {
+                event_id: EventId::generate(),
+                kind: "test",
+                pseudonym: None,
+                cameras: Vec::new(),
+                claims_hash: None,
+                leaf_hash: leaf_hash(&leaf),
+                leaf,
+            }
+        };
+        assert_eq!(one.append(vec![prepared()], None).await.unwrap()[0].index, 0);
+        assert!(two.append(vec![prepared()], None).await.is_err(), "{backend:?}");
+        // The index was taken, and then the head tells that somebody else is at it.
+        let refused = two.append(vec![prepared()], None).await.unwrap_err();
+        assert!(matches!(refused, Error::OtherSequencer | Error::Ended), "{refused}");
+        assert!(matches!(ended.await.unwrap(), Err(store::Error::OtherSequencer)));
+        assert_eq!(one.append(vec![prepared(), prepared()], None).await.unwrap()[1].index, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_grant_names_its_claims_and_that_of_a_refusal_does_not() {
+    let bench = Bench::sqlite().await;
+    let examples = obscura_ocsf::examples();
+    let grant = |event: &&Event| matches!(&event.body, Some(Body::Grant(grant)) if !grant.claims_hash.is_empty());
+    let given = examples.iter().filter(grant).find(|event| event.outcome() == Outcome::Success).unwrap();
+    let Some(Body::Grant(decision)) = &given.body else { unreachable!() };
+    let receipt = async |event: &Event| {
+        let appended = bench.log.append(CLI, event).await.unwrap();
+        verify_receipt(&Place::key().public_key(), &appended.receipt).unwrap()
+    };
+    assert_eq!(receipt(given).await.claims_hash, decision.claims_hash);
+    let refused = GrantDecision { refusal: "not on shift".into(), ..decision.clone() };
+    let refused = event(Some(person("user:alice", "")), Body::Grant(refused));
+    let refused = Event { outcome: Outcome::Failure.into(), ..refused };
+    assert!(receipt(&refused).await.claims_hash.is_empty());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_and_leaves_no_trace() {
+    let bench = Bench::sqlite().await;
+    let long = test_event(&"x".repeat(70_000));
+    assert!(bench.log.append(CLI, &long).await.unwrap_err().to_string().contains("at most 65536"));
+    let nameless = Event { event_id: "nobody".into(), ..test_event("") };
+    assert!(bench.log.append(CLI, &nameless).await.is_err());
+    assert!(bench.log.append(CLI, &Event::default()).await.is_err());
+    assert_eq!(bench.size().await, 0);
+    assert!(bench.log.parts.store.all_person_keys("", 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_of_the_catalogue_becomes_an_entry() {
+    let bench = Bench::sqlite().await;
+    for event in obscura_ocsf::examples() {
+        bench.log.append(CLI, &event).await.unwrap();
+    }
+    bench.publish().await;
+    bench.verify(&[]);
+}

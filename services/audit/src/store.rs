@@ -1,0 +1,322 @@
+//! The tables of the log: head, entries, hash tiles, persons' keys, producers, feeds.
+//!
+//! What is committed here is the log; everything on the object store can be made again from it. All
+//! writing of leaves goes through [`Store::append`], one transaction per batch, which counts only where
+//! the head still has the size that the sequencer knows.
+
+mod cursor;
+mod entry;
+mod head;
+mod pending;
+mod person_key;
+mod producer;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use std::collections::HashMap;
+
+use obscura_clock::Timestamp;
+use obscura_database::{Database, Location, Write};
+use obscura_tlog::{Hash, Tile, TileId, Tiles};
+use sea_orm::{ConnectionTrait, DbErr};
+
+pub use entry::{Filter, Row, Stored};
+pub use head::Head;
+pub use person_key::PersonKeyRow;
+pub use producer::Producer;
+
+use crate::{
+    event_id::EventId,
+    fault::{Faults, Step},
+};
+
+/// Why the tables failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database did.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    /// A row holds what was never written.
+    #[error("a row holds {0}, which was never written: restore the audit database from a backup")]
+    Corrupt(&'static str),
+    /// Somebody else moved the head.
+    #[error(
+        "the log has another size than this sequencer left it with: another audit service writes to the same \
+         database; stop one of them"
+    )]
+    OtherSequencer,
+    /// A test wanted it so.
+    #[error("fault injected at {0:?}")]
+    Injected(Step),
+}
+
+/// What a batch commits, all of it or nothing.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Size that the head must have.
+    pub old_size: u64,
+    /// The head afterwards.
+    pub new_size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// When it is committed.
+    pub committed: Timestamp,
+    /// New entries, in the order of their indexes.
+    pub entries: &'a [Stored<'a>],
+    /// Tiles that changed, whole.
+    pub tiles: &'a [Tile],
+    /// What producers have delivered with it.
+    pub producers: &'a [Producer],
+}
+
+/// The tables.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// Opens the tables and makes them where there are none.
+    ///
+    /// # Errors
+    /// Where the database cannot be used; says why.
+    pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
+        let database = Database::open(location, schema::MIGRATIONS).await?;
+        head::create(&database).await?;
+        Ok(Self { database })
+    }
+
+    /// Size, root and first kept entry.
+    pub async fn head(&self) -> Result<Head, Error> {
+        head::read(self.database.readers()).await
+    }
+
+    /// Those of the ids that are in the log, with what a receipt says about them.
+    pub async fn known(&self, ids: &[EventId]) -> Result<HashMap<EventId, Row>, Error> {
+        entry::known(self.database.readers(), ids).await
+    }
+
+    /// Commits a batch where the head still has the size that the caller knows.
+    ///
+    /// # Errors
+    /// [`Error::OtherSequencer`] where it has not: nothing is changed. After any other error it is unknown
+    /// whether the batch was committed: read the head before anything else.
+    pub async fn append(&self, batch: &Batch<'_>, faults: &dyn Faults) -> Result<(), Error> {
+        faults.at(Step::Begin)?;
+        let write = self.database.write().await?;
+        faults.at(Step::InsertEntries)?;
+        entry::insert(&*write, batch).await?;
+        faults.at(Step::PutTiles)?;
+        tile::put(&*write, batch.tiles).await?;
+        producer::put(&*write, batch.producers, batch.committed).await?;
+        faults.at(Step::MoveHead)?;
+        if !head::advance(&*write, batch).await? {
+            return Err(Error::OtherSequencer);
+        }
+        faults.at(Step::Commit)?;
+        write.commit().await?;
+        faults.at(Step::Committed)
+    }
+
+    /// The tiles with these ids, as narrow as their ids say.
+    pub async fn tiles(&self, ids: &[TileId]) -> Result<Tiles, Error> {
+        let mut tiles = Tiles::default();
+        for id in ids {
+            tiles.insert(self.tile(*id).await?);
+        }
+        Ok(tiles)
+    }
+
+    /// One tile, as narrow as its id says.
+    pub async fn tile(&self, id: TileId) -> Result<Tile, Error> {
+        tile::read(self.database.readers(), id).await
+    }
+
+    /// At most `limit` kept entries from `from` on, before `to`, that pass the filter, by index.
+    pub async fn entries(&self, from: u64, to: u64, limit: u64, filter: &Filter) -> Result<Vec<Row>, Error> {
+        entry::page(self.database.readers(), from, to, limit, filter).await
+    }
+
+    /// The entry with this index, where it is kept.
+    pub async fn entry(&self, index: u64) -> Result<Option<Row>, Error> {
+        let found = self.entries(index, index.saturating_add(1), 1, &Filter::default()).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Lowest index among the entries that were committed in `[from, to)`, and one more than the highest.
+    pub async fn indexes_between(
+        &self,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Option<(u64, u64)>, Error> {
+        entry::between(self.database.readers(), from, to).await
+    }
+
+    /// Entries before `index` are not kept any longer. Never moves back.
+    pub async fn keep_from(&self, index: u64) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        head::keep_from(&*write, index).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Lowest index that still has a row, kept or not.
+    pub async fn first_row(&self) -> Result<Option<u64>, Error> {
+        entry::first(self.database.readers()).await
+    }
+
+    /// When the newest of the entries in `[from, to)` was committed.
+    pub async fn newest_within(&self, from: u64, to: u64) -> Result<Option<Timestamp>, Error> {
+        entry::newest_within(self.database.readers(), from, to).await
+    }
+
+    /// Removes the rows with indexes below `index`.
+    pub async fn remove_below(&self, index: u64) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        entry::remove_below(&*write, index).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// How far the outbox has delivered.
+    pub async fn producer(&self, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
+        producer::read(self.database.readers(), outbox).await
+    }
+
+    /// Events that producers say they had to drop.
+    pub async fn dropped(&self) -> Result<u64, Error> {
+        producer::dropped(self.database.readers()).await
+    }
+
+    /// Forgets outboxes that were silent since `before`.
+    pub async fn forget_producers(&self, before: Timestamp) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        producer::forget(&*write, before).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Where a feed is, and its trouble.
+    pub async fn cursor(&self, feed: &str) -> Result<Option<(u64, String)>, Error> {
+        cursor::read(self.database.readers(), feed).await
+    }
+
+    /// Writes down where a feed is.
+    pub async fn put_cursor(&self, feed: &str, next_index: u64, trouble: &str) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        cursor::put(&*write, feed, next_index, trouble).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// The key of a person for a period.
+    pub async fn person_key(&self, tag: &[u8], period: u32) -> Result<Option<PersonKeyRow>, Error> {
+        person_key::by_tag_and_period(self.database.readers(), tag, period).await
+    }
+
+    /// All keys of a person.
+    pub async fn person_keys(&self, tag: &[u8]) -> Result<Vec<PersonKeyRow>, Error> {
+        person_key::by_tag(self.database.readers(), tag).await
+    }
+
+    /// The key behind a pseudonym.
+    pub async fn key_of(&self, pseudonym: &str) -> Result<Option<PersonKeyRow>, Error> {
+        person_key::by_pseudonym(self.database.readers(), pseudonym).await
+    }
+
+    /// At most `limit` keys with pseudonyms after `after`, by pseudonym.
+    pub async fn all_person_keys(&self, after: &str, limit: u64) -> Result<Vec<PersonKeyRow>, Error> {
+        person_key::page(self.database.readers(), after, limit).await
+    }
+
+    /// Adds a key.
+    pub async fn insert_person_key(&self, row: &PersonKeyRow) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        person_key::insert(&*write, row).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Begins to move persons' keys to another generation.
+    pub async fn rewrap(&self) -> Result<Rewrap<'_>, Error> {
+        Ok(Rewrap { write: self.database.write().await? })
+    }
+
+    /// Serialised events that have to be appended still, with their ids.
+    pub async fn pending(&self) -> Result<Vec<(EventId, Vec<u8>)>, Error> {
+        pending::read(self.database.readers()).await
+    }
+
+    /// They are appended.
+    pub async fn settle(&self, ids: &[EventId]) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        pending::remove(&*write, ids).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.database.close().await?)
+    }
+}
+
+/// The move of persons' keys to another generation, together with the events that tell of it.
+#[derive(Debug)]
+pub struct Rewrap<'a> {
+    write: Write<'a>,
+}
+
+impl Rewrap<'_> {
+    /// At most `limit` keys with pseudonyms after `after`, by pseudonym.
+    pub async fn page(&self, after: &str, limit: u64) -> Result<Vec<PersonKeyRow>, Error> {
+        person_key::page(&*self.write, after, limit).await
+    }
+
+    /// Puts the key under another generation.
+    pub async fn replace(&self, row: &PersonKeyRow) -> Result<(), Error> {
+        person_key::replace(&*self.write, row).await
+    }
+
+    /// Removes the key.
+    pub async fn remove(&self, pseudonym: &str) -> Result<(), Error> {
+        person_key::remove(&*self.write, pseudonym).await
+    }
+
+    /// Has an event appended, whatever happens after the commit.
+    pub async fn tell(&self, id: EventId, event: Vec<u8>) -> Result<(), Error> {
+        pending::insert(&*self.write, id, event).await
+    }
+
+    /// Makes it durable.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.write.commit().await?)
+    }
+}
+
+/// Reads a number that the database keeps signed.
+fn unsigned(number: i64, what: &'static str) -> Result<u64, Error> {
+    u64::try_from(number).map_err(|_| Error::Corrupt(what))
+}
+
+/// Writes a number that the database keeps signed. A log never comes near the limit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Rows of one `INSERT`: powers of two, so that few statements exist and all stay prepared.
+fn run_length(rows: usize) -> usize {
+    const LONGEST: usize = 512;
+    let rows = rows.clamp(1, LONGEST);
+    if rows.is_power_of_two() { rows } else { rows.next_power_of_two() / 2 }
+}
+
+/// Inserts all rows, a run at a time.
+async fn insert_rows<A>(database: &impl ConnectionTrait, mut rows: Vec<A>) -> Result<(), Error>
+where
+    A: sea_orm::ActiveModelTrait,
+{
+    while !rows.is_empty() {
+        let rest = rows.split_off(run_length(rows.len()));
+        let insert = <A::Entity as sea_orm::EntityTrait>::insert_many(rows);
+        insert.exec_without_returning(database).await?;
+        rows = rest;
+    }
+    Ok(())
+}

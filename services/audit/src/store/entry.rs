@@ -1,0 +1,259 @@
+//! The table of entries, and which cameras they name.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use obscura_clock::Timestamp;
+use sea_orm::{
+    ActiveValue::Set,
+    Condition, ExprTrait as _, FromQueryResult, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    entity::prelude::*,
+};
+
+use super::{Batch, Error, insert_rows, run_length, signed, unsigned};
+use crate::event_id::EventId;
+
+/// A row as the database has it. Times are nanoseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "entries")]
+pub struct Model {
+    /// Index of the leaf.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub leaf_index: i64,
+    /// 16 bytes.
+    pub event_id: Vec<u8>,
+    /// When it was committed.
+    pub committed_ns: i64,
+    /// Name of the field in `Event.body`.
+    pub kind: String,
+    /// Pseudonym of who acted; null where nobody did.
+    pub pseudonym: Option<String>,
+    /// SHA-256 of the claims, for grants.
+    pub claims_hash: Option<Vec<u8>>,
+    /// Bytes of the leaf.
+    pub leaf: Vec<u8>,
+}
+
+/// None: rows are found by index, id, time, pseudonym or camera.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Which cameras an entry names.
+pub mod camera {
+    use sea_orm::entity::prelude::*;
+
+    /// A row as the database has it.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "entry_cameras")]
+    pub struct Model {
+        /// 16 bytes.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub camera: Vec<u8>,
+        /// Index of the leaf.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub leaf_index: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// An entry on its way into the table.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    /// Id of the event.
+    pub event_id: EventId,
+    /// Name of the field in `Event.body`.
+    pub kind: &'static str,
+    /// Pseudonym of who acted.
+    pub pseudonym: Option<&'a str>,
+    /// UUIDs of the cameras that it names.
+    pub cameras: &'a [[u8; 16]],
+    /// SHA-256 of the claims.
+    pub claims_hash: Option<&'a [u8]>,
+    /// Bytes of the leaf.
+    pub leaf: &'a [u8],
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Index of the leaf.
+    pub index: u64,
+    /// Id of the event.
+    pub event_id: EventId,
+    /// When it was committed.
+    pub committed: Timestamp,
+    /// SHA-256 of the claims, for grants.
+    pub claims_hash: Option<Vec<u8>>,
+    /// Bytes of the leaf.
+    pub leaf: Bytes,
+}
+
+/// Which entries to read; empty lists mean all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Kinds.
+    pub kinds: Vec<String>,
+    /// Committed at or after.
+    pub from: Option<Timestamp>,
+    /// Committed before.
+    pub to: Option<Timestamp>,
+    /// Names this camera.
+    pub camera: Option<[u8; 16]>,
+    /// Acted under one of these pseudonyms.
+    pub pseudonyms: Option<Vec<String>>,
+}
+
+pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Result<(), Error> {
+    let rows = (batch.old_size..).zip(batch.entries).map(|(index, entry)| ActiveModel {
+        leaf_index: Set(signed(index)),
+        event_id: Set(entry.event_id.as_bytes().to_vec()),
+        committed_ns: Set(batch.committed.unix_nanos()),
+        kind: Set(entry.kind.to_owned()),
+        pseudonym: Set(entry.pseudonym.map(ToOwned::to_owned)),
+        claims_hash: Set(entry.claims_hash.map(<[u8]>::to_vec)),
+        leaf: Set(entry.leaf.to_vec()),
+    });
+    insert_rows(database, rows.collect()).await?;
+    let cameras = (batch.old_size..).zip(batch.entries).flat_map(|(index, entry)| {
+        entry.cameras.iter().map(move |camera| camera::ActiveModel {
+            camera: Set(camera.to_vec()),
+            leaf_index: Set(signed(index)),
+        })
+    });
+    insert_rows(database, cameras.collect()).await
+}
+
+pub async fn known(
+    database: &impl ConnectionTrait,
+    ids: &[EventId],
+) -> Result<HashMap<EventId, Row>, Error> {
+    let mut found = HashMap::new();
+    let mut rest = ids;
+    while !rest.is_empty() {
+        let (run, later) = rest.split_at_checked(run_length(rest.len())).unwrap_or((rest, &[]));
+        let wanted = run.iter().map(|id| id.as_bytes().to_vec());
+        let rows = Entity::find().filter(Column::EventId.is_in(wanted)).all(database).await?;
+        for row in rows {
+            let row = Row::try_from(row)?;
+            found.insert(row.event_id, row);
+        }
+        rest = later;
+    }
+    Ok(found)
+}
+
+pub async fn page(
+    database: &impl ConnectionTrait,
+    from: u64,
+    to: u64,
+    limit: u64,
+    filter: &Filter,
+) -> Result<Vec<Row>, Error> {
+    let between = Column::LeafIndex.gte(signed(from)).and(Column::LeafIndex.lt(signed(to)));
+    let rows = Entity::find()
+        .filter(between)
+        .filter(condition(filter))
+        .order_by_asc(Column::LeafIndex)
+        .limit(limit)
+        .all(database)
+        .await?;
+    rows.into_iter().map(Row::try_from).collect()
+}
+
+fn condition(filter: &Filter) -> Condition {
+    let mut all = Condition::all();
+    if !filter.kinds.is_empty() {
+        all = all.add(Column::Kind.is_in(filter.kinds.clone()));
+    }
+    if let Some(from) = filter.from {
+        all = all.add(Column::CommittedNs.gte(from.unix_nanos()));
+    }
+    if let Some(to) = filter.to {
+        all = all.add(Column::CommittedNs.lt(to.unix_nanos()));
+    }
+    if let Some(pseudonyms) = &filter.pseudonyms {
+        all = all.add(Column::Pseudonym.is_in(pseudonyms.clone()));
+    }
+    if let Some(camera) = filter.camera {
+        let named = camera::Entity::find()
+            .select_only()
+            .column(camera::Column::LeafIndex)
+            .filter(camera::Column::Camera.eq(camera.to_vec()));
+        all = all.add(Column::LeafIndex.in_subquery(named.into_query()));
+    }
+    all
+}
+
+#[derive(FromQueryResult)]
+struct Ends {
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+pub async fn between(
+    database: &impl ConnectionTrait,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<Option<(u64, u64)>, Error> {
+    let filter = Filter { from, to, ..Filter::default() };
+    let ends = Entity::find()
+        .select_only()
+        .column_as(Column::LeafIndex.min(), "first")
+        .column_as(Column::LeafIndex.max(), "last")
+        .filter(condition(&filter))
+        .into_model::<Ends>()
+        .one(database)
+        .await?;
+    let Some(Ends { first: Some(first), last: Some(last) }) = ends else { return Ok(None) };
+    let negative = "a negative index";
+    Ok(Some((unsigned(first, negative)?, unsigned(last, negative)?.saturating_add(1))))
+}
+
+pub async fn first(database: &impl ConnectionTrait) -> Result<Option<u64>, Error> {
+    let query = Entity::find().select_only().column(Column::LeafIndex).order_by_asc(Column::LeafIndex).limit(1);
+    let first: Option<i64> = query.into_tuple().one(database).await?;
+    first.map(|index| unsigned(index, "a negative index")).transpose()
+}
+
+pub async fn newest_within(
+    database: &impl ConnectionTrait,
+    from: u64,
+    to: u64,
+) -> Result<Option<Timestamp>, Error> {
+    let newest: Option<Option<i64>> = Entity::find()
+        .select_only()
+        .column_as(Column::CommittedNs.max(), "newest")
+        .filter(Column::LeafIndex.gte(signed(from)).and(Column::LeafIndex.lt(signed(to))))
+        .into_tuple()
+        .one(database)
+        .await?;
+    Ok(newest.flatten().map(Timestamp::from_unix_nanos))
+}
+
+pub async fn remove_below(database: &impl ConnectionTrait, index: u64) -> Result<(), Error> {
+    let below = signed(index);
+    camera::Entity::delete_many().filter(camera::Column::LeafIndex.lt(below)).exec(database).await?;
+    Entity::delete_many().filter(Column::LeafIndex.lt(below)).exec(database).await?;
+    Ok(())
+}
+
+impl TryFrom<Model> for Row {
+    type Error = Error;
+
+    fn try_from(model: Model) -> Result<Self, Error> {
+        Ok(Self {
+            index: unsigned(model.leaf_index, "a negative index")?,
+            event_id: EventId::from_slice(&model.event_id).ok_or(Error::Corrupt("an event id that is none"))?,
+            committed: Timestamp::from_unix_nanos(model.committed_ns),
+            claims_hash: model.claims_hash,
+            leaf: model.leaf.into(),
+        })
+    }
+}

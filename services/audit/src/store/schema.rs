@@ -1,0 +1,78 @@
+//! How the tables came to be.
+
+use obscura_database::Migration;
+use sea_orm::{
+    DbBackend, EntityTrait, Schema, Statement,
+    sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
+};
+
+use super::{cursor, entry, head, pending, person_key, producer, tile};
+
+/// All steps, oldest first.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first }];
+
+fn first(backend: DbBackend) -> Vec<Statement> {
+    let mut statements = vec![backend.build(&entries(backend))];
+    statements.extend([
+        table(backend, head::Entity),
+        table(backend, entry::camera::Entity),
+        table(backend, tile::Entity),
+        table(backend, person_key::Entity),
+        table(backend, producer::Entity),
+        table(backend, cursor::Entity),
+        table(backend, pending::Entity),
+    ]);
+    statements.extend(indexes().iter().map(|index| backend.build(index)));
+    statements
+}
+
+fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
+    backend.build(&Schema::new(backend).create_table_from_entity(entity))
+}
+
+/// Written out, because in SQLite only a key of the type `integer` is the row's own number, and any other
+/// costs a second tree on the path of every append.
+fn entries(backend: DbBackend) -> TableCreateStatement {
+    use entry::Column::{ClaimsHash, CommittedNs, EventId, Kind, Leaf, LeafIndex, Pseudonym};
+
+    let mut index = ColumnDef::new(LeafIndex);
+    match backend {
+        DbBackend::Sqlite => index.integer(),
+        _ => index.big_integer(),
+    };
+    Table::create()
+        .table(entry::Entity)
+        .col(index.not_null().primary_key())
+        .col(ColumnDef::new(EventId).binary().not_null())
+        .col(ColumnDef::new(CommittedNs).big_integer().not_null())
+        .col(ColumnDef::new(Kind).string().not_null())
+        .col(ColumnDef::new(Pseudonym).string())
+        .col(ColumnDef::new(ClaimsHash).binary())
+        .col(ColumnDef::new(Leaf).binary().not_null())
+        .to_owned()
+}
+
+fn indexes() -> [IndexCreateStatement; 5] {
+    let on = |name: &str| Index::create().name(name).to_owned();
+    [
+        on("entries_by_event").unique().table(entry::Entity).col(entry::Column::EventId).to_owned(),
+        on("entries_by_time")
+            .table(entry::Entity)
+            .col(entry::Column::CommittedNs)
+            .col(entry::Column::LeafIndex)
+            .to_owned(),
+        on("entries_by_person")
+            .table(entry::Entity)
+            .col(entry::Column::Pseudonym)
+            .col(entry::Column::LeafIndex)
+            .to_owned(),
+        on("entry_cameras_by_index").table(entry::camera::Entity).col(entry::camera::Column::LeafIndex).to_owned(),
+        on("person_keys_by_tag")
+            .unique()
+            .table(person_key::Entity)
+            .col(person_key::Column::Tag)
+            .col(person_key::Column::Period)
+            .to_owned(),
+    ]
+}

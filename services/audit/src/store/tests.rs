@@ -1,0 +1,162 @@
+//! Every test runs on both databases.
+
+use std::sync::Arc;
+
+use obscura_tlog::{RightEdge, leaf_hash};
+
+use super::*;
+use crate::{
+    fault::NoFaults,
+    test_support::{Backend, Place},
+};
+
+const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
+const CAMERA: [u8; 16] = [9; 16];
+
+fn now() -> Timestamp {
+    "2026-11-23T10:00:00Z".parse().unwrap()
+}
+
+/// Appends leaves of these kinds behind what is there, committed at `committed`.
+async fn append(store: &Store, edge: &mut RightEdge, kinds: &[&'static str], committed: Timestamp) -> Result<(), Error> {
+    let leaves: Vec<String> = kinds.iter().map(|kind| format!("{kind} {}", EventId::generate())).collect();
+    let entries: Vec<Stored<'_>> = kinds
+        .iter()
+        .zip(&leaves)
+        .map(|(kind, leaf)| Stored {
+            event_id: EventId::generate(),
+            kind,
+            pseudonym: (*kind == "view").then_some("p-alice"),
+            cameras: if *kind == "view" { &[CAMERA] } else { &[] },
+            claims_hash: None,
+            leaf: leaf.as_bytes(),
+        })
+        .collect();
+    let mut after = edge.clone();
+    let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf.as_bytes())).collect();
+    let tiles = after.append(&hashes);
+    let batch = Batch {
+        old_size: edge.size(),
+        new_size: after.size(),
+        root: after.root(),
+        committed,
+        entries: &entries,
+        tiles: &tiles,
+        producers: &[Producer { outbox: [1; 16], through: after.size(), dropped: 2 }],
+    };
+    store.append(&batch, &NoFaults).await?;
+    *edge = after;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_is_there_whole_and_the_edge_grows_from_its_tiles_again() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let store = place.store().await;
+        let mut edge = RightEdge::default();
+        for _ in 0..3 {
+            append(&store, &mut edge, &["test"; 300], now()).await.unwrap();
+        }
+        let head = store.head().await.unwrap();
+        assert_eq!((head.size, head.root, head.first_kept), (900, edge.root(), 0));
+        let tiles = store.tiles(&RightEdge::tile_ids(900)).await.unwrap();
+        assert_eq!(RightEdge::from_tiles(900, &tiles).unwrap().root(), head.root);
+        let rows = store.entries(0, 1_000, 1_000, &Filter::default()).await.unwrap();
+        assert!(rows.iter().map(|row| row.index).eq(0..900), "{backend:?}");
+        let ids: Vec<EventId> = rows.iter().map(|row| row.event_id).collect();
+        assert_eq!(store.known(&ids).await.unwrap().len(), 900);
+        assert_eq!(store.known(&[EventId::generate()]).await.unwrap().len(), 0);
+        let producer = store.producer([1; 16]).await.unwrap().unwrap();
+        assert_eq!((producer.through, producer.dropped, store.dropped().await.unwrap()), (900, 2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_begins_where_the_log_no_longer_is_changes_nothing() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let store = place.store().await;
+        let mut edge = RightEdge::default();
+        append(&store, &mut edge, &["test"; 3], now()).await.unwrap();
+        let mut stale = RightEdge::default();
+        // Its indexes are taken, or, where they are not, its head is.
+        assert!(append(&store, &mut stale, &["test"; 2], now()).await.is_err());
+        let mut ahead = edge.clone();
+        ahead.append(&[leaf_hash(b"never stored")]);
+        let refused = append(&store, &mut ahead, &["test"], now()).await.unwrap_err();
+        assert!(matches!(refused, Error::OtherSequencer), "{backend:?}: {refused}");
+        assert_eq!(store.head().await.unwrap().size, 3);
+        assert_eq!(store.entries(0, 100, 100, &Filter::default()).await.unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn entries_are_found_by_kind_time_camera_and_person() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let store = place.store().await;
+        let mut edge = RightEdge::default();
+        let later = now() + std::time::Duration::from_secs(60);
+        append(&store, &mut edge, &["test", "view", "test"], now()).await.unwrap();
+        append(&store, &mut edge, &["view", "search"], later).await.unwrap();
+        let find = async |filter: Filter| -> Vec<u64> {
+            store.entries(0, 100, 100, &filter).await.unwrap().iter().map(|row| row.index).collect()
+        };
+        assert_eq!(find(Filter { kinds: vec!["view".into(), "search".into()], ..Filter::default() }).await, [1, 3, 4]);
+        assert_eq!(find(Filter { from: Some(later), ..Filter::default() }).await, [3, 4]);
+        assert_eq!(find(Filter { to: Some(later), ..Filter::default() }).await, [0, 1, 2]);
+        assert_eq!(find(Filter { camera: Some(CAMERA), from: Some(later), ..Filter::default() }).await, [3]);
+        let alice = Filter { pseudonyms: Some(vec!["p-alice".into()]), ..Filter::default() };
+        assert_eq!(find(alice).await, [1, 3]);
+        assert!(find(Filter { pseudonyms: Some(vec![]), ..Filter::default() }).await.is_empty());
+        assert_eq!(store.indexes_between(Some(later), None).await.unwrap(), Some((3, 5)));
+        assert_eq!(store.indexes_between(None, Some(now())).await.unwrap(), None);
+        assert_eq!(store.newest_within(0, 4).await.unwrap(), Some(later));
+        assert_eq!(store.newest_within(10, 20).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn rows_go_from_the_front_and_the_first_kept_index_never_moves_back() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let store = Arc::new(place.store().await);
+        let mut edge = RightEdge::default();
+        append(&store, &mut edge, &["view"; 5], now()).await.unwrap();
+        store.keep_from(3).await.unwrap();
+        store.remove_below(3).await.unwrap();
+        store.keep_from(1).await.unwrap();
+        store.keep_from(99).await.unwrap();
+        assert_eq!(store.head().await.unwrap().first_kept, 3);
+        assert_eq!(store.first_row().await.unwrap(), Some(3));
+        let filter = Filter { camera: Some(CAMERA), ..Filter::default() };
+        assert_eq!(store.entries(0, 100, 100, &filter).await.unwrap().len(), 2);
+        append(&store, &mut edge, &["test"], now()).await.unwrap();
+        assert_eq!(store.head().await.unwrap().first_kept, 3);
+    }
+}
+
+#[tokio::test]
+async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let store = place.store().await;
+        assert_eq!(store.cursor("siem").await.unwrap(), None);
+        store.put_cursor("siem", 7, "away").await.unwrap();
+        store.put_cursor("siem", 8, "").await.unwrap();
+        assert_eq!(store.cursor("siem").await.unwrap(), Some((8, String::new())));
+        append(&store, &mut RightEdge::default(), &["test"], now()).await.unwrap();
+        store.forget_producers(now()).await.unwrap();
+        assert!(store.producer([1; 16]).await.unwrap().is_some());
+        store.forget_producers(now() + std::time::Duration::from_secs(1)).await.unwrap();
+        assert!(store.producer([1; 16]).await.unwrap().is_none());
+    }
+}
+
+#[test]
+fn inserts_have_few_lengths() {
+    let lengths: std::collections::BTreeSet<usize> = (1..5_000).map(run_length).collect();
+    assert!(lengths.iter().eq(&[1, 2, 4, 8, 16, 32, 64, 128, 256, 512]));
+    assert!((1..5_000).all(|rows| run_length(rows) <= rows));
+}

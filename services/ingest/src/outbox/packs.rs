@@ -1,0 +1,122 @@
+//! Packs on their way, in a fair order.
+//!
+//! After a long outage hours of packs wait. Each camera sends its oldest first and one at a time, and
+//! the cameras take turns: what a camera records now never waits for the backlog of others.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    time::Duration,
+};
+
+use obscura_clock::Monotonic;
+use obscura_ids::{CameraId, PackId};
+
+use crate::{
+    segment::Sealed,
+    spool::{Position, Serial},
+};
+
+/// A pack on its way.
+#[derive(Clone, Debug)]
+pub struct Formed {
+    /// Its id, the same at every attempt.
+    pub id: PackId,
+    /// The record that says so.
+    pub serial: Serial,
+    /// Its segments in order.
+    pub segments: Vec<Sealed>,
+    /// Times that it was refused for a reason of its own.
+    pub refusals: u32,
+    /// Not before this.
+    pub not_before: Monotonic,
+    /// Not before the spool has committed this: its segments and the record that says so.
+    pub after: Position,
+}
+
+impl Formed {
+    /// Sealed bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|sealed| sealed.entry.length).sum()
+    }
+
+    fn camera(&self) -> Option<CameraId> {
+        self.segments.first().map(|sealed| sealed.entry.header.camera)
+    }
+}
+
+/// All packs of all cameras.
+#[derive(Debug, Default)]
+pub struct Packs {
+    /// By camera, and in the order in which they were formed.
+    waiting: BTreeMap<CameraId, BTreeMap<Serial, Formed>>,
+    in_flight: HashMap<CameraId, Flight>,
+    /// The camera whose turn was last.
+    last: Option<CameraId>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    segments: usize,
+    oldest: Option<Sealed>,
+}
+
+impl Packs {
+    /// Adds a pack. One without segments belongs to nobody and is not kept.
+    pub fn add(&mut self, pack: Formed) {
+        if let Some(camera) = pack.camera() {
+            self.waiting.entry(camera).or_default().insert(pack.serial, pack);
+        }
+    }
+
+    /// Takes the oldest pack that may go of the camera whose turn it is.
+    pub fn take(&mut self, may_go: impl Fn(&Formed) -> bool) -> Option<Formed> {
+        let (camera, serial) = self.turns().find_map(|(camera, packs)| {
+            let free = !self.in_flight.contains_key(camera);
+            let next = packs.values().filter(|_| free).find(|pack| may_go(pack))?;
+            Some((*camera, next.serial))
+        })?;
+        self.last = Some(camera);
+        let pack = self.waiting.get_mut(&camera)?.remove(&serial)?;
+        let oldest = pack.segments.first().cloned();
+        self.in_flight.insert(camera, Flight { segments: pack.segments.len(), oldest });
+        Some(pack)
+    }
+
+    /// A pack has arrived.
+    pub fn done(&mut self, pack: &Formed) {
+        if let Some(camera) = pack.camera() {
+            self.in_flight.remove(&camera);
+            self.waiting.retain(|_, packs| !packs.is_empty());
+        }
+    }
+
+    /// A pack did not arrive: it takes its old place.
+    pub fn put_back(&mut self, pack: Formed) {
+        self.done(&pack);
+        self.add(pack);
+    }
+
+    /// Segments in packs of these cameras.
+    pub fn segments(&self, of: impl Fn(CameraId) -> bool) -> usize {
+        let waiting = self.waiting.iter().filter(|(camera, _)| of(**camera));
+        let waiting = waiting.flat_map(|(_, packs)| packs.values()).map(|pack| pack.segments.len());
+        let flying = self.in_flight.iter().filter(|(camera, _)| of(**camera));
+        waiting.sum::<usize>() + flying.map(|(_, flight)| flight.segments).sum::<usize>()
+    }
+
+    /// How long the oldest segment of each camera waits.
+    pub fn oldest(&self, now: Monotonic) -> impl Iterator<Item = Duration> {
+        let waiting = self.waiting.values().filter_map(|packs| packs.values().next()?.segments.first());
+        let flying = self.in_flight.values().filter_map(|flight| flight.oldest.as_ref());
+        waiting.chain(flying).map(move |sealed| sealed.waited(now))
+    }
+
+    /// The cameras after the last one, and then those up to it.
+    fn turns(&self) -> impl Iterator<Item = (&CameraId, &BTreeMap<Serial, Formed>)> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let until = self.last.map_or(Bound::Excluded(CameraId::from_bytes([0; 16])), Bound::Included);
+        self.waiting.range((after, Bound::Unbounded)).chain(self.waiting.range((Bound::Unbounded, until)))
+    }
+}

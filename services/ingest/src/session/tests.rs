@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use obscura_clock::SystemClock;
+use obscura_proto::{footage::v1::GapReason, ingest::v1 as proto};
+
+use super::*;
+use crate::{
+    frame::Release,
+    rtsp_camera::{self, small_picture},
+};
+
+async fn session(picture: fn(u64) -> Vec<u8>) -> Session {
+    let address = rtsp_camera::start(Duration::from_millis(5), picture).await;
+    let url = format!("rtsp://{address}/video");
+    let source = Source::try_new(proto::Source { url, ..proto::Source::default() }).unwrap();
+    Session::open(&source, SystemClock::shared()).await.unwrap()
+}
+
+async fn next_picture(session: &mut Session) -> Result<usize, Failure> {
+    loop {
+        if let Event::Frame(frame) = session.next().await? {
+            return Ok(Release::Unmasked.release(frame).unwrap().picture().data.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_picture_of_more_than_eight_mebibytes_ends_the_session_with_a_reason() {
+    let large = |n| if n == 3 { [vec![0x65], vec![0xaa; 9 << 20]].concat() } else { small_picture(n) };
+    let mut session = session(large).await;
+    for _ in 0..3 {
+        assert!(next_picture(&mut session).await.unwrap() < 1_000);
+    }
+    let failure = next_picture(&mut session).await.unwrap_err();
+    assert_eq!(failure.reason, GapReason::ProtocolError);
+    assert!(failure.finding.contains("a picture of 943"), "{}", failure.finding);
+}
+
+#[tokio::test]
+async fn a_large_picture_below_that_is_taken_whole() {
+    let large = |n| [vec![0x65], vec![0xaa; if n == 0 { 100 } else { 7 << 20 }]].concat();
+    let mut session = session(large).await;
+    assert_eq!(next_picture(&mut session).await.unwrap(), 4 + 101);
+    assert_eq!(next_picture(&mut session).await.unwrap(), 4 + 1 + (7 << 20));
+}

@@ -1,0 +1,231 @@
+use std::time::Duration;
+
+use obscura_clock::Clock as _;
+use obscura_proto::keys::v1::ReleaseNodesRequest;
+use obscura_seal::SlotSet;
+
+use super::*;
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, slots};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// A key that expires with hour `HOUR + 72`, now at the start of hour `HOUR + 1`.
+async fn with_key(bench: &Bench) -> (Custody, MadeKey) {
+    let custody = bench.open().await;
+    let key = bench.made_key(HOUR);
+    bench.import(&custody, &key).await;
+    custody.expire().await.unwrap();
+    (custody, key)
+}
+
+#[tokio::test]
+async fn a_key_is_destroyed_when_its_retention_ends_and_not_a_moment_before() {
+    for bench in [Bench::new(), Bench::on_postgres()] {
+        let (custody, key) = with_key(&bench).await;
+        bench.wait_hours(RETENTION_HOURS - 1);
+        bench.wait(Duration::from_secs(3_599));
+        assert_eq!(custody.expire().await.unwrap(), Destroyed::default());
+        assert_eq!(bench.opens(&custody, &key).await, SlotSet::whole_hour());
+        bench.wait(Duration::from_secs(1));
+        assert_eq!(custody.expire().await.unwrap(), Destroyed { epochs: 1, layer_keys: 1 });
+        assert!(bench.opens(&custody, &key).await.is_empty());
+        bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
+        let receipts = bench.receipts(&custody).await;
+        assert_eq!(receipts[0].epochs, [HOUR + RETENTION_HOURS]);
+        assert_eq!(receipts[0].cause(), ShredCause::Expiry);
+        assert_eq!(receipts[0].effective_unix_ns, bench.clock.wall().unix_nanos());
+        assert!(custody.parts.secrets.names().unwrap().is_empty(), "the secret is erased");
+        assert_eq!(custody.expire().await.unwrap(), Destroyed::default());
+    }
+}
+
+#[tokio::test]
+async fn neighbours_of_a_held_slot_die_on_time_and_held_slots_when_their_last_hold_ends() {
+    for bench in [Bench::new(), Bench::on_postgres()] {
+        let (custody, key) = with_key(&bench).await;
+        let first = custody.place_hold(&bench.hold(&key, 100, 199)).await.unwrap();
+        let second = custody.place_hold(&bench.hold(&key, 150, 300)).await.unwrap();
+        bench.wait_hours(RETENTION_HOURS);
+        custody.expire().await.unwrap();
+        assert_eq!(bench.opens(&custody, &key).await, slots(100, 300));
+        let described = custody.describe(&[key.context.key_id.to_string()]).await.unwrap();
+        assert_eq!(described[0].live, described[0].held);
+        bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
+
+        custody.release_hold(&first.hold.id.to_string()).await.unwrap();
+        assert_eq!(bench.opens(&custody, &key).await, slots(150, 300));
+        let receipts = bench.receipts(&custody).await;
+        assert_eq!(receipts[1].cause(), ShredCause::HoldReleased);
+        custody.release_hold(&second.hold.id.to_string()).await.unwrap();
+        assert!(bench.opens(&custody, &key).await.is_empty());
+        bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
+        assert!(custody.parts.secrets.names().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_by_minutes_or_a_year_destroys_nothing_early_and_says_why() {
+    for by in [6 * MINUTE, YEAR] {
+        for ahead in [true, false] {
+            for restart in [false, true] {
+                let bench = Bench::new();
+                let (mut custody, key) = with_key(&bench).await;
+                // Four minutes before the end, so that six minutes matter.
+                bench.wait_hours(RETENTION_HOURS - 1);
+                bench.wait(56 * MINUTE);
+                custody.expire().await.unwrap();
+                let right = bench.clock.wall();
+                bench.clock.step_wall(if ahead { right + by } else { right - by });
+                if restart {
+                    drop(custody);
+                    custody = bench.open().await;
+                }
+                for _ in 0..2 {
+                    assert!(matches!(custody.expire().await, Err(Error::InDoubt(_))));
+                    assert!(custody.stopped().unwrap().contains("clock"));
+                    assert!(!bench.describes(&custody, &key).await.is_empty());
+                }
+                bench.clock.step_wall(right);
+                assert_eq!(custody.expire().await.unwrap(), Destroyed::default());
+                assert_eq!(custody.stopped(), None);
+                bench.wait(4 * MINUTE);
+                assert_eq!(custody.expire().await.unwrap().layer_keys, 1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_machine_an_unknown_gap_waits_for_a_person() {
+    let bench = Bench::new();
+    let (custody, key) = with_key(&bench).await;
+    drop(custody);
+    bench.clock.advance(YEAR);
+    *bench.machine.0.lock().unwrap() =
+        crate::machine::Uptime { boot: "second".into(), up: MINUTE, synchronised: false };
+    let custody = bench.open().await;
+    assert!(matches!(custody.expire().await, Err(Error::InDoubt(_))));
+    assert_eq!(bench.describes(&custody, &key).await, SlotSet::whole_hour());
+    assert!(custody.resume_destruction(" ").await.is_err());
+    let (was_stopped, destroyed) = custody.resume_destruction("Ada Ventura").await.unwrap();
+    assert!(was_stopped.contains("no time server"), "{was_stopped}");
+    assert_eq!((destroyed.layer_keys, custody.stopped()), (1, None));
+}
+
+#[tokio::test]
+async fn a_status_note_from_another_time_stops_destruction() {
+    let bench = Bench::new();
+    let (custody, key) = with_key(&bench).await;
+    bench.wait_hours(RETENTION_HOURS - 1);
+    let old = bench.release_of(&[&key], bench.hour_of(&key));
+    // Our clock and the machine's agree with each other, and not with the signer's.
+    bench.wait_hours(1);
+    let request = bench.release_of(&[&key], bench.hour_of(&key));
+    let request = ReleaseNodesRequest { status_note: old.status_note, ..request };
+    assert!(custody.release(&crate::test_support::caller(), &request).await.is_err());
+    let Err(Error::InDoubt(why)) = custody.expire().await else { panic!("destroyed") };
+    assert!(why.contains("status notes"), "{why}");
+    bench.opens(&custody, &key).await;
+    assert_eq!(custody.expire().await.unwrap().layer_keys, 1, "a fresh note puts it right");
+}
+
+#[tokio::test]
+async fn the_clock_of_the_database_server_is_listened_to() {
+    let bench = Bench::on_postgres();
+    let (custody, _) = with_key(&bench).await;
+    custody.parts.store.listen_to_server();
+    let Err(Error::InDoubt(why)) = custody.expire().await else {
+        panic!("the simulated time is not that of the server")
+    };
+    assert!(why.contains("database server"), "{why}");
+}
+
+#[tokio::test]
+async fn more_than_twice_the_norm_waits_for_a_person() {
+    let bench = Bench::new();
+    let custody = bench.open().await;
+    // Two days with 20 keys an hour, then an hour with 60.
+    for ago in 1..=50 {
+        for _ in 0..20 {
+            bench.import(&custody, &bench.made_key(HOUR - ago)).await;
+        }
+    }
+    let many: Vec<MadeKey> = (0..60).map(|_| bench.made_key(HOUR)).collect();
+    for key in &many {
+        bench.import(&custody, key).await;
+    }
+    custody.expire().await.unwrap();
+    bench.wait_hours(RETENTION_HOURS - 51);
+    for _ in 0..50 {
+        bench.wait_hours(1);
+        assert_eq!(custody.expire().await.unwrap().layer_keys, 20);
+    }
+    bench.wait_hours(1);
+    let Err(Error::InDoubt(why)) = custody.expire().await else { panic!("destroyed") };
+    assert!(why.contains("60 layer keys"), "{why}");
+    assert_eq!(bench.describes(&custody, &many[0]).await, SlotSet::whole_hour());
+    let (_, destroyed) = custody.resume_destruction("Ada Ventura").await.unwrap();
+    assert_eq!(destroyed.layer_keys, 60);
+}
+
+#[tokio::test]
+async fn hours_that_passed_while_custody_was_away_are_caught_up_with() {
+    let bench = Bench::new();
+    let custody = bench.open().await;
+    for ago in 0..60 {
+        for _ in 0..20 {
+            bench.import(&custody, &bench.made_key(HOUR - ago)).await;
+        }
+    }
+    custody.expire().await.unwrap();
+    bench.wait_hours(RETENTION_HOURS - 60);
+    for _ in 0..50 {
+        bench.wait_hours(1);
+        custody.expire().await.unwrap();
+    }
+    drop(custody);
+    bench.wait_hours(5);
+    let custody = bench.open().await;
+    assert_eq!(custody.expire().await.unwrap().layer_keys, 100);
+}
+
+#[tokio::test]
+async fn a_key_that_comes_after_its_time_is_taken_and_destroyed_with_its_own_receipt() {
+    let bench = Bench::new();
+    let (custody, key) = with_key(&bench).await;
+    bench.wait_hours(RETENTION_HOURS + 1);
+    custody.expire().await.unwrap();
+    let late = bench.sibling(&key, HOUR);
+    bench.import(&custody, &late).await;
+    bench.import(&custody, &key).await;
+    assert!(bench.opens(&custody, &key).await.is_empty(), "what is destroyed does not come back");
+    custody.expire().await.unwrap();
+    bench.invariant_every_slot_is_accounted_for(&custody, &[&key, &late]).await;
+    assert_eq!(bench.receipts(&custody).await.len(), 2);
+}
+
+#[tokio::test]
+async fn receipts_of_many_keys_are_split_and_pages_stay_small() {
+    let bench = Bench::new();
+    let custody = bench.open().await;
+    let key = bench.made_key(HOUR);
+    let row = DestroyedRow {
+        key: key.context.key_id,
+        camera: key.context.camera,
+        layer: key.context.layer,
+        hour: key.context.hour,
+        expiry: bench.expiry(&key),
+    };
+    let mut decision = Decision::default();
+    (0..25_000).for_each(|_| decision.add(&row, &slots(1_000, 1_799)));
+    let writer = custody.parts.store.write().await.unwrap();
+    custody.await_receipts(&writer, ShredCause::Expiry, Some(row.expiry), decision).await.unwrap();
+    writer.commit().await.unwrap();
+    custody.finish().await.unwrap();
+    let first = custody.list_receipts(0).await.unwrap();
+    assert!(first.iter().map(|receipt| receipt.receipt.len()).sum::<usize>() < 3 << 20);
+    let receipts = bench.receipts(&custody).await;
+    let sizes: Vec<_> = receipts.iter().map(|receipt| (receipt.keys.len(), receipt.epochs.len())).collect();
+    assert_eq!(sizes, [(10_000, 0), (10_000, 0), (5_000, 1)]);
+}

@@ -1,0 +1,104 @@
+//! Receipts of destruction: signed with custody's own key, numbered without gaps, replayed after the
+//! restore of a backup.
+
+mod key;
+mod replay;
+
+use obscura_proto::keys::v1::{ShredReceipt, SignedShredReceipt};
+use prost::Message as _;
+
+#[cfg(test)]
+pub use key::verifies;
+pub use key::{ReceiptKey, rewrap as rewrap_key};
+
+use crate::{
+    custody::Custody,
+    error::Error,
+    store::{pending_receipt, shred_receipt},
+};
+
+/// Most receipts in one answer or request.
+pub const MAX_RECEIPTS: usize = 100;
+/// Most bytes in one answer, unless one receipt alone is longer: gRPC refuses 4 MiB.
+const MAX_PAGE_BYTES: usize = 2 << 20;
+/// A follower that is further ahead than this never followed this custody.
+const MAX_LEAD: u64 = 1_000_000;
+
+impl Custody {
+    /// Receipts with a greater number, in order; a page.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] where the caller has seen receipts that are not here: then this database is an
+    /// old copy, and nothing is released until they are replayed.
+    pub async fn list_receipts(&self, after: u64) -> Result<Vec<SignedShredReceipt>, Error> {
+        self.claim(after)?;
+        let limit = u64::try_from(MAX_RECEIPTS).unwrap_or(u64::MAX);
+        let receipts = shred_receipt::after(self.parts.store.reader(), after, limit).await?;
+        let mut bytes = 0;
+        let fits = |receipt: &SignedShredReceipt| {
+            let first = bytes == 0;
+            bytes += receipt.encoded_len();
+            first || bytes <= MAX_PAGE_BYTES
+        };
+        Ok(receipts.into_iter().take_while(fits).collect())
+    }
+
+    /// Refuses while receipts have to be replayed first.
+    pub(crate) fn check_not_behind(&self) -> Result<(), Error> {
+        let watch = self.watch();
+        if watch.receipts >= watch.receipts_needed {
+            return Ok(());
+        }
+        Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed })
+    }
+
+    /// Step 4 of a destruction (`crate::destruction`): numbers, signs and stores the receipt.
+    pub(crate) async fn conclude(
+        &self,
+        pending: pending_receipt::Model,
+    ) -> Result<SignedShredReceipt, Error> {
+        let writer = self.parts.store.write().await?;
+        let number = shred_receipt::newest(writer.tx()).await?.saturating_add(1);
+        let signed = self.signed(number, &pending)?;
+        let (requested_by, approved_by) = (&pending.requested_by, &pending.approved_by);
+        shred_receipt::insert(writer.tx(), number, &signed, requested_by, approved_by).await?;
+        pending_receipt::delete(writer.tx(), pending.id).await?;
+        writer.commit().await?;
+        self.watch().receipts = number;
+        self.parts.secrets.raise_mark(number, &self.receipt_key.public_key())?;
+        tracing::info!(number, "layer keys destroyed; the receipt is made");
+        Ok(signed)
+    }
+
+    /// A replayed receipt stays as it was signed; ours gets its number and the time from which on nothing
+    /// opens what it names: now, behind the erasing of secrets.
+    fn signed(&self, number: u64, pending: &pending_receipt::Model) -> Result<SignedShredReceipt, Error> {
+        if !pending.signature.is_empty() {
+            let (receipt, signature) = (pending.receipt.clone().into(), pending.signature.clone().into());
+            return Ok(SignedShredReceipt { receipt, signature });
+        }
+        let damaged = |_| Error::Damaged { row: format!("pending receipt {}", pending.id) };
+        let receipt = ShredReceipt::decode(pending.receipt.as_slice()).map_err(damaged)?;
+        let effective_unix_ns = self.parts.clock.wall().unix_nanos();
+        Ok(self.receipt_key.sign(&ShredReceipt { number, effective_unix_ns, ..receipt }))
+    }
+
+    /// What a follower has seen is at least how far receipts had come.
+    fn claim(&self, seen: u64) -> Result<(), Error> {
+        let mut watch = self.watch();
+        if seen > watch.receipts.saturating_add(MAX_LEAD) {
+            return Err(Error::malformed("receipt number", format!("there are {} receipts", watch.receipts)));
+        }
+        if seen > watch.receipts_needed {
+            tracing::error!(seen, have = watch.receipts, "a follower has seen receipts that are not here");
+            watch.receipts_needed = seen;
+        }
+        if seen > watch.receipts {
+            return Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

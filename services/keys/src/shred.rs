@@ -1,0 +1,91 @@
+//! Early destruction of a span: co-path, new epoch, receipt.
+
+use std::collections::BTreeMap;
+
+use obscura_proto::keys::v1::{ShredCause, ShredRequest, SignedShredReceipt};
+
+use crate::{
+    custody::Custody,
+    destruction::Decision,
+    error::Error,
+    hold::{MAX_PERSON, MAX_TEXT, Selection, text},
+    holds::layers_touch,
+    keyring::Keyring,
+    ledger::KeyLedger,
+    store::{Writer, hold, kept_key},
+};
+
+/// Shortest reason that explains anything, in characters.
+const MIN_REASON: usize = 10;
+
+impl Custody {
+    /// Destroys the keys of a span before its retention ends; complete on return.
+    ///
+    /// Requester and approver must be two people. That they are who they say, by their own signatures over
+    /// this very request, is checked as soon as there is a service that knows people and their keys.
+    ///
+    /// # Errors
+    /// [`Error::SameApprover`], [`Error::Held`] with the holds in the way, [`Error::NothingToDestroy`].
+    pub async fn shred(&self, request: &ShredRequest) -> Result<SignedShredReceipt, Error> {
+        let (selection, decision) = self.read_shred(request)?;
+        let _turn = self.changing.lock().await;
+        self.check_not_behind()?;
+        self.finish().await?;
+        let writer = self.parts.store.write().await?;
+        self.check_not_held(&writer, &selection).await?;
+        let decision = self.take_out(&writer, &selection, decision).await?;
+        if decision.is_empty() {
+            return Err(Error::NothingToDestroy);
+        }
+        self.await_receipts(&writer, ShredCause::Early, None, decision).await?;
+        writer.commit().await?;
+        self.finish().await?.pop().ok_or(Error::NothingToDestroy)
+    }
+
+    fn read_shred(&self, request: &ShredRequest) -> Result<(Selection, Decision), Error> {
+        let limits = &self.parts.limits;
+        let selection = Selection::read(&request.camera_id, &request.layers, request.span.as_ref(), limits)?;
+        let decision = Decision {
+            reason: text("reason", &request.reason, MIN_REASON..=MAX_TEXT)?,
+            requested_by: text("requester", &request.requested_by, 1..=MAX_PERSON)?,
+            approved_by: text("approver", &request.approved_by, 1..=MAX_PERSON)?,
+            ..Decision::default()
+        };
+        if decision.requested_by.to_lowercase() == decision.approved_by.to_lowercase() {
+            return Err(Error::SameApprover);
+        }
+        Ok((selection, decision))
+    }
+
+    async fn check_not_held(&self, writer: &Writer<'_>, selection: &Selection) -> Result<(), Error> {
+        let holds = hold::touching(writer.tx(), &self.parts.zone, selection.camera, selection.span).await?;
+        let holds = holds.into_iter().filter(|row| layers_touch(&row.hold, &selection.layers));
+        let ids: Vec<String> = holds.map(|row| row.hold.id.to_string()).collect();
+        if ids.is_empty() { Ok(()) } else { Err(Error::Held(ids)) }
+    }
+
+    /// Takes the slots out of every key of the selection.
+    async fn take_out(
+        &self,
+        writer: &Writer<'_>,
+        selection: &Selection,
+        mut decision: Decision,
+    ) -> Result<Decision, Error> {
+        let mut keyring = Keyring::new(self, writer.tx());
+        let zone = &self.parts.zone;
+        for row in kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await? {
+            let wanted = selection.slots(row.context.hour, row.context.layer);
+            let live = keyring.kept(&row).await?.slots();
+            // Held slots refused the whole request above, so no hold matters here.
+            let taken = KeyLedger::new(live, BTreeMap::new()).shred(&wanted);
+            if !taken.is_empty() {
+                decision.add(&(&row).into(), &taken);
+                self.puncture(writer, &mut keyring, &row, &taken).await?;
+            }
+        }
+        Ok(decision)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! The audit log: nothing is seen without it, nothing in it can be changed, and people can be forgotten.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is a failed test with a line number"
+)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use obscura_journeys::{Auth, Installation, TestCamera, program, wait_for};
+use serde_json::Value;
+
+const REASON: &str = "Broken window of Mrs Lindqvist";
+
+fn installation_with(camera: &TestCamera) -> Installation {
+    let installation = Installation::start();
+    installation.add_site();
+    installation.add_camera("door", &camera.url("/scene"), &[]);
+    installation.camera("door", "a segment", |camera| {
+        camera["recording"] == true && camera["segments"].as_u64() >= Some(2)
+    });
+    installation
+}
+
+fn clip(installation: &Installation, name: &str) -> PathBuf {
+    installation.folder().join(name)
+}
+
+fn get(installation: &Installation, name: &str) {
+    let path = clip(installation, name);
+    let path = path.to_str().unwrap();
+    installation.must(&["recording", "get", "door", "--from", "-5m", "-o", path, "--reason", REASON]);
+}
+
+/// Entries of one kind, oldest first.
+fn entries(installation: &Installation, kind: &str, more: &[&str]) -> Vec<Value> {
+    let arguments = [&["audit", "query", "--kind", kind, "--json"], more].concat();
+    let out = installation.must(&arguments).out;
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn export(installation: &Installation, name: &str) -> PathBuf {
+    let folder = installation.folder().join(name);
+    installation.must(&["audit", "export", folder.to_str().unwrap()]);
+    folder
+}
+
+/// Every file below the folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_look_is_in_the_log_and_without_the_log_nothing_is_seen_while_recording_goes_on() {
+    let camera = TestCamera::start(Auth::None);
+    let installation = installation_with(&camera);
+    get(&installation, "first.mp4");
+    let grants = entries(&installation, "grant", &[]);
+    assert!(!grants.is_empty());
+    let text = serde_json::to_string(&grants).unwrap();
+    assert!(!text.contains("Lindqvist"), "the reason is sealed");
+    let opened = entries(&installation, "grant", &["--open-names"]);
+    assert!(serde_json::to_string(&opened).unwrap().contains(REASON), "{opened:?}");
+    assert!(entries(&installation, "view", &[]).len() >= 2, "opened and closed");
+    assert_eq!(entries(&installation, "export", &[]).len(), 1);
+
+    let log = installation.pid("audit");
+    installation.freeze("audit");
+    let path = clip(&installation, "second.mp4");
+    let refused = installation.refused(&[
+        "recording",
+        "get",
+        "door",
+        "--from",
+        "-5m",
+        "-o",
+        path.to_str().unwrap(),
+        "--reason",
+        REASON,
+    ]);
+    assert!(refused.contains("audit"), "{refused}");
+    assert!(!path.exists());
+    let before = installation.camera("door", "a state", |_| true)["acknowledged_through"].clone();
+    installation.camera("door", "recording to go on without the log", |camera| {
+        camera["recording"] == true && camera["acknowledged_through"].as_str() > before.as_str()
+    });
+    installation.thaw(log);
+    wait_for("the log to answer again", || {
+        (installation.run(&["audit", "status"]).code == Some(0)).then_some(())
+    });
+    get(&installation, "third.mp4");
+}
+
+#[test]
+fn what_is_configured_and_what_services_do_is_in_the_log() {
+    let camera = TestCamera::start(Auth::None);
+    let installation = installation_with(&camera);
+    installation.must(&["key", "rotate"]);
+    let changes = wait_for("the changes", || {
+        let changes = entries(&installation, "change", &["--open-names"]);
+        (changes.len() >= 2).then_some(changes)
+    });
+    let text = serde_json::to_string(&changes).unwrap();
+    assert!(text.contains("site") && text.contains("camera") && text.contains("Clearing up burglaries"), "{text}");
+    let services = wait_for("every service to report its start", || {
+        let starts = entries(&installation, "service", &[]);
+        let text = serde_json::to_string(&starts).unwrap();
+        ["keys", "registry", "storage", "ingest", "audit"]
+            .iter()
+            .all(|service| text.contains(&format!("/obscura/{service}")))
+            .then_some(())
+    });
+    let () = services;
+    wait_for("the rotation", || (!entries(&installation, "key", &[]).is_empty()).then_some(()));
+    wait_for("a manifest of new packs", || (!entries(&installation, "manifest", &[]).is_empty()).then_some(()));
+}
+
+#[test]
+fn a_copy_of_the_log_is_verified_offline_and_any_change_of_it_is_found() {
+    let camera = TestCamera::start(Auth::None);
+    let installation = installation_with(&camera);
+    get(&installation, "clip.mp4");
+    let copy = export(&installation, "log");
+    let shown = copy.to_str().unwrap();
+    let key = installation.must(&["audit", "status", "--json"]).json()["key"].as_str().unwrap().to_owned();
+    let verify = ["audit", "verify", shown, "--key", &key];
+    let report = installation.must(&[&verify[..], &["--json"]].concat()).json();
+    assert_eq!(report["good"], true);
+    let size = report["size"].as_u64().unwrap();
+    assert!(size > 5, "{report}");
+
+    for path in files(&copy) {
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        let middle = changed.len() / 2;
+        changed[middle] ^= 1;
+        for broken in [changed, whole[..whole.len() - 1].to_vec()] {
+            fs::write(&path, broken).unwrap();
+            let said = installation.run(&verify);
+            assert_eq!(said.code, Some(1), "{}: {said:?}", path.display());
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(installation.run(&verify).code, Some(1), "{} is missing", path.display());
+        fs::write(&path, whole).unwrap();
+    }
+    installation.must(&verify);
+
+    let name = installation.folder().join("entry-3");
+    installation.must(&["audit", "prove", "3", "-o", name.to_str().unwrap()]);
+    let proof = name.with_added_extension("tlog-proof");
+    let check = ["audit", "verify", proof.to_str().unwrap(), "--key", &key];
+    installation.must(&check);
+    let leaf = name.with_added_extension("json");
+    let mut bytes = fs::read(&leaf).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&leaf, bytes).unwrap();
+    assert_eq!(installation.run(&check).code, Some(1));
+
+    // A later log still contains the earlier one.
+    installation.must(&["audit", "test-event", "later"]);
+    let later = export(&installation, "later");
+    let earlier = copy.join("checkpoint");
+    let grown = ["audit", "verify", later.to_str().unwrap(), "--earlier", earlier.to_str().unwrap()];
+    installation.must(&grown);
+}
+
+#[test]
+fn a_person_is_forgotten_and_every_proof_stays_valid() {
+    let camera = TestCamera::start(Auth::None);
+    let installation = installation_with(&camera);
+    get(&installation, "clip.mp4");
+    let person = entries(&installation, "grant", &["--open-names"])[0]["opened"].to_string();
+    assert!(person.contains("unix:"), "{person}");
+    let id = format!("unix:{}", text_of(Command::new("id").arg("-u")));
+    let same = ["audit", "erase", &id, "--ground", "left the company", "--dpo", "d:1", "--auditor", "d:1"];
+    assert!(installation.refused(&same).contains("another person"), "one person is not two");
+    installation.must(&["audit", "erase", &id, "--ground", "left the company", "--dpo", "d:1", "--auditor", "a:1"]);
+    let opened = entries(&installation, "grant", &["--open-names"]);
+    assert!(!serde_json::to_string(&opened).unwrap().contains("Lindqvist"), "{opened:?}");
+    for path in files(&installation.state().join("audit")) {
+        let bytes = fs::read(&path).unwrap();
+        let name = b"Lindqvist";
+        assert!(!bytes.windows(name.len()).any(|window| window == name), "{}", path.display());
+    }
+    let copy = export(&installation, "log");
+    installation.must(&["audit", "verify", copy.to_str().unwrap()]);
+}
+
+fn text_of(command: &mut Command) -> String {
+    String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn kill_storms_lose_no_acknowledged_entry_and_make_no_fork() {
+    let installation = Installation::start();
+    let mut acknowledged = Vec::new();
+    let mut earlier: Vec<PathBuf> = Vec::new();
+    for round in 0..4 {
+        for number in 0..3 {
+            let text = format!("round-{round}-{number}");
+            let sent = wait_for("the log to take an event", || {
+                let sent = installation.run(&["audit", "test-event", &text, "--json"]);
+                (sent.code == Some(0)).then(|| sent.json()["index"].as_u64().unwrap())
+            });
+            acknowledged.push((sent, text));
+        }
+        let copy = export(&installation, &format!("copy-{round}"));
+        earlier.push(copy.join("checkpoint"));
+        let killed = installation.pid("audit");
+        installation.kill("audit");
+        wait_for("the log to be back", || (installation.pid("audit") != killed).then_some(()));
+    }
+    wait_for("the log to answer", || (installation.run(&["audit", "status"]).code == Some(0)).then_some(()));
+    let tests = entries(&installation, "test", &[]);
+    for (index, text) in acknowledged {
+        let entry = tests.iter().find(|entry| entry["index"] == index).unwrap();
+        assert!(entry.to_string().contains(&text), "entry {index} is not `{text}`: {entry}");
+    }
+    let copy = export(&installation, "last");
+    let mut arguments = vec!["audit".to_owned(), "verify".to_owned(), copy.display().to_string()];
+    for path in earlier {
+        arguments.extend(["--earlier".to_owned(), path.display().to_string()]);
+    }
+    installation.must(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// `obscura witness` of somebody else.
+struct Witness {
+    child: Child,
+    key: String,
+    url: String,
+}
+
+impl Witness {
+    fn start(folder: &Path, log: &str) -> Self {
+        let folder = folder.join("witness");
+        let mut child = Command::new(program("obscura"))
+            .args(["witness", "--name", "witness.example.org/w1", "--listen", "127.0.0.1:0", "--log", log])
+            .arg("--folder")
+            .arg(&folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let key = lines.next().unwrap().strip_prefix("witness ").unwrap().to_owned();
+        let url = lines.next().unwrap().strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, key, url }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_witness_of_somebody_else_cosigns_the_log() {
+    let mut installation = Installation::start();
+    let key = installation.must(&["audit", "status", "--json"]).json()["key"].as_str().unwrap().to_owned();
+    let witness = Witness::start(installation.folder(), &key);
+    installation.down();
+    let config = installation.state().join("audit/config.toml");
+    let settings = format!(
+        "[[settings.witnesses]]\nurl = \"{}\"\nkey = \"{}\"\n",
+        witness.url, witness.key
+    );
+    let text = fs::read_to_string(&config).unwrap().replace("[settings]\n", &settings);
+    fs::write(&config, text).unwrap();
+    installation.up();
+    installation.must(&["audit", "test-event"]);
+    wait_for("a cosignature", || {
+        let status = installation.must(&["audit", "status", "--json"]).json();
+        (status["witnessed_size"].as_u64() >= Some(1)).then_some(())
+    });
+    let copy = export(&installation, "log");
+    installation.must(&["audit", "verify", copy.to_str().unwrap(), "--witness", &witness.key]);
+}

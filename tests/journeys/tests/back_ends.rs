@@ -1,0 +1,107 @@
+//! The same programs over PostgreSQL and S3, alone and as replicas.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is a failed test with a line number"
+)]
+
+use std::{fs, path::Path};
+
+use obscura_journeys::{Auth, Installation, TestCamera, wait_for};
+use obscura_test_servers::{postgres, seaweedfs};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Settings of every service with tables, and of storage with objects.
+fn settings(secrets: &Path) -> Vec<(&'static str, String)> {
+    let file = |name: &str, content: &str| {
+        let path = secrets.join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let database = format!(
+        "database_url_file = \"{}\"\n",
+        file("database-url", &postgres::shared().new_database())
+    );
+    let store = seaweedfs::shared();
+    let (access, secret) = store.credentials();
+    let objects = format!(
+        "{database}[settings.s3]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\nallow_http = true\naccess_key_file = \"{}\"\nsecret_key_file = \"{}\"\n",
+        store.endpoint(),
+        store.region(),
+        store.new_bucket(),
+        file("access-key", access),
+        file("secret-key", secret),
+    );
+    vec![
+        ("keys", database.clone()),
+        ("audit", database.clone()),
+        ("registry", database),
+        ("storage", objects),
+    ]
+}
+
+fn recording(camera: &Value) -> bool {
+    camera["recording"] == true && camera["segments"].as_u64() >= Some(2)
+}
+
+fn read_back(installation: &Installation, camera: &str) {
+    let path = installation.folder().join(format!("{camera}.mp4"));
+    let path = path.to_str().unwrap();
+    installation.must(&["recording", "get", camera, "--from", "-5m", "-o", path, "--reason", "Case 17"]);
+    let verified = installation.must(&["recording", "verify", "--json"]).json();
+    assert!(verified["segments"].as_u64() >= Some(2), "{verified}");
+}
+
+#[test]
+fn every_service_records_and_reads_through_postgresql_and_s3() {
+    let secrets = TempDir::new().unwrap();
+    let camera = TestCamera::start(Auth::None);
+    let installation = Installation::start_with(&settings(secrets.path()));
+    installation.add_site();
+    installation.add_camera("door", &camera.url("/scene"), &[]);
+    installation.camera("door", "a segment", recording);
+    read_back(&installation, "door");
+    let status = installation.must(&["storage", "status", "--json"]).json();
+    assert_eq!((status["database"].as_str(), status["object_store"].as_str()), (Some("PostgreSQL"), Some("S3")));
+    installation.must(&["storage", "reconcile"]);
+    for folder in ["keys", "registry", "storage", "audit"] {
+        let data = installation.state().join(folder).join("data");
+        let local = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        let tables: Vec<_> = local.filter(|path| path.extension().is_some_and(|end| end == "sqlite")).collect();
+        assert!(tables.is_empty(), "{tables:?}");
+    }
+    postgres::shared().restart();
+    wait_for("reading after the restart of the database", || {
+        (installation.run(&["recording", "verify"]).code == Some(0)).then_some(())
+    });
+    let copy = installation.folder().join("log");
+    installation.must(&["audit", "export", copy.to_str().unwrap()]);
+    installation.must(&["audit", "verify", copy.to_str().unwrap()]);
+}
+
+#[test]
+fn two_recorders_and_two_storages_share_one_index_without_losing_a_segment() {
+    let secrets = TempDir::new().unwrap();
+    let camera = TestCamera::start(Auth::None);
+    let installation = Installation::start_with(&settings(secrets.path()));
+    installation.add_site();
+    for name in ["door", "yard"] {
+        installation.add_camera(name, &camera.url("/scene"), &[]);
+    }
+    installation.camera("door", "a segment", recording);
+    let storage = installation.replica("storage", &[]);
+    let ingest = installation.replica("ingest", &[("storage", storage.address_file())]);
+    let by_both = wait_for("segments of both recorders", || {
+        installation.run(&["recording", "verify"]);
+        let index = installation.must(&["recording", "list", "--json"]).json();
+        let segments: u64 = index.as_array()?.iter().filter_map(|line| line["segments"].as_u64()).sum();
+        (segments >= 20).then_some(segments)
+    });
+    drop(ingest);
+    assert!(by_both >= 20);
+    read_back(&installation, "door");
+    read_back(&installation, "yard");
+    installation.must(&["storage", "reconcile"]);
+}
