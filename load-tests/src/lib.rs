@@ -1,5 +1,6 @@
 //! Cameras without number, and the benches that measure beside a peer.
 
+pub mod audit;
 pub mod cameras;
 pub mod index;
 pub mod processes;

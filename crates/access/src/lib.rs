@@ -19,9 +19,9 @@ pub use claims::{
     MAX_APPROVALS, MAX_CAMERAS, MAX_CLAIMS_BYTES, MAX_PURPOSE_BYTES, MAX_REASON_BYTES, MAX_SUBJECT_BYTES,
 };
 pub use grant::Grant;
-pub use issuer::{Error as IssuerError, GrantRequest, LocalIssuer, MAX_VALID_FOR, Prepared};
 #[cfg(any(test, feature = "test-issuer"))]
 pub use issuer::SelfReceipting;
+pub use issuer::{Error as IssuerError, GrantRequest, LocalIssuer, MAX_VALID_FOR, Prepared};
 pub use note::{MAX_NOTE_AGE, MAX_NOTE_BYTES, MAX_NOTE_LEAD, MAX_REVOCATIONS};
 pub use refusal::Refusal;
 pub use signing::receipt_message;

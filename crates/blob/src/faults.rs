@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use crate::{BlobKey, BlobStore, ByteStream, Error};
 
 /// What befalls one call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
@@ -43,8 +43,8 @@ pub struct WithFaults {
 impl WithFaults {
     /// Fails for `inner`; without a script not at all.
     #[must_use]
-    pub fn new(inner: Arc<dyn BlobStore>) -> Self {
-        Self { inner, script: Mutex::default() }
+    pub fn new(inner: Arc<dyn BlobStore>) -> Arc<Self> {
+        Arc::new(Self { inner, script: Mutex::default() })
     }
 
     /// What happens to the next calls, instead of what is left of the script before.
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{LocalDirectory, body, conformance, read};
 
-    fn store(directory: &TempDir) -> WithFaults {
+    fn store(directory: &TempDir) -> Arc<WithFaults> {
         WithFaults::new(Arc::new(LocalDirectory::open(directory.path()).unwrap()))
     }
 
@@ -194,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_script_the_contract_is_kept() {
-        conformance::run(&store(&TempDir::new().unwrap())).await;
+        conformance::run(&*store(&TempDir::new().unwrap())).await;
     }
 
     #[tokio::test]
@@ -209,7 +209,7 @@ mod tests {
         ] {
             let directory = TempDir::new().unwrap();
             let store = store(&directory);
-            store.script([fault.clone()]);
+            store.script([fault]);
             let said = store.put(&key(), body("bytes"), 5).await;
             assert_eq!(said.is_ok(), matches!(fault, Fault::FalseSuccess | Fault::Slow(_)), "{fault:?}");
             assert_eq!(store.size(&key()).await.is_ok(), stored, "{fault:?}");
@@ -222,7 +222,7 @@ mod tests {
         let store = store(&directory);
         store.put(&key(), body("0123456789"), 10).await.unwrap();
         store.script([Fault::HalfUpload]);
-        assert!(read(&store, &key(), 0..10).await.is_err());
-        assert_eq!(read(&store, &key(), 0..10).await.unwrap(), "0123456789");
+        assert!(read(&*store, &key(), 0..10).await.is_err());
+        assert_eq!(read(&*store, &key(), 0..10).await.unwrap(), "0123456789");
     }
 }

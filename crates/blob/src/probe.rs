@@ -161,7 +161,7 @@ mod tests {
         let store = WithFaults::new(local(&directory));
         let honest = vec![Fault::None; call];
         store.script(honest.into_iter().chain([Fault::FalseSuccess]));
-        probe(&store).await.unwrap()
+        probe(&*store).await.unwrap()
     }
 
     #[tokio::test]
@@ -177,6 +177,6 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let store = WithFaults::new(local(&directory));
         store.script([Fault::Unavailable]);
-        assert!(matches!(probe(&store).await, Err(Error::Unavailable { .. })));
+        assert!(matches!(probe(&*store).await, Err(Error::Unavailable { .. })));
     }
 }

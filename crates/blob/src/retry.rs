@@ -204,7 +204,7 @@ mod tests {
         fn new() -> Self {
             let directory = TempDir::new().unwrap();
             let local = LocalDirectory::open(directory.path()).unwrap();
-            let faults = Arc::new(WithFaults::new(Arc::new(local)));
+            let faults = WithFaults::new(Arc::new(local));
             let policy = RetryPolicy {
                 retries: 3,
                 first: Duration::from_millis(1),
@@ -232,13 +232,13 @@ mod tests {
     async fn what_passes_is_waited_out_and_what_does_not_is_told() {
         let patient = Patient::new();
         for fault in [Fault::Unavailable, Fault::ResetBefore, Fault::ResetAfter] {
-            patient.faults.script([fault.clone(), fault.clone()]);
+            patient.faults.script([fault, fault]);
             patient.put("bytes").await.unwrap();
-            patient.faults.script([fault.clone(), fault.clone()]);
+            patient.faults.script([fault, fault]);
             assert_eq!(patient.store.size(&key()).await.unwrap(), 5);
-            patient.faults.script([fault.clone(), fault.clone()]);
+            patient.faults.script([fault, fault]);
             assert_eq!(read(&patient.store, &key(), 0..5).await.unwrap(), "bytes");
-            patient.faults.script([fault.clone(), fault]);
+            patient.faults.script([fault, fault]);
             patient.store.delete(&key()).await.unwrap();
         }
         patient.faults.script([const { Fault::Unavailable }; 4]);

@@ -1,8 +1,9 @@
 //! A bucket of an S3 store.
 //!
-//! An object is written with one conditional PUT (`If-None-Match: *`), or for large ones in parts
-//! whose completion has that condition, so that the store itself keeps the promise that nothing is
-//! written twice. Every request is signed (AWS Signature Version 4) in its URL, exactly as the
+//! An object is written with one conditional PUT (`If-None-Match: *`), so that the store itself keeps
+//! the promise that nothing is written twice. What is larger than any pack goes in parts whose
+//! completion has that condition; there not every store keeps it when two uploads of one key end at
+//! the same moment (SeaweedFS 4.48 lets both win), which is why packs do not go that way. Every request is signed (AWS Signature Version 4) in its URL, exactly as the
 //! URLs that others get. The access key stays in this process.
 //!
 //! What a crash leaves: of a PUT nothing; of an upload in parts, parts that nobody sees. Stores
@@ -85,7 +86,7 @@ pub enum SetupError {
 /// When bodies are cut.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Larger ones go in parts.
+    /// Larger ones go in parts. More than a pack ever has.
     single: u64,
     /// Bytes of a part, which is held in memory. S3 takes 5 MiB and more.
     part: usize,
@@ -93,7 +94,7 @@ struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { single: 64 * 1024 * 1024, part: 16 * 1024 * 1024 }
+        Self { single: 512 * 1024 * 1024, part: 16 * 1024 * 1024 }
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
 
     fn store(directory: &TempDir) -> (WithTimeout, Arc<WithFaults>) {
         let local = LocalDirectory::open(directory.path()).unwrap();
-        let faults = Arc::new(WithFaults::new(Arc::new(local)));
+        let faults = WithFaults::new(Arc::new(local));
         let timeouts = Timeouts { answer: 5 * SECOND, piece: 5 * SECOND, upload: 20 * SECOND };
         (WithTimeout::new(Arc::clone(&faults) as _, timeouts), faults)
     }

@@ -13,7 +13,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBacken
 use sqlx::{
     ConnectOptions as _,
     postgres::{PgConnectOptions, PgSslMode},
-    sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use url::Url;
 
@@ -149,16 +149,18 @@ impl Location {
     }
 }
 
-/// The name is given here and not in the URL, where `?`, `#` and `%` would mean something.
+/// The name is given here and not in the URL, where `?`, `#` and `%` would mean something. Nothing of the
+/// URL is kept: one of a database in memory would make connections share a cache, and then readers wait
+/// for writers and fail where they should wait.
 fn sqlite(path: PathBuf) -> ConnectOptions {
     let mut options = ConnectOptions::new("sqlite::memory:");
-    options.map_sqlx_sqlite_opts(move |sqlite| {
-        sqlite
-            .in_memory(false)
+    options.map_sqlx_sqlite_opts(move |_| {
+        SqliteConnectOptions::new()
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
+            .disable_statement_logging()
     });
     options
 }

@@ -159,6 +159,20 @@ async fn a_write_that_is_dropped_leaves_nothing_and_lets_the_next_one_in() {
 }
 
 #[tokio::test]
+async fn readers_do_not_wait_for_a_writer_and_see_what_is_committed() {
+    let (_directory, locations) = both();
+    for location in locations {
+        let database = Database::open(&location, &[FIRST]).await.unwrap();
+        let write = database.write().await.unwrap();
+        write.execute_unprepared("UPDATE counter SET value = 7").await.unwrap();
+        let read = tokio::time::timeout(std::time::Duration::from_secs(5), value(&database)).await;
+        assert_eq!(read.unwrap(), 0, "{location:?}");
+        write.commit().await.unwrap();
+        assert_eq!(value(&database).await, 7);
+    }
+}
+
+#[tokio::test]
 async fn others_wait_until_what_was_committed_has_been_shown() {
     let (_directory, locations) = both();
     for location in locations {

@@ -42,7 +42,10 @@ pub struct OutboxFile {
 
 impl fmt::Debug for OutboxFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutboxFile").field("folder", &self.folder).field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("OutboxFile")
+            .field("folder", &self.folder)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 

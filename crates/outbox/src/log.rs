@@ -7,7 +7,8 @@ use obscura_access::{Refusal, verify_receipt};
 use obscura_proto::{
     access::v1::{Receipt, SignedReceipt},
     audit::v1::{
-        AppendRequest, CountedEvent, Event, ReportRequest, audit_service_client::AuditServiceClient, event::Body,
+        AppendRequest, CountedEvent, Event, ReportRequest, audit_service_client::AuditServiceClient,
+        event::Body,
     },
 };
 use obscura_status::{Code, Failure};
@@ -79,7 +80,9 @@ impl Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Unavailable(status) => Self::new(Code::Unavailable, error.to_string()).with_internal(status),
+            Error::Unavailable(status) => {
+                Self::new(Code::Unavailable, error.to_string()).with_internal(status)
+            }
             _ => Self::internal(error),
         }
     }
@@ -117,7 +120,8 @@ impl AuditLog {
     pub async fn append_decoded(&self, event: Event) -> Result<(SignedReceipt, Receipt), Error> {
         let claims_hash = claims_hash(&event);
         let appended = time::timeout(APPEND_DEADLINE, self.append_until_sent(event)).await;
-        let signed = appended.unwrap_or_else(|_| Err(Error::Unavailable(Status::deadline_exceeded("no answer in 5 s"))))?;
+        let signed = appended
+            .unwrap_or_else(|_| Err(Error::Unavailable(Status::deadline_exceeded("no answer in 5 s"))))?;
         let receipt = verify_receipt(&self.key, &signed)?;
         if claims_hash.is_some_and(|claims_hash| claims_hash != receipt.claims_hash) {
             return Err(Refusal::ReceiptForOtherClaims.into());

@@ -24,7 +24,11 @@ impl Metrics {
         process.register(|registry| {
             let registry = registry.sub_registry_with_prefix("outbox");
             registry.register("queued", "Audit events that wait to be sent", self.queued.clone());
-            registry.register("queued_bytes", "Bytes of the audit events that wait", self.queued_bytes.clone());
+            registry.register(
+                "queued_bytes",
+                "Bytes of the audit events that wait",
+                self.queued_bytes.clone(),
+            );
             registry.register("dropped", "Audit events that were dropped", self.dropped.clone());
             registry.register("sent", "Audit events that the log acknowledged", self.sent.clone());
         });

@@ -43,6 +43,13 @@ pub enum Stop {
     Abandoned,
 }
 
+/// How the last commit ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Committed {
+    number: u64,
+    durable: bool,
+}
+
 /// What recording, writing and sending share.
 #[derive(Debug)]
 pub struct Shared {
@@ -51,8 +58,7 @@ pub struct Shared {
     pub wake: Condvar,
     /// Wakes the sender.
     sendable: Notify,
-    /// Number of the last commit that ended.
-    committed: watch::Sender<u64>,
+    committed: watch::Sender<Committed>,
     pub metrics: Metrics,
 }
 
@@ -83,7 +89,7 @@ impl Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
             sendable: Notify::new(),
-            committed: watch::Sender::new(0),
+            committed: watch::Sender::default(),
             metrics: Metrics::default(),
         };
         shared.count(&shared.lock());
@@ -96,9 +102,14 @@ impl Shared {
     }
 
     /// A commit ended, well or not.
-    pub fn finish_commit(&self, number: u64) {
-        self.committed.send_replace(number);
+    pub fn finish_commit(&self, number: u64, durable: bool) {
+        self.committed.send_replace(Committed { number, durable });
         self.sendable.notify_one();
+    }
+
+    /// There will be no other commit: nobody needs to wait for one.
+    pub fn finish_commits(&self) {
+        self.finish_commit(u64::MAX, false);
     }
 
     fn count(&self, state: &State) {
@@ -243,8 +254,9 @@ impl Outbox {
         self.record(event(&self.0.clock, outcome, body));
     }
 
-    /// Waits until everything that was recorded is durable, or the disk refused it.
-    pub async fn flush(&self) {
+    /// Waits until everything that was recorded before is durable. False where the disk refused it, or
+    /// the outbox is closed.
+    pub async fn flush(&self) -> bool {
         let mut committed = self.0.shared.committed.subscribe();
         let number = {
             let mut state = self.0.shared.lock();
@@ -252,8 +264,7 @@ impl Outbox {
             state.commits + 1
         };
         self.0.shared.wake.notify_all();
-        // It fails only where the writer is gone, and then there is nothing to wait for.
-        let _ = committed.wait_for(|last| *last >= number).await;
+        committed.wait_for(|last| last.number >= number).await.is_ok_and(|last| last.durable)
     }
 
     /// Stops sending, writes everything and ends. What is recorded afterwards is lost.

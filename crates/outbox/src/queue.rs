@@ -107,7 +107,10 @@ impl Queue {
         queue.report_damage(found.damaged);
         if !stopped && found.damaged == 0 {
             tracing::warn!("the audit outbox was not closed: events of the last half second may be missing");
-            queue.raise("outbox_unclean_stop", "events of the last half second before the stop may be missing");
+            queue.raise(
+                "outbox_unclean_stop",
+                "events of the last half second before the stop may be missing",
+            );
         }
         queue
     }
@@ -147,7 +150,12 @@ impl Queue {
         self.waiting.retain(|waiting| waiting.counter > done);
         self.bytes = self.waiting.iter().map(|waiting| waiting.bytes.len()).sum();
         for lost in gaps(done, self.next, named) {
-            self.name_lost(lost);
+            // At the end more may follow: it stays open, as it was.
+            if lost.last == self.recovered && self.next == self.recovered + 1 {
+                self.unnamed = Some(lost);
+            } else {
+                self.name_lost(lost);
+            }
         }
     }
 
@@ -158,9 +166,13 @@ impl Queue {
         }
     }
 
+    /// At most one at each start, so that a full outbox takes it too.
     fn raise(&mut self, name: &str, detail: &str) {
+        if let Some(lost) = self.unnamed.take() {
+            self.name_lost(lost);
+        }
         let event = alarm(&self.clock, name, detail);
-        self.record(&event);
+        self.push(event.encode_to_vec().into());
     }
 
     /// Id under which the log counts.
@@ -188,7 +200,8 @@ impl Queue {
     /// A tenth must be free: otherwise every second event of a full outbox would be an Overflow.
     fn name_unnamed_if_there_is_room(&mut self) {
         let below = |used: usize, limit: usize| used <= limit - limit.div_ceil(10);
-        let room = below(self.waiting.len(), self.limits.max_events) && below(self.bytes, self.limits.max_bytes);
+        let room =
+            below(self.waiting.len(), self.limits.max_events) && below(self.bytes, self.limits.max_bytes);
         if let Some(lost) = self.unnamed.take_if(|_| room) {
             self.name_lost(lost);
         }
@@ -345,7 +358,9 @@ impl Queue {
     pub fn start_over(&mut self) {
         let old = Self::with_head(self.limits, self.clock.clone(), Head { outbox: Uuid::now_v7(), done: 0 });
         let old = std::mem::replace(self, old);
-        old.waiting.into_iter().for_each(|waiting| drop(self.push(waiting.bytes)));
+        for waiting in old.waiting {
+            self.push(waiting.bytes);
+        }
         if let Some(lost) = old.unnamed {
             let last = self.next + (lost.last - lost.first);
             self.unnamed = Some(Counters { first: self.next, last });

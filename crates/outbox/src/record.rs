@@ -118,7 +118,9 @@ impl Record {
 
 /// Puts length and checksum into the frame that starts there.
 fn seal(out: &mut BytesMut, start: usize) {
-    let Some((frame, body)) = out.get_mut(start..).and_then(|record| record.split_at_mut_checked(FRAME_BYTES)) else {
+    let Some((frame, body)) =
+        out.get_mut(start..).and_then(|record| record.split_at_mut_checked(FRAME_BYTES))
+    else {
         return;
     };
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);

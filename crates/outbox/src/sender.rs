@@ -5,11 +5,7 @@ use std::sync::Arc;
 use tokio::time;
 use uuid::Uuid;
 
-use crate::{
-    AuditLog, Error, MAX_BATCH_EVENTS,
-    backoff::Backoff,
-    outbox::Shared,
-};
+use crate::{AuditLog, Error, MAX_BATCH_EVENTS, backoff::Backoff, outbox::Shared};
 
 /// Sends until it is aborted. A log that is away is tried again after 0.1 to 30 s.
 pub async fn run(shared: Arc<Shared>, log: AuditLog) {
@@ -72,7 +68,9 @@ impl Sender {
     async fn ask(&mut self, outbox: Uuid) -> Result<(), Trouble> {
         let through = self.log.report(outbox.to_string(), Vec::new()).await?;
         if through > self.shared.lock().queue.recovered() {
-            tracing::error!("the file of the audit outbox is older than what the log knows: was it restored?");
+            tracing::error!(
+                "the file of the audit outbox is older than what the log knows: was it restored?"
+            );
             self.shared.start_over();
         } else {
             self.shared.acknowledge(through);

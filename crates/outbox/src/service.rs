@@ -58,7 +58,7 @@ impl Reporting {
     }
 
     /// Reports the end in good order and waits until everything is on the disk.
-    pub async fn finish(self) {
+    pub async fn finish(&self) {
         self.act(Act::Stopped, "", "");
         self.outbox.close().await;
     }

@@ -11,8 +11,8 @@ use obscura_database::Database;
 use obscura_proto::audit::v1::Event;
 use prost::Message as _;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DbBackend, DbErr, QueryOrder as _, QuerySelect as _, Schema, Statement,
-    entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DbBackend, DbErr, QueryOrder as _, QuerySelect as _, Schema,
+    Statement, entity::prelude::*,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -61,12 +61,7 @@ pub async fn stage(transaction: &impl ConnectionTrait, event: &Event) -> Result<
 }
 
 /// Moves staged events into the outbox, now and whenever `staged` tells, until `shutdown`.
-pub async fn pump(
-    database: Arc<Database>,
-    outbox: Outbox,
-    staged: Arc<Notify>,
-    shutdown: CancellationToken,
-) {
+pub async fn pump(database: Arc<Database>, outbox: Outbox, staged: Arc<Notify>, shutdown: CancellationToken) {
     loop {
         match hand_over(&database, &outbox).await {
             Ok(BATCH) => continue,
@@ -96,10 +91,14 @@ pub async fn hand_over(database: &Database, outbox: &Outbox) -> Result<u64, DbEr
     for row in &rows {
         match Event::decode(row.event.as_slice()) {
             Ok(event) => outbox.record(event),
-            Err(_) => tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped"),
+            Err(_) => {
+                tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped")
+            }
         }
     }
-    outbox.flush().await;
+    if !outbox.flush().await {
+        return Ok(0);
+    }
     let ids: Vec<_> = rows.into_iter().map(|row| row.event_id).collect();
     let moved = ids.len() as u64;
     let transaction = database.write().await?;
@@ -117,7 +116,8 @@ mod tests {
     use super::*;
     use crate::{Limits, event};
 
-    const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "staged events", statements: create_table }];
+    const MIGRATIONS: &[Migration] =
+        &[Migration { version: 1, name: "staged events", statements: create_table }];
 
     struct Bench {
         folder: tempfile::TempDir,

@@ -135,10 +135,12 @@ impl AuditService for Log {
             Some(Body::Grant(decision)) if !strikes(&self.faults.confused) => decision.claims_hash.clone(),
             _ => bytes::Bytes::new(),
         };
-        let receipt = Receipt { log: "log".into(), leaf_index: 7, claims_hash, ..Receipt::default() }.encode_to_vec();
+        let receipt =
+            Receipt { log: "log".into(), leaf_index: 7, claims_hash, ..Receipt::default() }.encode_to_vec();
         let signer = key(if strikes(&self.faults.forged) { 2 } else { 1 });
         let signature = signer.sign(&receipt_message(&receipt)).as_ref().to_vec().into();
-        let receipt = (!strikes(&self.faults.no_receipt)).then(|| SignedReceipt { receipt: receipt.into(), signature });
+        let receipt =
+            (!strikes(&self.faults.no_receipt)).then(|| SignedReceipt { receipt: receipt.into(), signature });
         Ok(Response::new(AppendResponse { receipt }))
     }
 
@@ -157,7 +159,10 @@ impl AuditService for Log {
         Ok(Response::new(ReportResponse { through_counter }))
     }
 
-    async fn get_checkpoint(&self, _: Request<GetCheckpointRequest>) -> Result<Response<GetCheckpointResponse>, Status> {
+    async fn get_checkpoint(
+        &self,
+        _: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
         not_asked()
     }
 
@@ -165,27 +170,45 @@ impl AuditService for Log {
         not_asked()
     }
 
-    async fn erase_person(&self, _: Request<ErasePersonRequest>) -> Result<Response<ErasePersonResponse>, Status> {
+    async fn erase_person(
+        &self,
+        _: Request<ErasePersonRequest>,
+    ) -> Result<Response<ErasePersonResponse>, Status> {
         not_asked()
     }
 
-    async fn read_entries(&self, _: Request<ReadEntriesRequest>) -> Result<Response<Self::ReadEntriesStream>, Status> {
+    async fn read_entries(
+        &self,
+        _: Request<ReadEntriesRequest>,
+    ) -> Result<Response<Self::ReadEntriesStream>, Status> {
         not_asked()
     }
 
-    async fn export_log(&self, _: Request<ExportLogRequest>) -> Result<Response<Self::ExportLogStream>, Status> {
+    async fn export_log(
+        &self,
+        _: Request<ExportLogRequest>,
+    ) -> Result<Response<Self::ExportLogStream>, Status> {
         not_asked()
     }
 
-    async fn send_test_event(&self, _: Request<SendTestEventRequest>) -> Result<Response<SendTestEventResponse>, Status> {
+    async fn send_test_event(
+        &self,
+        _: Request<SendTestEventRequest>,
+    ) -> Result<Response<SendTestEventResponse>, Status> {
         not_asked()
     }
 
-    async fn replay_feed(&self, _: Request<ReplayFeedRequest>) -> Result<Response<ReplayFeedResponse>, Status> {
+    async fn replay_feed(
+        &self,
+        _: Request<ReplayFeedRequest>,
+    ) -> Result<Response<ReplayFeedResponse>, Status> {
         not_asked()
     }
 
-    async fn get_audit_status(&self, _: Request<GetAuditStatusRequest>) -> Result<Response<GetAuditStatusResponse>, Status> {
+    async fn get_audit_status(
+        &self,
+        _: Request<GetAuditStatusRequest>,
+    ) -> Result<Response<GetAuditStatusResponse>, Status> {
         not_asked()
     }
 }
@@ -205,7 +228,8 @@ async fn serve(log: &Log, address: SocketAddr) -> Running {
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(AuditServiceServer::new(log.clone()));
-    let serving = tokio::spawn(async move { server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap() });
+    let serving =
+        tokio::spawn(async move { server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap() });
     Running { address, serving }
 }
 
@@ -355,7 +379,11 @@ async fn a_producer_that_dies_between_answer_and_note_of_it_sends_nothing_twice(
         log.faults.silent.store(2, Ordering::SeqCst);
         outbox.send_to(client(&running));
         record(&outbox, round * 10..round * 10 + 10);
-        until(|| log.faults.silent.load(Ordering::SeqCst) < 2 && log.texts().iter().any(|text| *text == (round * 10).to_string())).await;
+        until(|| {
+            log.faults.silent.load(Ordering::SeqCst) < 2
+                && log.texts().iter().any(|text| *text == (round * 10).to_string())
+        })
+        .await;
         drop(outbox);
         log.faults.silent.store(0, Ordering::SeqCst);
     }
@@ -419,6 +447,19 @@ async fn a_file_does_not_grow_with_what_is_done() {
 }
 
 #[tokio::test]
+async fn flush_says_whether_the_disk_took_everything_and_never_waits_for_a_closed_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = failing(Step::SyncFile, 1);
+    let outbox = Outbox::open_with(folder.path(), Limits::default(), clock(), gate).await.unwrap();
+    assert!(outbox.flush().await, "the new file is made durable in another way");
+    record(&outbox, 0..1);
+    assert!(!outbox.flush().await);
+    assert!(outbox.flush().await);
+    outbox.close().await;
+    assert!(!outbox.flush().await);
+}
+
+#[tokio::test]
 async fn a_second_process_in_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(&folder).await;
@@ -437,9 +478,8 @@ fn failing(at: Step, times: u32) -> crate::file::Gate {
 
 #[tokio::test]
 async fn a_disk_that_fails_at_any_step_twice_loses_nothing_when_it_comes_back() {
-    let steps = [
-        Step::WriteAside, Step::SyncAside, Step::Rename, Step::SyncFolder, Step::Append, Step::SyncFile,
-    ];
+    let steps =
+        [Step::WriteAside, Step::SyncAside, Step::Rename, Step::SyncFolder, Step::Append, Step::SyncFile];
     for step in steps {
         let folder = tempfile::tempdir().unwrap();
         let gate = failing(step, 2);
@@ -458,9 +498,8 @@ async fn a_disk_that_fails_at_any_step_twice_loses_nothing_when_it_comes_back() 
 
 #[tokio::test]
 async fn a_process_that_dies_at_any_step_twice_finds_what_was_durable() {
-    let steps = [
-        Step::WriteAside, Step::SyncAside, Step::Rename, Step::SyncFolder, Step::Append, Step::SyncFile,
-    ];
+    let steps =
+        [Step::WriteAside, Step::SyncAside, Step::Rename, Step::SyncFolder, Step::Append, Step::SyncFile];
     for step in steps {
         let folder = tempfile::tempdir().unwrap();
         let outbox = open(&folder).await;

@@ -26,7 +26,9 @@ const COMPACT_FROM_BYTES: u64 = 1 << 20;
 
 /// Starts the thread.
 pub fn spawn(shared: Arc<Shared>, file: OutboxFile) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("audit-outbox".into()).spawn(move || Writer { shared, file, unsynced: false }.run())
+    thread::Builder::new()
+        .name("audit-outbox".into())
+        .spawn(move || Writer { shared, file, unsynced: false }.run())
 }
 
 struct Writer {
@@ -38,11 +40,16 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
+        if self.run_until_stopped() == Stop::Clean {
+            self.stop();
+        }
+        self.shared.finish_commits();
+    }
+
+    fn run_until_stopped(&mut self) -> Stop {
         loop {
-            match self.wait_for_work() {
-                Some(Stop::Clean) => return self.stop(),
-                Some(Stop::Abandoned) => return,
-                None => {}
+            if let Some(stop) = self.wait_for_work() {
+                return stop;
             }
             if let Err(error) = self.commit() {
                 tracing::error!(%error, "the audit outbox cannot be written: events wait in memory; free its disk");
@@ -81,7 +88,8 @@ impl Writer {
     /// Brings the page cache up to date. A file that must be written anew waits for the commit.
     fn write(&mut self) -> io::Result<()> {
         let unwritten = self.shared.lock().queue.unwritten();
-        let Some((bytes, mark)) = unwritten.filter(|(bytes, _)| !bytes.is_empty() && self.file.is_open()) else {
+        let Some((bytes, mark)) = unwritten.filter(|(bytes, _)| !bytes.is_empty() && self.file.is_open())
+        else {
             return Ok(());
         };
         self.unsynced = true;
@@ -94,7 +102,7 @@ impl Writer {
     fn commit(&mut self) -> io::Result<()> {
         let number = self.shared.lock().start_commit();
         let committed = self.try_commit();
-        self.shared.finish_commit(number);
+        self.shared.finish_commit(number, committed.is_ok());
         committed
     }
 
@@ -125,7 +133,7 @@ impl Writer {
     }
 
     /// Leaves the mark of a clean stop, if everything could be written.
-    fn stop(mut self) {
+    fn stop(&mut self) {
         let mut mark = BytesMut::new();
         Record::Stopped.encode(&mut mark);
         let stopped = self.commit().and_then(|()| self.file.append(&mark)).and_then(|()| self.file.sync());

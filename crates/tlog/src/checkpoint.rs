@@ -269,7 +269,10 @@ mod tests {
         assert_eq!(signed.add_cosignatures(&witness_key(1).cosign(&checkpoint(7), 99), &known), 0);
         assert_eq!(signed.add_cosignatures(&witness_key(1).cosign(&checkpoint(7), 101), &known), 1);
         let read: SignedCheckpoint = signed.to_string().parse().unwrap();
-        assert_eq!(read.cosignatures(&known), [Cosigned { name: "witness1.example".to_owned(), unix_s: 101 }]);
+        assert_eq!(
+            read.cosignatures(&known),
+            [Cosigned { name: "witness1.example".to_owned(), unix_s: 101 }]
+        );
         assert!(log_key().verifier().verify(&signed.to_string()).is_ok());
     }
 

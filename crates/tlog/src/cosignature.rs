@@ -239,8 +239,14 @@ mod tests {
     fn a_witness_cannot_count_under_two_names_and_a_quorum_can_be_met() {
         let one = witness_key(1).verifier();
         let alias = WitnessKey::from_seed("other.example", &[101; 32]).unwrap().verifier();
-        assert_eq!(Policy::new(1, vec![one.clone(), alias]).unwrap_err(), PolicyError::Twice("other.example".into()));
-        assert_eq!(Policy::new(0, vec![one.clone()]).unwrap_err(), PolicyError::Quorum { quorum: 0, witnesses: 1 });
+        assert_eq!(
+            Policy::new(1, vec![one.clone(), alias]).unwrap_err(),
+            PolicyError::Twice("other.example".into())
+        );
+        assert_eq!(
+            Policy::new(0, vec![one.clone()]).unwrap_err(),
+            PolicyError::Quorum { quorum: 0, witnesses: 1 }
+        );
         assert_eq!(Policy::new(2, vec![one]).unwrap_err(), PolicyError::Quorum { quorum: 2, witnesses: 1 });
     }
 

@@ -1,9 +1,7 @@
 //! What a sequencer keeps of a log: its right edge.
 
 use crate::{
-    Hash, MAX_SIZE, ProofError, Root, TILE_WIDTH, Tile, TileId, Tiles,
-    hash::tree_hash,
-    tile::at_level,
+    Hash, MAX_SIZE, ProofError, Root, TILE_WIDTH, Tile, TileId, Tiles, hash::tree_hash, tile::at_level,
 };
 
 /// Says how the rest of the bytes is to be read.

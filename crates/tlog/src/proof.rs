@@ -303,10 +303,8 @@ mod tests {
         if hashes[index] != other {
             verify_inclusion(&other, index as u64, size, &root, &proof).unwrap_err();
         }
-        verify_inclusion(&hashes[index], index as u64, size, &other, &proof).map_or_else(
-            |error| assert_eq!(error, ProofError::Wrong),
-            |()| assert_eq!(size, 1),
-        );
+        verify_inclusion(&hashes[index], index as u64, size, &other, &proof)
+            .map_or_else(|error| assert_eq!(error, ProofError::Wrong), |()| assert_eq!(size, 1));
         for gone in inclusion.plan() {
             let rest = inclusion.plan().into_iter().filter(|id| *id != gone).collect::<Vec<_>>();
             assert_eq!(inclusion.prove(&fetch(&rest, all)), Err(ProofError::MissingTile(gone)));

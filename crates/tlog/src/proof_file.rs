@@ -180,7 +180,8 @@ mod tests {
 
     fn signed(size: usize) -> SignedCheckpoint {
         let root = naive_root(&leaves(size));
-        let checkpoint = Checkpoint { origin: ORIGIN.into(), size: size as u64, root, extension: String::new() };
+        let checkpoint =
+            Checkpoint { origin: ORIGIN.into(), size: size as u64, root, extension: String::new() };
         SignedCheckpoint::sign(checkpoint, &log_key()).unwrap()
     }
 
@@ -209,7 +210,10 @@ mod tests {
         let wrong = VerifyError::Proof(ProofError::Wrong);
         assert_eq!(proof.verify(&log, &Policy::none(), b"leaf 6"), Err(wrong));
         let stranger = LogKey::from_seed(ORIGIN, &[9; 32]).unwrap().verifier();
-        assert!(matches!(proof.verify(&stranger, &Policy::none(), b"leaf 5"), Err(VerifyError::Checkpoint(_))));
+        assert!(matches!(
+            proof.verify(&stranger, &Policy::none(), b"leaf 5"),
+            Err(VerifyError::Checkpoint(_))
+        ));
         let policy = Policy::new(1, vec![witness_key(1).verifier()]).unwrap();
         assert!(matches!(proof.verify(&log, &policy, b"leaf 5"), Err(VerifyError::Checkpoint(_))));
         let mut seen = proof.clone();
@@ -237,7 +241,9 @@ mod tests {
             let mut bytes = text.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let Ok(changed) = String::from_utf8(bytes) else { continue };
-            let good = changed.parse().is_ok_and(|proof: LogProof| proof.verify(&log, &Policy::none(), b"leaf 5").is_ok());
+            let good = changed
+                .parse()
+                .is_ok_and(|proof: LogProof| proof.verify(&log, &Policy::none(), b"leaf 5").is_ok());
             assert!(!good, "bit {bit}");
         }
     }
@@ -246,9 +252,14 @@ mod tests {
     fn long_and_odd_proofs_are_refused_in_words() {
         let hash = leaves(1)[0];
         let long = AddCheckpoint { old_size: 1, hashes: vec![hash; 64], checkpoint: signed(1) };
-        assert_eq!(long.to_string().parse::<AddCheckpoint>(), Err(FileError::Malformed("more than 63 hashes")));
+        assert_eq!(
+            long.to_string().parse::<AddCheckpoint>(),
+            Err(FileError::Malformed("more than 63 hashes"))
+        );
         let text = proof(1, 3, Vec::new()).to_string();
-        for (from, to) in [("index 1", "index 01"), ("index 1", "index 1\r"), ("@v1\n", "@v1\nextra \n"), ("@v1", "@v2")] {
+        for (from, to) in
+            [("index 1", "index 01"), ("index 1", "index 1\r"), ("@v1\n", "@v1\nextra \n"), ("@v1", "@v2")]
+        {
             assert!(text.replacen(from, to, 1).parse::<LogProof>().is_err(), "{to:?}");
         }
     }

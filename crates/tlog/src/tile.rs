@@ -236,10 +236,30 @@ mod tests {
     #[test]
     fn what_is_no_path_is_refused_without_a_panic() {
         for path in [
-            "", "tile", "tile/0", "tile/0/", "tile/0/0", "tile/0/00", "tile/0/0000", "tile/0/x000/001", "tile/0/+01",
-            "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/05", "tile/0/000.p/", "tile/8/000", "tile/64/000",
-            "tile/00/000", "tile/0/001/000", "tile/0/x001/x000", "tile/entries/000", "/tile/0/000", "tile/0/000/",
-            "tile/0/x999/x999/x999/x999/x999/x999/999", "tile/0/000\n", "tile/0/000.p/1.p/1",
+            "",
+            "tile",
+            "tile/0",
+            "tile/0/",
+            "tile/0/0",
+            "tile/0/00",
+            "tile/0/0000",
+            "tile/0/x000/001",
+            "tile/0/+01",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/05",
+            "tile/0/000.p/",
+            "tile/8/000",
+            "tile/64/000",
+            "tile/00/000",
+            "tile/0/001/000",
+            "tile/0/x001/x000",
+            "tile/entries/000",
+            "/tile/0/000",
+            "tile/0/000/",
+            "tile/0/x999/x999/x999/x999/x999/x999/999",
+            "tile/0/000\n",
+            "tile/0/000.p/1.p/1",
         ] {
             assert!(path.parse::<TileId>().is_err(), "{path:?}");
         }

@@ -1,7 +1,8 @@
 //! Numbers that others published: known answers that nothing here had a part in.
 
 use crate::{
-    Hash, LogProof, SignedCheckpoint, key::NoteKey, leaf_hash, tree_hash, verify_consistency, verify_inclusion,
+    Hash, LogProof, SignedCheckpoint, key::NoteKey, leaf_hash, tree_hash, verify_consistency,
+    verify_inclusion,
 };
 
 fn hash(text: &str) -> Hash {
@@ -16,9 +17,8 @@ fn hashes(lines: &[&str]) -> Vec<Hash> {
 /// roots of their trees.
 #[test]
 fn roots_are_those_of_certificate_transparency() {
-    let leaves = [
-        "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",
-    ];
+    let leaves =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
     let roots = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -120,12 +120,16 @@ fn a_consistency_proof_of_argon2020_is_good() {
 /// Go's checksum database, which names its key otherwise than its log.
 #[test]
 fn a_checkpoint_of_the_go_checksum_database_is_good() {
-    let key = NoteKey::parse("sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8", 1).unwrap();
+    let key =
+        NoteKey::parse("sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8", 1).unwrap();
     let text = "go.sum database tree\n6476701\nmb8QLQIs0Z0yP5Cstq6guj87oXWeC9gEM8oVikmm9Wk=\n\n\
         — sum.golang.org Az3grsLX85Gz+s1SiTbgkuqxgItqFq7gsMUEyVnrsa9LM7Us9S+1xbFIGu95949rj4nPRYfvimWEPWL+o3GeoWwOoAw=\n";
     let signed: SignedCheckpoint = text.parse().unwrap();
     assert_eq!(signed.to_string(), text);
-    assert_eq!((signed.checkpoint().origin.as_str(), signed.checkpoint().size), ("go.sum database tree", 6_476_701));
+    assert_eq!(
+        (signed.checkpoint().origin.as_str(), signed.checkpoint().size),
+        ("go.sum database tree", 6_476_701)
+    );
     let keys = signed_note::VerifierList::new(vec![Box::new(key.clone())]);
     signed_note::Note::from_bytes(text.as_bytes()).unwrap().verify(&keys).unwrap();
     let changed = text.replacen("6476701", "6476702", 1);
@@ -135,7 +139,8 @@ fn a_checkpoint_of_the_go_checksum_database_is_good() {
 /// The note of the specification signed-note.
 #[test]
 fn the_note_of_the_specification_is_good() {
-    let key = NoteKey::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW", 1).unwrap();
+    let key =
+        NoteKey::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW", 1).unwrap();
     let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\
         — PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
     let keys = signed_note::VerifierList::new(vec![Box::new(key)]);
@@ -148,7 +153,9 @@ fn the_example_of_the_specification_of_cosignatures_reads_back() {
     let checkpoint = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\
         — example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n\
         — witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n";
-    let proof = format!("c2sp.org/tlog-proof@v1\nindex 73894\ngSKyXoYZUgZ6jduWYrkDOARinOMGJveXjgMkBTcdPlQ=\n\n{checkpoint}");
+    let proof = format!(
+        "c2sp.org/tlog-proof@v1\nindex 73894\ngSKyXoYZUgZ6jduWYrkDOARinOMGJveXjgMkBTcdPlQ=\n\n{checkpoint}"
+    );
     let read: LogProof = proof.parse().unwrap();
     assert_eq!((read.index, read.hashes.len(), read.checkpoint.checkpoint().size), (73_894, 1, 20_852_163));
     assert_eq!(read.to_string(), proof);

@@ -71,7 +71,8 @@ impl<S: HeadStore> Witness<S> {
 }
 
 fn parse(body: &[u8]) -> Result<AddCheckpoint, Refusal> {
-    let text = Some(body).filter(|body| body.len() <= MAX_REQUEST_BYTES).and_then(|body| str::from_utf8(body).ok());
+    let text =
+        Some(body).filter(|body| body.len() <= MAX_REQUEST_BYTES).and_then(|body| str::from_utf8(body).ok());
     let text = text.ok_or_else(|| {
         Refusal::Malformed(CheckpointError::Malformed("not text, or longer than any request").into())
     })?;

@@ -26,6 +26,8 @@ pub struct Settings {
     pub heartbeat_seconds: u32,
     /// Milliseconds between checkpoints, 50 to 3,600,000.
     pub publish_interval_ms: u32,
+    /// Store everything on the object store again at the start, after objects were lost there.
+    pub republish: bool,
     /// Seconds between looks for entries whose retention is over, 1 to 86,400.
     pub prune_interval_seconds: u32,
     /// Witnesses of other administrative domains.
@@ -56,6 +58,7 @@ impl Default for Settings {
             retention_days: 365,
             heartbeat_seconds: 600,
             publish_interval_ms: 1_000,
+            republish: false,
             prune_interval_seconds: 3_600,
             witnesses: Vec::new(),
             witness_quorum: 1,
@@ -143,6 +146,8 @@ mod tests {
         assert!(complaint("retention_days = 0").contains("retention_days is 0; expected 1 to 36500"));
         assert!(complaint("heartbeat_seconds = 100000").contains("heartbeat_seconds"));
         assert!(complaint("witness_quorum = 2").contains("witness_quorum"));
-        assert!(complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http"));
+        assert!(
+            complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http")
+        );
     }
 }

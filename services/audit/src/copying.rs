@@ -50,7 +50,9 @@ async fn send_all(log: &Log, published: Published, to: &Pieces) -> Result<(), Er
     for id in BundleId::all(head.first_kept, size).filter(|id| id.first_entry() >= head.first_kept) {
         let bundle = match projection::bundle(store, id).await {
             // Pruned since we began: the copy begins later than its first file said.
-            Err(projection::Error::Broken(_)) if store.head().await?.first_kept > id.first_entry() => continue,
+            Err(projection::Error::Broken(_)) if store.head().await?.first_kept > id.first_entry() => {
+                continue;
+            }
             other => other?,
         };
         if !send_file(to, &id.to_string(), bundle.into()).await {

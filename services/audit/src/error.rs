@@ -71,7 +71,9 @@ pub enum Error {
     #[error("the log in the database does not hold together: {0}")]
     Proof(#[from] obscura_tlog::ProofError),
     /// Nothing is destroyed on the word of a clock that jumped.
-    #[error("wall time and monotonic time disagree by more than 5 minutes: nothing is pruned until the service restarts")]
+    #[error(
+        "wall time and monotonic time disagree by more than 5 minutes: nothing is pruned until the service restarts"
+    )]
     ClockDisagrees,
 }
 
@@ -89,9 +91,11 @@ impl Error {
             Self::NeedsTwo => Code::PermissionDenied,
             Self::UnknownEntry | Self::UnknownFeed => Code::NotFound,
             Self::Sequencer(sequencer::Error::Full) => Code::ResourceExhausted,
-            Self::Sequencer(_) | Self::Store(_) | Self::Persons(_) | Self::Sealing(_) | Self::Projection(_) => {
-                Code::Unavailable
-            }
+            Self::Sequencer(_)
+            | Self::Store(_)
+            | Self::Persons(_)
+            | Self::Sealing(_)
+            | Self::Projection(_) => Code::Unavailable,
             Self::ClockDisagrees => Code::FailedPrecondition,
             Self::Unplaced | Self::Owed | Self::Proof(_) => Code::Internal,
         }
@@ -130,7 +134,10 @@ impl From<Error> for Failure {
             Error::Store(_) | Error::Persons(_) | Error::Projection(_) | Error::Proof(_) | Error::Owed => {
                 // Producers ask again, so only this line tells the operator.
                 tracing::error!(%error, "the log cannot be read or written");
-                Self::new(code, "the log cannot be read or written now; its own log has the cause, try again later")
+                Self::new(
+                    code,
+                    "the log cannot be read or written now; its own log has the cause, try again later",
+                )
             }
             error => Self::new(code, error.to_string()),
         }

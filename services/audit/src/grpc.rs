@@ -8,11 +8,11 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, stream};
 use obscura_identity::Peer;
 use obscura_proto::audit::v1::{
-    AppendRequest, AppendResponse, ErasePersonRequest, ErasePersonResponse, ExportLogRequest, ExportLogResponse,
-    FeedStatus, GetAuditStatusRequest, GetAuditStatusResponse, GetCheckpointRequest, GetCheckpointResponse,
-    ProveRequest, ProveResponse, ReadEntriesRequest, ReadEntriesResponse, ReplayFeedRequest, ReplayFeedResponse,
-    ReportRequest, ReportResponse, SendTestEventRequest, SendTestEventResponse, Test,
-    audit_service_server::AuditService, event::Body, prove_request::What,
+    AppendRequest, AppendResponse, ErasePersonRequest, ErasePersonResponse, ExportLogRequest,
+    ExportLogResponse, FeedStatus, GetAuditStatusRequest, GetAuditStatusResponse, GetCheckpointRequest,
+    GetCheckpointResponse, ProveRequest, ProveResponse, ReadEntriesRequest, ReadEntriesResponse,
+    ReplayFeedRequest, ReplayFeedResponse, ReportRequest, ReportResponse, SendTestEventRequest,
+    SendTestEventResponse, Test, audit_service_server::AuditService, event::Body, prove_request::What,
 };
 use obscura_status::{Code, Failure};
 use tokio::sync::{mpsc, watch};

@@ -1,9 +1,9 @@
 //! The log that nobody can edit.
 //!
 //! Producers hand over events; the answer, a signed receipt, comes once the event is durable as a leaf of a
-//! Merkle tree ([`sequencer`](crate::Running)). Tiles and checkpoints on an object store let anyone check that
-//! nothing was changed or taken away; witnesses cosign them. What is about a person is sealed under a key of that
-//! person, so that it can be erased without touching a leaf.
+//! Merkle tree. Tiles and checkpoints on an object store let anyone check that nothing was changed or taken
+//! away; witnesses cosign them. What is about a person is sealed under a key of that person, so that it can
+//! be erased without touching a leaf.
 //!
 //! ```text
 //! Append, Report ─► encode, seal, hash ─► queue ─► one transaction ─► receipt
@@ -12,7 +12,19 @@
 //!                                      checkpoint ◄─► witnesses
 //! ```
 //!
-//! The database is the log. The service needs no other service.
+//! What each store is trusted with, and what whoever can change it gains:
+//!
+//! - The **database** is the log. It is trusted to keep what it committed, and with nothing else: whoever changes
+//!   a row is found by the next offline verification, whoever restores an older one is stopped at the start by
+//!   what was published or cosigned.
+//! - The **object store** is not trusted. Whoever changes it makes a copy that does not verify; whoever removes the
+//!   checkpoint takes away one of the two guards of the start.
+//! - **`audit-log.pkcs8`** is the log's voice: whoever has it can sign another log, which witnesses do not cosign and
+//!   everyone who kept a checkpoint recognises.
+//! - **`person-keys.json`** with the database opens names. Whoever keeps a copy of both keeps the names of those
+//!   who are erased later, so it belongs in no backup that outlives an erasure.
+//!
+//! The service needs no other service.
 
 mod alarm;
 mod config;
@@ -45,10 +57,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::{Context as _, ensure};
 use obscura_daemon::Daemon;
 use obscura_database::Location;
-use obscura_proto::audit::v1::{audit_service_server::AuditServiceServer, service_act::Act};
+use obscura_proto::{
+    access::v1::SignedReceipt,
+    audit::v1::{Event, audit_service_server::AuditServiceServer, service_act::Act},
+};
 use obscura_tlog::LogKey;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::Status;
 
 use crate::{
     config::Settings,
@@ -130,8 +146,12 @@ impl Running {
             cosigned_file: directory.join(COSIGNED),
             faults: faults.clone(),
         };
-        let witnesses = Witnesses::new(&settings.witnesses, settings.witness_quorum).context("[settings.witnesses]")?;
-        let projection = Projection::open(parts, witnesses).await?;
+        let witnesses =
+            Witnesses::new(&settings.witnesses, settings.witness_quorum).context("[settings.witnesses]")?;
+        let mut projection = Projection::open(parts, witnesses).await?;
+        if settings.republish {
+            projection.rebuild();
+        }
         let (sequencer, writer) =
             Sequencer::start(store.clone(), daemon.clock.clone(), faults.clone(), metrics.clone()).await?;
         watch_writer(writer, daemon.shutdown.clone());
@@ -190,7 +210,8 @@ impl Running {
             shutdown.clone(),
         );
         self.work.spawn(prune);
-        let heartbeat = pulse::heartbeat(self.log.clone(), every(settings.heartbeat_seconds), shutdown.clone());
+        let heartbeat =
+            pulse::heartbeat(self.log.clone(), every(settings.heartbeat_seconds), shutdown.clone());
         self.work.spawn(heartbeat);
         self.work.close();
     }
@@ -207,14 +228,30 @@ impl Running {
         tonic::service::Routes::new(service).into_axum_router()
     }
 
+    /// Appends an event within this process, as this service's own, and returns when it is durable.
+    ///
+    /// # Errors
+    /// As the rpc `Append`.
+    pub async fn append(&self, event: &Event) -> Result<SignedReceipt, Status> {
+        let appended = self.log.append(&self.log.parts.own_id, event).await;
+        appended.map(|appended| appended.receipt).map_err(grpc::status)
+    }
+
     /// After the last request: writes down that the service ended in good order, and publishes that.
     pub async fn finish(self) {
         if let Err(error) = self.log.append_own(alarm::act(Act::Stopped, "", "")).await {
             tracing::warn!(%error, "could not append that the service ended");
         }
         self.finish.cancel();
-        if tokio::time::timeout(FINISH, self.work.wait()).await.is_err() {
-            tracing::warn!("could not publish the last entries in time; the next start does it");
+        let ended = async {
+            self.work.wait().await;
+            self.feeds.stopped().await;
+        };
+        if tokio::time::timeout(FINISH, ended).await.is_err() {
+            tracing::warn!("could not publish or pass on the last entries in time; the next start does it");
+        }
+        if let Err(error) = self.log.parts.store.close().await {
+            tracing::warn!(%error, "could not close the database in order");
         }
     }
 }

@@ -130,13 +130,13 @@ impl Log {
         }
         obscura_ocsf::validate(event)?;
         let person = match &event.actor {
-            Some(actor) => Some((&actor.id[..], self.parts.persons.current(&actor.id, self.parts.clock.wall()).await?)),
+            Some(actor) => {
+                Some((&actor.id[..], self.parts.persons.current(&actor.id, self.parts.clock.wall()).await?))
+            }
             None => None,
         };
-        let mut sealing = Sealing {
-            person: person.as_ref().map(|(id, key)| (*id, &**key)),
-            event_id: &event.event_id,
-        };
+        let mut sealing =
+            Sealing { person: person.as_ref().map(|(id, key)| (*id, &**key)), event_id: &event.event_id };
         let leaf = obscura_ocsf::encode(event, &self.source(producer), &mut sealing)?;
         let malformed = || Error::malformed("event id", "expected a UUID");
         Ok(Prepared {

@@ -47,11 +47,27 @@ impl AuditMetrics {
     /// Names everything for the scrape.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("audit_log_size", "Leaves in the log", self.size.clone());
-        registry.register("audit_published_size", "Leaves under the published checkpoint", self.published.clone());
-        registry.register("audit_witnessed_size", "Leaves under the newest cosigned checkpoint", self.witnessed.clone());
-        registry.register("audit_first_kept", "Index of the first entry that is kept", self.first_kept.clone());
+        registry.register(
+            "audit_published_size",
+            "Leaves under the published checkpoint",
+            self.published.clone(),
+        );
+        registry.register(
+            "audit_witnessed_size",
+            "Leaves under the newest cosigned checkpoint",
+            self.witnessed.clone(),
+        );
+        registry.register(
+            "audit_first_kept",
+            "Index of the first entry that is kept",
+            self.first_kept.clone(),
+        );
         registry.register("audit_batches_failed", "Batches that could not be committed", self.failed.clone());
-        registry.register("audit_batch_seconds", "Time from taking a batch to its answers", self.seconds.clone());
+        registry.register(
+            "audit_batch_seconds",
+            "Time from taking a batch to its answers",
+            self.seconds.clone(),
+        );
         registry.register("audit_batch_entries", "Entries that were appended together", self.entries.clone());
     }
 

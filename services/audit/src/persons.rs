@@ -13,8 +13,8 @@
 
 mod aead;
 mod period;
-mod secret_file;
 mod sealing;
+mod secret_file;
 #[cfg(test)]
 mod tests;
 
@@ -110,7 +110,7 @@ impl Persons {
     pub async fn open(path: &Path, store: Arc<Store>, faults: Arc<dyn Faults>) -> Result<Self, Error> {
         let generation = generation_of_rows(&store).await?;
         let mut secrets = SecretFile::open(path, generation.is_none())?;
-        secrets.keep_only(generation)?;
+        settle(&mut secrets, generation, &*faults)?;
         Ok(Self { store, faults, secrets: Turn::new(secrets), cache: Mutex::default() })
     }
 
@@ -118,7 +118,7 @@ impl Persons {
     async fn secrets(&self) -> Result<MutexGuard<'_, SecretFile>, Error> {
         let mut secrets = self.secrets.lock().await;
         if !secrets.is_settled() {
-            secrets.keep_only(generation_of_rows(&self.store).await?)?;
+            settle(&mut secrets, generation_of_rows(&self.store).await?, &*self.faults)?;
         }
         Ok(secrets)
     }
@@ -222,9 +222,7 @@ impl Persons {
         let moved = self.rewrap(secrets, (old, new), doomed, tell).await;
         // Which of the two the rows are under, they alone can tell: a commit may have failed half way. Where
         // none is left, the newest stays.
-        let kept = generation_of_rows(&self.store).await?;
-        self.faults.at(Step::DropSecret)?;
-        secrets.keep_only(kept)?;
+        settle(secrets, generation_of_rows(&self.store).await?, &*self.faults)?;
         moved
     }
 
@@ -265,6 +263,14 @@ impl Persons {
         write.commit().await?;
         Ok(Erased { pseudonyms })
     }
+}
+
+/// Destroys every secret but the one under which the rows are.
+fn settle(secrets: &mut SecretFile, rows: Option<Generation>, faults: &dyn Faults) -> Result<(), Error> {
+    if !secrets.is_settled() {
+        faults.at(Step::DropSecret)?;
+    }
+    Ok(secrets.keep_only(rows)?)
 }
 
 /// All rows are under one generation, because they move in one transaction.

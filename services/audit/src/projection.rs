@@ -56,7 +56,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A checkpoint is not ours.
-    #[error("{whence} is not a checkpoint of this log: {why}; move it away only if you know how it came there")]
+    #[error(
+        "{whence} is not a checkpoint of this log: {why}; move it away only if you know how it came there"
+    )]
     Foreign {
         /// Where it was.
         whence: &'static str,
@@ -163,7 +165,7 @@ impl Projection {
     /// The object store, the database, or a witness that knows a newer log ([`Error::Ahead`]).
     pub async fn publish(&mut self) -> Result<Option<String>, Error> {
         let head = self.parts.store.head().await?;
-        let is_new = self.published.borrow().as_ref().is_none_or(|note| note.checkpoint().size < head.size);
+        let is_new = self.published.borrow().is_none() || self.size < head.size;
         let is_cosigned = self.witnesses.is_empty() || *self.witnessed.borrow() == head.size;
         if !is_new && is_cosigned {
             return Ok(None);

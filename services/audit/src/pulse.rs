@@ -144,3 +144,75 @@ pub async fn heartbeat(log: Arc<Log>, interval: Duration, shutdown: Cancellation
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Bench, test_event};
+
+    async fn kinds_become(bench: &Bench, count: usize) -> Vec<String> {
+        for _ in 0..500 {
+            let kinds = bench.kinds().await;
+            if kinds.len() >= count {
+                return kinds;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("there are no {count} entries after 5 s");
+    }
+
+    #[tokio::test]
+    async fn a_log_with_nothing_to_say_says_that_it_is_alive() {
+        let bench = Bench::sqlite().await;
+        let shutdown = CancellationToken::new();
+        let beating = tokio::spawn(heartbeat(bench.log.clone(), Duration::from_millis(20), shutdown.clone()));
+        let kinds = kinds_become(&bench, 3).await;
+        assert!(kinds.iter().all(|kind| kind == "heartbeat"), "{kinds:?}");
+        shutdown.cancel();
+        beating.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_lasts_too_long_is_one_alarm_and_its_end_is_one_entry() {
+        let bench = Bench::sqlite().await;
+        let mut patience = Patience::new("audit_not_published", Duration::from_mins(5));
+        let trouble = || Some("the disk is full".to_owned());
+        for _ in 0..4 {
+            patience.note(&bench.log, trouble()).await;
+            assert_eq!(bench.size().await, 0, "not yet");
+            bench.place.clock.advance(Duration::from_mins(1));
+        }
+        bench.place.clock.advance(Duration::from_mins(1));
+        patience.note(&bench.log, trouble()).await;
+        patience.note(&bench.log, trouble()).await;
+        assert_eq!(bench.size().await, 1);
+        assert!(bench.leaf(0).await.contains("the disk is full"));
+        patience.note(&bench.log, None).await;
+        patience.note(&bench.log, None).await;
+        assert_eq!(bench.kinds().await, ["service", "service"]);
+    }
+
+    #[tokio::test]
+    async fn the_last_entries_are_published_before_the_end() {
+        let bench = Bench::sqlite().await;
+        let (finish, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let Bench { place, log, blobs, projection } = bench;
+        let publishing = Publishing {
+            log: log.clone(),
+            projection: projection.into_inner(),
+            interval: Duration::from_hours(1),
+            witness_patience: Duration::from_hours(1),
+            metrics: AuditMetrics::new(),
+            finish: finish.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let running = tokio::spawn(publishing.run());
+        sleep(Duration::from_millis(100)).await;
+        log.append("spiffe://example.org/obscura/cli", &test_event("the last one")).await.unwrap();
+        finish.cancel();
+        running.await.unwrap();
+        assert_eq!(crate::test_support::verify(&place.path("log"), &[]).checkpoint().size, 1);
+        assert!(!shutdown.is_cancelled());
+        drop(blobs);
+    }
+}

@@ -46,12 +46,18 @@ impl Reading {
     /// [`Error::Malformed`] names the part.
     pub fn try_new(request: ReadEntriesRequest, producer: String) -> Result<Self, Error> {
         if request.kinds.len() > MAX_KINDS || !request.kinds.iter().all(|kind| is_kind(kind)) {
-            return Err(Error::malformed("kinds", "expected names of fields in `Event.body`, for example `view`"));
+            return Err(Error::malformed(
+                "kinds",
+                "expected names of fields in `Event.body`, for example `view`",
+            ));
         }
         let person_id = Some(request.person_id).filter(|id| !id.is_empty());
         let reader = request.reader.filter(|reader| !reader.id.is_empty());
         if reader.is_none() && (request.open_names || person_id.is_some()) {
-            return Err(Error::malformed("reader", "who asks for names or for a person has to say who they are"));
+            return Err(Error::malformed(
+                "reader",
+                "who asks for names or for a person has to say who they are",
+            ));
         }
         let moment = |nanos: i64| (nanos != 0).then(|| Timestamp::from_unix_nanos(nanos));
         let filter = Filter {
@@ -112,13 +118,19 @@ impl Reading {
 
     /// Who opens names or looks for a person is in the log first.
     async fn confess(&self, log: &Log) -> Result<(), Error> {
-        let Some(reader) = self.reader.as_ref().filter(|_| self.open_names || self.person_id.is_some()) else {
+        let Some(reader) = self.reader.as_ref().filter(|_| self.open_names || self.person_id.is_some())
+        else {
             return Ok(());
         };
         let searched = if self.person_id.is_some() { "entries of one person" } else { "entries with names" };
         let search = Search {
             subject: "audit".to_owned(),
-            camera_ids: self.filter.camera.map(|id| CameraId::from_bytes(id).to_string()).into_iter().collect(),
+            camera_ids: self
+                .filter
+                .camera
+                .map(|id| CameraId::from_bytes(id).to_string())
+                .into_iter()
+                .collect(),
             span: None,
             query: searched.to_owned(),
             results: 0,

@@ -109,7 +109,9 @@ fn gap(log: &Log, outbox: [u8; 16], (first, last): (u64, u64)) -> Event {
             act: Act::Alarm.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alarm: "audit_gap".to_owned(),
-            detail: format!("the outbox {outbox} did not deliver the events {first} to {last} and does not say why"),
+            detail: format!(
+                "the outbox {outbox} did not deliver the events {first} to {last} and does not say why"
+            ),
         }),
     )
 }
@@ -147,7 +149,10 @@ mod tests {
         take(vec![counted(1, test_event("a")), counted(5, test_event("b"))]).await.unwrap();
         assert_eq!(bench.kinds().await, ["test", "service", "test"]);
         assert!(bench.leaf(1).await.contains("the events 2 to 4"), "{}", bench.leaf(1).await);
-        let overflow = Event { body: Some(Body::Overflow(Overflow { first_counter: 6, last_counter: 8 })), ..test_event("") };
+        let overflow = Event {
+            body: Some(Body::Overflow(Overflow { first_counter: 6, last_counter: 8 })),
+            ..test_event("x")
+        };
         take(vec![counted(9, overflow)]).await.unwrap();
         assert_eq!(bench.kinds().await, ["test", "service", "test", "overflow"]);
         assert_eq!(bench.log.parts.store.dropped().await.unwrap(), 3);
@@ -170,12 +175,12 @@ mod tests {
         let bench = Bench::sqlite().await;
         let reports = Reports::default();
         let nothing = CountedEvent { counter: 2, event: None };
-        let invalid = Event { event_id: "no id".to_owned(), ..test_event("") };
+        let invalid = Event { event_id: "no id".to_owned(), ..test_event("x") };
         for events in [
-            vec![counted(0, test_event(""))],
-            vec![counted(2, test_event("")), counted(2, test_event(""))],
-            vec![counted(1, test_event("")), nothing],
-            vec![counted(1, test_event("")), counted(2, invalid)],
+            vec![counted(0, test_event("x"))],
+            vec![counted(2, test_event("x")), counted(2, test_event("x"))],
+            vec![counted(1, test_event("x")), nothing],
+            vec![counted(1, test_event("x")), counted(2, invalid)],
         ] {
             assert!(reports.take(&bench.log, PRODUCER, OUTBOX, events).await.is_err());
         }

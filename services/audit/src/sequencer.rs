@@ -198,7 +198,8 @@ impl Writer {
     async fn sequence(&mut self, groups: &[Group]) -> Result<Vec<Vec<Placed>>, store::Error> {
         let before = self.known_edge().await?;
         self.faults.at(Step::LookUp)?;
-        let ids: Vec<EventId> = groups.iter().flat_map(|group| &group.entries).map(|entry| entry.event_id).collect();
+        let ids: Vec<EventId> =
+            groups.iter().flat_map(|group| &group.entries).map(|entry| entry.event_id).collect();
         let plan = Plan::new(groups, &self.store.known(&ids).await?, before.size(), self.clock.wall());
         let producers: Vec<Producer> = groups.iter().filter_map(|group| group.producer).collect();
         if plan.fresh.is_empty() && producers.is_empty() {

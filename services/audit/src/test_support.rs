@@ -75,7 +75,8 @@ impl Place {
     /// Starts the service on what is here.
     pub async fn start(self, faults: Arc<dyn Faults>) -> Bench {
         let (log, blobs) = self.open(faults.clone()).await.unwrap();
-        let projection = self.projection(&log, &blobs, faults, Witnesses::new(&[], 1).unwrap()).await.unwrap();
+        let projection =
+            self.projection(&log, &blobs, faults, Witnesses::new(&[], 1).unwrap()).await.unwrap();
         Bench { place: self, log, blobs, projection: tokio::sync::Mutex::new(projection) }
     }
 

@@ -105,7 +105,8 @@ impl Witnesses {
         if self.is_empty() {
             return Ok(Cosigning { note, cosignatures: 0, lacking: None });
         }
-        let verifiers: Vec<WitnessVerifier> = self.clients.iter().map(|client| client.verifier.clone()).collect();
+        let verifiers: Vec<WitnessVerifier> =
+            self.clients.iter().map(|client| client.verifier.clone()).collect();
         let asked = join_all(self.clients.iter_mut().map(|client| client.cosign(&note, store, head))).await;
         let mut lacking = Vec::new();
         for answer in asked {
@@ -146,7 +147,11 @@ impl Witness {
                     return Ok(Ok(lines));
                 }
                 Ok(Answer::Knows(size)) if size > head.size => {
-                    return Err(Error::Ahead { whence: "the checkpoint that a witness knows", known: size, size: head.size });
+                    return Err(Error::Ahead {
+                        whence: "the checkpoint that a witness knows",
+                        known: size,
+                        size: head.size,
+                    });
                 }
                 Ok(Answer::Knows(size)) => self.size = size,
                 Err(why) => return Ok(Err(format!("witness {}: {why}", self.name))),

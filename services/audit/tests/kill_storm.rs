@@ -24,7 +24,9 @@ use obscura_proto::{
         audit_service_client::AuditServiceClient, event::Body,
     },
 };
-use obscura_tlog::{DirectoryCopy, Expectations, LogKey, LogVerifier, Policy, Pruned, SignedCheckpoint, verify_copy};
+use obscura_tlog::{
+    DirectoryCopy, Expectations, LogKey, LogVerifier, Policy, Pruned, SignedCheckpoint, verify_copy,
+};
 use tonic::transport::Channel;
 
 const ORIGIN: &str = "example.org/obscura/audit/eea";
@@ -53,7 +55,9 @@ impl Machine {
         fs::write(&key_file, pkcs8.as_ref()).unwrap();
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
         let audit = LogKey::from_pkcs8(ORIGIN, pkcs8.as_ref()).unwrap().public_key();
-        Trust { zone_authority: [1; 32], grant_issuer: [2; 32], audit }.save(&path.join("trust.toml")).unwrap();
+        Trust { zone_authority: [1; 32], grant_issuer: [2; 32], audit }
+            .save(&path.join("trust.toml"))
+            .unwrap();
         let shown = |name: &str| path.join(name).display().to_string();
         let text = format!(
             "service = \"audit\"\nzone = \"eea\"\ndata_dir = {:?}\nidentity_dir = {:?}\ntrust_file = {:?}\n\
@@ -130,7 +134,11 @@ fn event() -> Event {
 type Receipts = Arc<Mutex<HashMap<String, SignedReceipt>>>;
 
 /// Appends until the service is gone. An event without an answer is asked for again the next time.
-async fn produce(mut client: AuditServiceClient<Channel>, receipts: Receipts, mut open: Vec<Event>) -> Vec<Event> {
+async fn produce(
+    mut client: AuditServiceClient<Channel>,
+    receipts: Receipts,
+    mut open: Vec<Event>,
+) -> Vec<Event> {
     loop {
         let event = open.pop().unwrap_or_else(event);
         let asked = client.append(AppendRequest { event: Some(event.clone()) });
@@ -219,10 +227,16 @@ async fn a_storm_of_kills_loses_no_acknowledged_entry_and_forks_nothing() {
     let report = verify_copy(&copy, &machine.verifier(), &expected, &mut |_| {}).unwrap();
     assert!(report.is_good(), "{:?}", report.problems);
     assert!(process.terminate(), "SIGTERM ends the service in order");
-    machine.start().await;
-    let kinds: Vec<String> =
-        read_all(&machine).await.into_values().map(|(_, leaf)| obscura_ocsf::read(&leaf).unwrap().kind).collect();
-    assert!(kinds.iter().filter(|kind| *kind == "service").count() > KILLS, "starts and the stop are entries");
+    let _last = machine.start().await;
+    let kinds: Vec<String> = read_all(&machine)
+        .await
+        .into_values()
+        .map(|(_, leaf)| obscura_ocsf::read(&leaf).unwrap().kind)
+        .collect();
+    assert!(
+        kinds.iter().filter(|kind| *kind == "service").count() > KILLS,
+        "starts and the stop are entries"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

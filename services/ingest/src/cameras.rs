@@ -27,6 +27,7 @@ use crate::{
     pressure::{Pressure, Priority},
     recorder::{Ended, Predecessor, Recorder, Terms},
     recovered::{self, RecordedThrough},
+    reports::Reports,
     segment::Parts,
     source::{Source, SourceKey},
     spool::Spool,
@@ -51,6 +52,8 @@ pub struct Shared {
     pub clock: SharedClock,
     /// How full the spool is.
     pub pressure: Arc<Pressure>,
+    /// Tells the audit log.
+    pub reports: Reports,
     /// When the recorder was last alive before this start,
     pub last_alive: Option<Timestamp>,
     /// and up to when it had recorded each camera then.
@@ -255,7 +258,12 @@ impl Cameras {
                 .and_then(|source| self.check_placement(id, camera).map(|()| source)),
             release: if camera.permanently_masked { Release::NeedsMasking } else { Release::Unmasked },
             parts: self.parts(id, camera, intake, first_sequence),
-            gaps: Gaps::new(id, Arc::clone(&shared.spool), Arc::clone(&shared.outbox)),
+            gaps: Gaps::new(
+                id,
+                Arc::clone(&shared.spool),
+                Arc::clone(&shared.outbox),
+                shared.reports.clone(),
+            ),
             outbox: Arc::clone(&shared.outbox),
             gauge: Arc::clone(&gauge),
             clock: Arc::clone(&shared.clock),

@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use crate::{
     outbox::Outbox,
+    reports::Reports,
     segment::record,
     spool::{Spool, record::Kind},
 };
@@ -18,6 +19,7 @@ pub struct Gaps {
     camera: CameraId,
     spool: Arc<Spool>,
     outbox: Arc<Outbox>,
+    reports: Reports,
     open: Option<OpenGap>,
     /// The newest span of lost packets, and whether its end was reported.
     loss: Option<(OpenGap, Timestamp, bool)>,
@@ -36,8 +38,8 @@ struct OpenGap {
 impl Gaps {
     /// No gap is open.
     #[must_use]
-    pub fn new(camera: CameraId, spool: Arc<Spool>, outbox: Arc<Outbox>) -> Self {
-        Self { camera, spool, outbox, open: None, loss: None }
+    pub fn new(camera: CameraId, spool: Arc<Spool>, outbox: Arc<Outbox>, reports: Reports) -> Self {
+        Self { camera, spool, outbox, reports, open: None, loss: None }
     }
 
     /// The camera is not recorded since `since`, or `now` still is not, for this reason. A broken
@@ -61,6 +63,7 @@ impl Gaps {
     pub fn recording(&mut self, from: Timestamp) {
         if let Some(open) = self.open {
             self.report_open(Some(from.max(open.start)));
+            self.reports.recording(self.camera, from.max(open.start), open.reason);
             self.open = None;
         }
     }
@@ -97,6 +100,7 @@ impl Gaps {
 
     fn begin(&mut self, start: Timestamp, reason: GapReason) {
         self.open = Some(OpenGap { id: GapId::generate(), start, reason });
+        self.reports.stopped(self.camera, start, reason);
     }
 
     fn report_open(&self, end: Option<Timestamp>) {
@@ -138,7 +142,7 @@ mod tests {
         let limits = Limits::of_bytes(1 << 30);
         let (spool, _) = Spool::open(dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
         let outbox = Arc::new(Outbox::default());
-        (Gaps::new(CameraId::generate(), spool, Arc::clone(&outbox)), outbox)
+        (Gaps::new(CameraId::generate(), spool, Arc::clone(&outbox), Reports::nobody()), outbox)
     }
 
     #[tokio::test]

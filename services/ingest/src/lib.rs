@@ -28,6 +28,7 @@ mod probe;
 mod recorder;
 mod recovered;
 mod reorder;
+mod reports;
 mod ring;
 #[cfg(test)]
 mod rtsp_camera;
@@ -47,6 +48,7 @@ use axum::Router;
 use obscura_clock::SharedClock;
 use obscura_daemon::Daemon;
 use obscura_identity::HttpClient;
+use obscura_outbox::Reporting;
 use obscura_proto::ingest::v1::ingest_service_server::IngestServiceServer;
 use obscura_snapshot::{AuthorityKey, Cache};
 use tokio::{
@@ -61,6 +63,7 @@ use crate::{
     grpc::{Ingest, PARALLEL_TESTS},
     outbox::{Outbox, PackPolicy},
     pressure::{Pressure, Reading},
+    reports::Reports,
     source::SourceKey,
     spool::{Limits, Position, Spool},
     upload::{Objects, Uploader},
@@ -96,7 +99,7 @@ impl Recording {
 ///
 /// # Errors
 /// Where the configuration, the spool or a key file cannot be used.
-pub async fn start(daemon: &Daemon) -> Result<Recording> {
+pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Recording> {
     let settings: Settings = daemon.settings()?;
     let data = &daemon.config.data_dir;
     let clock = Arc::clone(&daemon.clock);
@@ -135,6 +138,7 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         writer_epoch,
         clock: Arc::clone(&clock),
         pressure: Arc::clone(&pressure),
+        reports: Reports::to(reporting.outbox().clone()),
         last_alive: recovered.last_alive,
         recorded_through,
     })?;
@@ -158,6 +162,7 @@ pub async fn start(daemon: &Daemon) -> Result<Recording> {
         settings.spool_duration(),
         daemon.shutdown.clone(),
     ));
+    tokio::spawn(report_pressure(Arc::clone(&pressure), Arc::clone(reporting), daemon.shutdown.clone()));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
     let recorders = tokio::spawn(record(daemon, Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
@@ -188,6 +193,16 @@ async fn watch_pressure(
     while !shutdown.is_cancelled() {
         let now = clock.monotonic();
         pressure.observe(Reading::of(&spool, outbox.oldest(now), limit_time, now));
+        let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
+    }
+}
+
+/// Tells the audit log of alarms of the spool, and of their ends.
+async fn report_pressure(pressure: Arc<Pressure>, reporting: Arc<Reporting>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let forecast = pressure.forecast();
+        let floor = "at the rate of the last minutes the spool is full within 48 hours";
+        reporting.alarm("spool_floor", forecast.alarm.then_some(floor)).await;
         let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
     }
 }

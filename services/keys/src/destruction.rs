@@ -34,8 +34,8 @@ use crate::{
     },
 };
 
-/// Most entries of one receipt, about 1 MB.
-pub const MAX_RECEIPT_KEYS: usize = 10_000;
+/// Most entries of one receipt: with the longest reason it still fits into one event of the audit log.
+pub const MAX_RECEIPT_KEYS: usize = 80;
 
 /// What is to be destroyed, for the receipt.
 #[derive(Debug, Default)]

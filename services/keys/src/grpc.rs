@@ -4,6 +4,9 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, stream};
 use obscura_identity::{Peer, SpiffeId};
+use obscura_outbox::actor;
+use obscura_proto::access::v1::GrantClaims;
+use obscura_proto::audit::v1::{Person, key_act::Act};
 use obscura_proto::keys::v1::{
     CreateRecoverySharesRequest, CreateRecoverySharesResponse, DescribeKeysRequest, DescribeKeysResponse,
     GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
@@ -16,6 +19,7 @@ use obscura_proto::keys::v1::{
     keys_service_server::KeysService,
 };
 use obscura_status::{Code, Failure};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -24,6 +28,7 @@ use crate::{
     custody::Custody,
     error::Error,
     metrics::KeyMetrics,
+    reports::Reports,
     rotation::{Progress, Rotation},
 };
 
@@ -37,12 +42,22 @@ pub struct KeysGrpc {
     custody: Arc<Custody>,
     metrics: KeyMetrics,
     rewrap_batch: u32,
+    reports: Reports,
 }
 
 impl KeysGrpc {
     /// The service in front of `custody`.
-    pub const fn new(custody: Arc<Custody>, metrics: KeyMetrics, rewrap_batch: u32) -> Self {
-        Self { custody, metrics, rewrap_batch }
+    pub const fn new(
+        custody: Arc<Custody>,
+        metrics: KeyMetrics,
+        rewrap_batch: u32,
+        reports: Reports,
+    ) -> Self {
+        Self { custody, metrics, rewrap_batch, reports }
+    }
+
+    fn tell(&self, actor: Option<Person>, act: Act, detail: &str) {
+        self.reports.act(&self.custody.parts.clock, actor, act, 0, detail);
     }
 
     /// Does what must not stop half way when the caller hangs up.
@@ -81,21 +96,36 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<ReleaseNodesRequest>,
     ) -> Result<Response<ReleaseNodesResponse>, Status> {
-        let released = self.custody.release(&caller(&request)?, request.get_ref()).await;
-        let keys = released.inspect_err(|_| self.metrics.refused()).map_err(status)?;
+        let by = actor(request.metadata());
+        let clock = &self.custody.parts.clock;
+        let keys = match self.custody.release(&caller(&request)?, request.get_ref()).await {
+            Ok(keys) => {
+                self.reports.released(clock, by, granted(request.get_ref()), &keys);
+                keys
+            }
+            Err(error) => {
+                self.metrics.refused();
+                self.reports.refused(clock, by, &error.to_string());
+                return Err(status(error));
+            }
+        };
         self.metrics.released(keys.len());
         Ok(Response::new(ReleaseNodesResponse { keys }))
     }
 
     async fn rotate_key_encryption_key(
         &self,
-        _request: Request<RotateKeyEncryptionKeyRequest>,
+        request: Request<RotateKeyEncryptionKeyRequest>,
     ) -> Result<Response<ProgressStream>, Status> {
+        let (by, reports) = (actor(request.metadata()), self.reports.clone());
         let (sender, receiver) = mpsc::channel(PROGRESS_QUEUE);
         let (custody, metrics, batch) = (self.custody.clone(), self.metrics.clone(), self.rewrap_batch);
         // On its own, so that it goes on when the caller does not wait for the end.
         tokio::spawn(async move {
             let last = rotate(&custody, batch, &metrics, &sender).await;
+            if let Ok(last) = &last {
+                reports.act(&custody.parts.clock, by, Act::Rotated, last.version.0, "");
+            }
             // A caller that went away needs no answer.
             let _ = sender.send(last.map(message).map_err(status)).await;
         });
@@ -131,8 +161,9 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<PlaceHoldRequest>,
     ) -> Result<Response<PlaceHoldResponse>, Status> {
+        let by = person_or_program(&request)?;
         let hold = request.into_inner().hold.unwrap_or_default();
-        let placed = self.custody.place_hold(&hold).await.map_err(status)?;
+        let placed = self.custody.place_hold(&hold, by).await.map_err(status)?;
         let (keys, slots, lost_slots) = (placed.keys, placed.slots, placed.lost_slots);
         Ok(Response::new(PlaceHoldResponse { hold: Some(placed.hold.into()), keys, slots, lost_slots }))
     }
@@ -150,8 +181,9 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<ReleaseHoldRequest>,
     ) -> Result<Response<ReleaseHoldResponse>, Status> {
+        let by = person_or_program(&request)?;
         let hold_id = request.into_inner().hold_id;
-        let hold = self.act(|custody| async move { custody.release_hold(&hold_id).await }).await?;
+        let hold = self.act(|custody| async move { custody.release_hold(&hold_id, by).await }).await?;
         Ok(Response::new(ReleaseHoldResponse { hold: Some(hold.into()) }))
     }
 
@@ -182,11 +214,13 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<ResumeDestructionRequest>,
     ) -> Result<Response<ResumeDestructionResponse>, Status> {
+        let by = actor(request.metadata());
         let confirmed_by = request.into_inner().confirmed_by;
         let resumed =
             self.act(|custody| async move { custody.resume_destruction(&confirmed_by).await }).await;
         self.metrics.expired(resumed.as_ref().ok().map(|(_, destroyed)| *destroyed));
         let (was_stopped, destroyed) = resumed?;
+        self.tell(by, Act::DestructionStopped, "an operator confirmed clock and volume: destruction goes on");
         Ok(Response::new(ResumeDestructionResponse { was_stopped, destroyed_keys: destroyed.layer_keys }))
     }
 
@@ -210,8 +244,11 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<CreateRecoverySharesRequest>,
     ) -> Result<Response<CreateRecoverySharesResponse>, Status> {
+        let by = actor(request.metadata());
         let CreateRecoverySharesRequest { shares, threshold } = request.into_inner();
+        let words = format!("{shares} shares of which {threshold} restore the root");
         let shares = self.custody.recovery_shares(threshold, shares).await.map_err(status)?;
+        self.tell(by, Act::SharesMade, &words);
         Ok(Response::new(CreateRecoverySharesResponse { shares }))
     }
 
@@ -219,8 +256,10 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<RehearseRecoveryRequest>,
     ) -> Result<Response<RehearseRecoveryResponse>, Status> {
+        let by = actor(request.metadata());
         let shares = Zeroizing::new(request.into_inner().shares);
         let version = self.custody.rehearse_recovery(&shares).await.map_err(status)?;
+        self.tell(by, Act::SharesRehearsed, "");
         Ok(Response::new(RehearseRecoveryResponse { version }))
     }
 }
@@ -259,6 +298,18 @@ fn caller<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
     peer.map(|Peer(id)| id.clone()).ok_or_else(|| unknown().into())
 }
 
+/// UUID of the grant of a request whose grant has been verified.
+fn granted(request: &ReleaseNodesRequest) -> String {
+    let claims = request.grant.as_ref().and_then(|grant| GrantClaims::decode(grant.claims.clone()).ok());
+    claims.unwrap_or_default().grant_id
+}
+
+/// Who acts: the person behind the call, or the program where it names none.
+fn person_or_program<T>(request: &Request<T>) -> Result<Person, Status> {
+    let program = Person { id: caller(request)?.to_string(), ..Person::default() };
+    Ok(actor(request.metadata()).unwrap_or(program))
+}
+
 fn status(error: Error) -> Status {
     Failure::from(error).into()
 }
@@ -271,7 +322,7 @@ mod tests {
     use crate::test_support::{Bench, HOUR, caller as cli, node_set};
 
     async fn service(bench: &Bench) -> KeysGrpc {
-        KeysGrpc::new(Arc::new(bench.open().await), KeyMetrics::new(), 2)
+        KeysGrpc::new(Arc::new(bench.open().await), KeyMetrics::new(), 2, Reports::nobody())
     }
 
     fn from_cli<T>(message: T) -> Request<T> {

@@ -4,7 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use obscura_ids::{CameraId, Layer, LayerKeyId};
-use obscura_proto::keys::v1::{self as messages, ShredCause};
+use obscura_outbox::staged;
+use obscura_proto::{
+    audit::v1::{Person, hold_act::Act},
+    keys::v1::{self as messages, ShredCause},
+};
 use obscura_seal::{Hour, LayerKeyContext, NodeSet, SlotSet};
 
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
     hold::{Hold, HoldId, Selection},
     keyring::Keyring,
     ledger::KeyLedger,
+    reports::hold_event,
     row_key::{Place, RowKey},
     store::{
         Writer,
@@ -53,7 +58,7 @@ impl Custody {
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::SpanTooLong`], [`Error::TooManyHolds`].
-    pub async fn place_hold(&self, request: &messages::Hold) -> Result<Placed, Error> {
+    pub async fn place_hold(&self, request: &messages::Hold, actor: Person) -> Result<Placed, Error> {
         let hold = Hold::read(request, &self.parts.limits, self.parts.clock.wall())?;
         let _turn = self.changing.lock().await;
         self.check_not_behind()?;
@@ -68,7 +73,10 @@ impl Custody {
         let row = HoldRow { hold: hold.clone(), secret, half: Some(half) };
         hold::put(writer.tx(), &self.parts.zone, &row).await?;
         let placed = self.hold_what_is_there(&writer, hold, &key).await?;
+        let event = hold_event(&self.parts.clock, actor, Act::Placed, &placed.hold);
+        staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
+        self.parts.store.staged();
         tracing::info!(hold = %placed.hold.id, keys = placed.keys, slots = placed.slots, "hold placed");
         Ok(placed)
     }
@@ -87,7 +95,7 @@ impl Custody {
     ///
     /// # Errors
     /// [`Error::UnknownHold`].
-    pub async fn release_hold(&self, id: &str) -> Result<Hold, Error> {
+    pub async fn release_hold(&self, id: &str, actor: Person) -> Result<Hold, Error> {
         let id: HoldId = id.parse()?;
         let _turn = self.changing.lock().await;
         self.check_not_behind()?;
@@ -105,7 +113,10 @@ impl Custody {
         hold::put(writer.tx(), &self.parts.zone, &row).await?;
         doomed_secret::put(writer.tx(), &secret).await?;
         self.await_receipts(&writer, ShredCause::HoldReleased, None, decision).await?;
+        let event = hold_event(&self.parts.clock, actor, Act::Released, &hold);
+        staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
+        self.parts.store.staged();
         tracing::info!(hold = %id, "hold released");
         self.finish().await?;
         Ok(hold)

@@ -39,6 +39,7 @@ mod metrics;
 mod receipts;
 mod recovery;
 mod release;
+mod reports;
 mod retention;
 mod retentions;
 mod rotation;
@@ -54,6 +55,7 @@ use std::{sync::Arc, time::Duration};
 use obscura_access::AccessTrust;
 use obscura_daemon::Daemon;
 use obscura_database::Location;
+use obscura_outbox::{Outbox, Reporting};
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
 use obscura_snapshot::{AuthorityKey, Cache};
 use tokio::time::{MissedTickBehavior, interval};
@@ -66,6 +68,7 @@ use crate::{
     key_encryption::{KeyEncryption, LocalKeyFile},
     machine::Linux,
     metrics::KeyMetrics,
+    reports::Reports,
     rotation::Rotation,
     secrets::Secrets,
     store::Store,
@@ -82,16 +85,25 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// A database or key file that cannot be opened, or a database whose key file is gone.
-pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
+pub async fn router(daemon: &Daemon, reporting: &Arc<Reporting>) -> anyhow::Result<axum::Router> {
     let settings: Settings = daemon.settings()?;
     settings.check()?;
     let custody = Arc::new(open_custody(daemon, &settings).await?);
     finish_interrupted_rotation(&custody, settings.rewrap_batch_rows).await;
     let metrics = KeyMetrics::new();
     daemon.metrics.register(|registry| metrics.register(registry));
-    tokio::spawn(expire_for_ever(Arc::clone(&custody), metrics.clone(), daemon.shutdown.clone()));
+    tokio::spawn(expire_for_ever(
+        Arc::clone(&custody),
+        metrics.clone(),
+        Arc::clone(reporting),
+        daemon.shutdown.clone(),
+    ));
     follow_registry(daemon, &custody)?;
-    let service = KeysServiceServer::new(KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows));
+    let outbox = reporting.outbox();
+    tokio::spawn(pump(Arc::clone(&custody), outbox.clone(), daemon.shutdown.clone()));
+    let reports = Reports::to(outbox.clone());
+    let grpc = KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows, reports);
+    let service = KeysServiceServer::new(grpc);
     Ok(tonic::service::Routes::new(service).into_axum_router())
 }
 
@@ -119,15 +131,26 @@ async fn open_custody(daemon: &Daemon, settings: &Settings) -> anyhow::Result<Cu
 
 /// Destroys what has expired, at once and every minute, until `shutdown`. What stands in the way is in the
 /// log, the metrics and the status, and is tried again.
-async fn expire_for_ever(custody: Arc<Custody>, metrics: KeyMetrics, shutdown: CancellationToken) {
+async fn expire_for_ever(
+    custody: Arc<Custody>,
+    metrics: KeyMetrics,
+    reporting: Arc<Reporting>,
+    shutdown: CancellationToken,
+) {
     let mut rounds = interval(EXPIRY_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(rounds.tick()).await.is_some() {
         metrics.expired(custody.expire().await.ok());
+        reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
         if let Ok(counts) = custody.parts.store.counts().await {
             metrics.counted(counts.shred_receipts, counts.holds);
         }
     }
+}
+
+/// Hands what was staged for the audit log over to the outbox.
+async fn pump(custody: Arc<Custody>, outbox: Outbox, shutdown: CancellationToken) {
+    custody.parts.store.pump(outbox, shutdown).await;
 }
 
 /// Follows changes of retention where the configuration names a registry.

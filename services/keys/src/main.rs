@@ -1,10 +1,16 @@
 //! The key service: see the library.
 
+use std::sync::Arc;
+
 use obscura_daemon::Daemon;
+use obscura_outbox::Reporting;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::start("keys").await?;
-    let router = obscura_keys::router(&daemon).await?;
-    daemon.serve(router, &[]).await
+    let reporting = Arc::new(Reporting::start(&daemon).await?);
+    let router = obscura_keys::router(&daemon, &reporting).await?;
+    let served = daemon.serve(router, &[]).await;
+    reporting.finish().await;
+    served
 }

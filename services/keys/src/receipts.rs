@@ -4,7 +4,11 @@
 mod key;
 mod replay;
 
-use obscura_proto::keys::v1::{ShredReceipt, SignedShredReceipt};
+use obscura_outbox::staged;
+use obscura_proto::{
+    audit::v1::Event,
+    keys::v1::{ShredReceipt, SignedShredReceipt},
+};
 use prost::Message as _;
 
 #[cfg(test)]
@@ -14,6 +18,7 @@ pub use key::{ReceiptKey, rewrap as rewrap_key};
 use crate::{
     custody::Custody,
     error::Error,
+    reports::destruction_event,
     store::{pending_receipt, shred_receipt},
 };
 
@@ -63,11 +68,21 @@ impl Custody {
         let (requested_by, approved_by) = (&pending.requested_by, &pending.approved_by);
         shred_receipt::insert(writer.tx(), number, &signed, requested_by, approved_by).await?;
         pending_receipt::delete(writer.tx(), pending.id).await?;
+        let event = self.told(&signed, &pending)?;
+        staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
+        self.parts.store.staged();
         self.watch().receipts = number;
         self.parts.secrets.raise_mark(number, &self.receipt_key.public_key())?;
         tracing::info!(number, "layer keys destroyed; the receipt is made");
         Ok(signed)
+    }
+
+    /// What the audit log hears of it.
+    fn told(&self, signed: &SignedShredReceipt, pending: &pending_receipt::Model) -> Result<Event, Error> {
+        let damaged = |_| Error::Damaged { row: format!("pending receipt {}", pending.id) };
+        let receipt = ShredReceipt::decode(signed.receipt.clone()).map_err(damaged)?;
+        Ok(destruction_event(&self.parts.clock, signed, &receipt, &pending.requested_by))
     }
 
     /// A replayed receipt stays as it was signed; ours gets its number and the time from which on nothing

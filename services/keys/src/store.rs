@@ -23,13 +23,18 @@ pub mod shred_receipt;
 mod tests;
 mod writer;
 
+use std::sync::Arc;
+
 use obscura_clock::Timestamp;
 use obscura_database::{Database, Location, Migration, create_table};
 use obscura_ids::ZoneId;
+use obscura_outbox::{Outbox, staged};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait as _, PaginatorTrait as _,
     Statement,
 };
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use writer::Writer;
 
@@ -51,11 +56,14 @@ const MIGRATIONS: &[Migration] = &[
         name: "hourly epochs, holds, receipts of destruction",
         statements: custody_tables,
     },
+    Migration { version: 3, name: "staged audit events", statements: staged::create_table },
 ];
 
 /// The database.
 pub struct Store {
-    database: Database,
+    database: Arc<Database>,
+    /// Told when an audit event was staged.
+    staged: Arc<Notify>,
     /// Tests live in another time than their server, unless they say otherwise.
     #[cfg(test)]
     listens: std::sync::atomic::AtomicBool,
@@ -81,14 +89,25 @@ impl Store {
     pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
         let database = Database::open(location, MIGRATIONS).await?;
         Ok(Self {
-            database,
+            database: Arc::new(database),
+            staged: Arc::default(),
             #[cfg(test)]
             listens: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
+    /// Hands staged audit events over to the outbox, until `shutdown`.
+    pub async fn pump(&self, outbox: Outbox, shutdown: CancellationToken) {
+        staged::pump(Arc::clone(&self.database), outbox, Arc::clone(&self.staged), shutdown).await;
+    }
+
+    /// Tells that an audit event was staged.
+    pub fn staged(&self) {
+        self.staged.notify_one();
+    }
+
     /// To read with.
-    pub const fn reader(&self) -> &DatabaseConnection {
+    pub fn reader(&self) -> &DatabaseConnection {
         self.database.readers()
     }
 

@@ -420,3 +420,8 @@ pub fn node_set(released: &ReleasedKey) -> NodeSet {
     };
     NodeSet::new(released.nodes.iter().map(node).collect())
 }
+
+/// Whoever acts in a test.
+pub fn nobody() -> obscura_proto::audit::v1::Person {
+    obscura_proto::audit::v1::Person { id: "test".to_owned(), ..Default::default() }
+}

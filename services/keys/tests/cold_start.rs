@@ -65,7 +65,7 @@ impl Machine {
         let shown = |name: &str| self.path(name).display().to_string();
         let text = format!(
             "service = \"keys\"\nzone = \"eea\"\ndata_dir = \"{}\"\nidentity_dir = \"{}\"\n\
-             trust_file = \"{}\"\naddress_file = \"{}\"\n",
+             trust_file = \"{}\"\naddress_file = \"{}\"\n[peers]\naudit = \"127.0.0.1:9\"\n",
             shown("data"),
             shown("keys"),
             shown("trust.toml"),

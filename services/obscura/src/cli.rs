@@ -11,6 +11,7 @@ mod recording;
 mod retention;
 mod site;
 mod status;
+mod storage;
 mod stretch;
 mod up;
 mod witness;
@@ -74,6 +75,9 @@ enum Command {
     /// What was recorded: list it, get it, verify it
     #[command(subcommand)]
     Recording(recording::Recording),
+    /// Objects and their index: how they do, and whether everything is accounted for
+    #[command(subcommand)]
+    Storage(storage::Storage),
     /// Footage kept beyond its retention for a case
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -139,6 +143,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<ExitCode> {
         Command::Site(site) => site.run(session).await?,
         Command::Camera(camera) => camera.run(session).await?,
         Command::Recording(recording) => return recording.run(session).await,
+        Command::Storage(storage) => return storage.run(session).await,
         Command::Hold(hold) => hold.run(session).await?,
         Command::Retention(retention) => retention.run(session).await?,
         Command::Key(key) => key.run(session).await?,

@@ -17,6 +17,7 @@ use futures::{StreamExt as _, stream};
 use obscura_access::LocalIssuer;
 use obscura_clock::{SharedClock, Span, Timestamp};
 use obscura_daemon::Trust;
+use obscura_identity::SpiffeId;
 use obscura_ids::CameraId;
 use obscura_pack::Directory;
 use obscura_proto::{

@@ -22,8 +22,8 @@ pub struct Settings {
     pub database_url_file: Option<PathBuf>,
     /// Where objects rest; `objects` in the data directory where not set.
     pub object_directory: Option<PathBuf>,
-    /// Names by which placements may call that place; where not set the bucket, and of a directory
-    /// `footage-<zone>`, as in the registry.
+    /// Names by which placements may call that place; where not set `footage-<zone>`, as in the
+    /// registry, and the name of the bucket.
     pub buckets: Option<Vec<String>>,
     /// `host:port` at which other services reach this one; the address file says it where not set.
     pub public_address: Option<String>,
@@ -66,7 +66,10 @@ impl S3 {
         let read =
             |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         Ok(S3Settings {
-            endpoint: self.endpoint.parse().context("[settings.s3] endpoint is no URL: write https://host:port")?,
+            endpoint: self
+                .endpoint
+                .parse()
+                .context("[settings.s3] endpoint is no URL: write https://host:port")?,
             region: self.region.clone(),
             bucket: self.bucket.clone(),
             virtual_host: self.virtual_host,
@@ -98,11 +101,9 @@ impl Settings {
     /// Names of the buckets that are here.
     #[must_use]
     pub fn buckets(&self, config: &Config) -> Vec<String> {
-        let own = || match &self.s3 {
-            Some(s3) => s3.bucket.clone(),
-            None => format!("footage-{}", config.zone),
-        };
-        self.buckets.clone().unwrap_or_else(|| vec![own()])
+        let by_zone = format!("footage-{}", config.zone);
+        let by_itself = self.s3.iter().map(|s3| s3.bucket.clone());
+        self.buckets.clone().unwrap_or_else(|| by_itself.chain([by_zone]).collect())
     }
 
     /// How many bytes per second of objects are read again in the background.

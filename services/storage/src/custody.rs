@@ -75,7 +75,8 @@ impl Custody {
         let after_key_id = after.map_or_else(String::new, |key| key.to_string());
         let answer = ask(client.list_keys(ListKeysRequest { after_key_id })).await?;
         let keys = answer.key_ids.iter().map(|key| key.parse()).collect::<Result<Vec<LayerKeyId>, _>>()?;
-        let in_order = keys.is_sorted_by(|a, b| a < b) && keys.first().is_none_or(|first| Some(*first) > after);
+        let in_order =
+            keys.is_sorted_by(|a, b| a < b) && keys.first().is_none_or(|first| Some(*first) > after);
         if in_order { Ok(keys) } else { Err(nonsense("its list of keys is out of order")) }
     }
 }

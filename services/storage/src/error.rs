@@ -84,7 +84,7 @@ pub enum Error {
     #[error("the index failed: {0}")]
     Store(#[from] store::Error),
     /// Custody does not answer, or refuses to.
-    #[error("custody does not answer ({}): see whether the keys service runs and try again", .0.message())]
+    #[error("custody gives no answer ({}): see whether the keys service runs and what its log says", .0.message())]
     CustodyAway(Box<tonic::Status>),
     /// Nothing says where custody is.
     #[error("the configuration does not say where `keys` is: add it under [peers]")]

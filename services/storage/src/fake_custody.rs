@@ -55,7 +55,11 @@ pub struct FakeCustody(Arc<Mutex<State>>);
 
 impl FakeCustody {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { wrong: Wrong::Nothing, keys: BTreeMap::new(), receipts: Vec::new() })))
+        Self(Arc::new(Mutex::new(State {
+            wrong: Wrong::Nothing,
+            keys: BTreeMap::new(),
+            receipts: Vec::new(),
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -163,7 +167,8 @@ fn describe(id: &str, key: Option<&Key>) -> proto::KeyDescription {
     let Some(key) = key else {
         return proto::KeyDescription { key_id: id.to_owned(), ..Default::default() };
     };
-    let within = |slots: &[(u32, u32)], slot| slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
+    let within =
+        |slots: &[(u32, u32)], slot| slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
     let alive: Vec<bool> = (0..1_800).map(|slot| !within(&key.dead, slot)).collect();
     let held: Vec<bool> =
         (0..1_800).map(|slot| !within(&key.dead, slot) && within(&key.held, slot)).collect();

@@ -34,7 +34,8 @@ use obscura_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Error, gap, links::Links, metrics::Metrics, placement::PlacementCheck, report::Reports, store::Store, upkeep::Upkeep,
+    Error, gap, links::Links, metrics::Metrics, placement::PlacementCheck, report::Reports, store::Store,
+    upkeep::Upkeep,
 };
 
 /// How long a signed URL holds at most.
@@ -138,7 +139,7 @@ impl StorageService for Grpc {
     type ScrubStream = Reports<ScrubResponse>;
 
     async fn scrub(&self, request: Request<ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
-        Ok(Response::new(self.scrubbed(request.into_inner())?))
+        Ok(Response::new(self.scrubbed(request.get_ref())?))
     }
 
     type ReindexStream = Reports<ReindexResponse>;

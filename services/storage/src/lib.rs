@@ -28,7 +28,6 @@ mod marks;
 mod metrics;
 mod objects;
 mod orphan;
-mod outbox_shim;
 mod page;
 mod placement;
 mod reconcile;
@@ -54,7 +53,7 @@ use obscura_access::AccessTrust;
 use obscura_daemon::Daemon;
 use obscura_database::Location;
 use obscura_identity::Route;
-use crate::outbox_shim::Outbox;
+use obscura_outbox::Outbox;
 use obscura_proto::storage::v1::storage_service_server::StorageServiceServer;
 use obscura_snapshot::AuthorityKey;
 use tonic::service::Routes;
@@ -81,7 +80,7 @@ pub const ROUTES: &[Route] = &[Route { prefix: "/objects/", callers: &["ingest",
 ///
 /// # Errors
 /// Says which part could not be opened, or which setting is missing.
-pub async fn router(daemon: &Daemon, outbox: Option<Outbox>) -> anyhow::Result<Router> {
+pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<Router> {
     let settings: Settings = daemon.settings()?;
     let data = &daemon.config.data_dir;
     let url_file = settings.database_url_file.as_deref();
@@ -98,7 +97,7 @@ pub async fn router(daemon: &Daemon, outbox: Option<Outbox>) -> anyhow::Result<R
         zone: daemon.config.zone.clone(),
         clock: Arc::clone(&daemon.clock),
         metrics: metrics.clone(),
-        outbox,
+        outbox: Some(outbox.clone()),
         scrub_bytes_per_second: settings.scrub_bytes_per_second(),
         reconciling: Arc::default(),
         scrubbing: Arc::default(),

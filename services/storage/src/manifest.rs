@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::digest::{SHA256, digest};
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::CameraId;
-use crate::outbox_shim::Outbox;
+use obscura_outbox::Outbox;
 use obscura_proto::{
     audit::v1::{Destruction, Event, Outcome, StorageManifest, event::Body},
     footage::v1 as footage,
@@ -42,7 +42,9 @@ async fn tell_arrivals(store: &Store, outbox: &Outbox) -> Result<u64, Error> {
         let notices = store.open_notices(Subject::Arrivals, PACKS).await?;
         let (Some(event), Some(last)) = (manifest(&notices), notices.last()) else { return Ok(told) };
         outbox.record(event);
-        outbox.flush().await;
+        if !outbox.flush().await {
+            return Ok(told);
+        }
         store.close_notices(Subject::Arrivals, last.position).await?;
         told = told.saturating_add(1);
     }
@@ -60,7 +62,9 @@ async fn tell_deletions(store: &Store, outbox: &Outbox) -> Result<u64, Error> {
                 told = told.saturating_add(1);
             }
         }
-        outbox.flush().await;
+        if !outbox.flush().await {
+            return Ok(told);
+        }
         store.close_notices(Subject::Deletions, last.position).await?;
     }
 }

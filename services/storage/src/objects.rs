@@ -150,9 +150,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let store = WithFaults::new(local(&directory));
         store.script([Fault::Unavailable]);
-        let found = self_test(&store, "S3").await.unwrap();
+        let found = self_test(&*store, "S3").await.unwrap();
         assert!(found[0].starts_with("the object store could not be tried"), "{found:?}");
-        assert!(self_test(&store, "S3").await.unwrap().is_empty(), "it is there again");
+        assert!(self_test(&*store, "S3").await.unwrap().is_empty(), "it is there again");
     }
 
     /// What comes of starting with a bucket and these keys.

@@ -73,7 +73,8 @@ impl Orphans {
                  indexes it (an upload under way looks like this for some seconds)",
             ))),
             Ok(inspected) => {
-                let (row, runs) = PackRow::of(&inspected.directory, key.clone(), inspected.head, inspected.size);
+                let (row, runs) =
+                    PackRow::of(&inspected.directory, key.clone(), inspected.head, inspected.size);
                 let inserted = self.store.restore_pack(&row, &runs).await?;
                 Ok(if inserted == Inserted::New { Fate::Indexed(key.clone()) } else { Fate::Known })
             }
@@ -86,7 +87,9 @@ impl Orphans {
             if row.key == *key {
                 return Ok(Some(Fate::Known));
             }
-            return Ok(Some(self.set_aside(key, "the index knows its pack under another key", repair).await?));
+            return Ok(Some(
+                self.set_aside(key, "the index knows its pack under another key", repair).await?,
+            ));
         }
         if self.store.tombstone(name.pack).await?.is_none() {
             return Ok(None);

@@ -26,7 +26,6 @@ use crate::{
     custody::Custody,
     finding::Finding,
     index::PackRow,
-    metrics::Metrics,
     orphan::{Fate, Orphans},
     report::{Findings, Reporter},
     state::Counts,
@@ -48,8 +47,6 @@ pub struct Reconciler {
     pub orphans: Orphans,
     /// The custody of the zone.
     pub custody: Custody,
-    /// Counters.
-    pub metrics: Metrics,
 }
 
 /// One reconciliation under way.

@@ -6,6 +6,9 @@
 //! gaps, which recorders told (they tell future ones again), and tombstones of what was deleted. What was
 //! shredded and not yet deleted is marked again when receipts are followed from the first one.
 
+#[cfg(test)]
+mod tests;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use obscura_blob::BlobKey;
 use obscura_proto::storage::v1::ReindexResponse;

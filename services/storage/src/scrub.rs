@@ -9,6 +9,8 @@ mod body;
 pub mod chunks;
 pub mod demand;
 pub mod rate;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, io, ops::Range, sync::Arc, time::Duration};
 
@@ -89,7 +91,8 @@ impl Scrubber {
     /// A pack that was deleted meanwhile is no loss.
     async fn missing(&self, check: &mut Check<'_>) -> Result<(), Error> {
         if self.store.pack(check.row.pack).await?.is_some() {
-            check.find(FindingKind::ObjectMissing, "its object is gone: restore it from a copy of the bucket");
+            check
+                .find(FindingKind::ObjectMissing, "its object is gone: restore it from a copy of the bucket");
         }
         Ok(())
     }
@@ -185,7 +188,8 @@ impl Check<'_> {
     }
 
     fn unreadable(&mut self, error: &io::Error) {
-        let words = format!("the object store cannot read the object to its end ({error}): look at its disks");
+        let words =
+            format!("the object store cannot read the object to its end ({error}): look at its disks");
         self.find(FindingKind::BytesChanged, words);
     }
 

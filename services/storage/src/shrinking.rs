@@ -79,13 +79,20 @@ mod tests {
         sorted.sort_by_key(|(span, ..)| span.start());
         let (mut left, mut walked) = (Vec::new(), 0);
         for run in runs_of(segments.iter().map(|&(span, bytes, _)| (span, bytes))) {
-            let of_run: Vec<_> = sorted.iter().filter(|(span, ..)| run.span.start() <= span.start() && span.end() <= run.span.end()).collect();
-            let Some(last) = of_run.iter().filter(|(.., lost)| *lost).map(|(span, ..)| span.end()).max() else {
+            let of_run: Vec<_> = sorted
+                .iter()
+                .filter(|(span, ..)| run.span.start() <= span.start() && span.end() <= run.span.end())
+                .collect();
+            let Some(last) = of_run.iter().filter(|(.., lost)| *lost).map(|(span, ..)| span.end()).max()
+            else {
                 left.push(run);
                 continue;
             };
             let mut shrinking = Shrinking::new(run, last);
-            walked += of_run.iter().position(|&&(span, bytes, lost)| shrinking.walk(span, bytes, lost)).unwrap_or(of_run.len());
+            walked += of_run
+                .iter()
+                .position(|&&(span, bytes, lost)| shrinking.walk(span, bytes, lost))
+                .unwrap_or(of_run.len());
             left.extend(shrinking.finish());
         }
         (left, walked)

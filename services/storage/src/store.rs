@@ -35,7 +35,6 @@ use crate::{
 };
 
 pub use fact::{Fact, moment};
-pub use housekeeping::Totals;
 pub use notice::{Notice, Subject};
 pub use pack::{PackSummary, Slice};
 pub use receipt::{ReceiptRow, Shredded};
@@ -116,7 +115,12 @@ impl Store {
         self.add_pack(row, runs, Some(now)).await
     }
 
-    async fn add_pack(&self, row: &PackRow, runs: &[Run], tell: Option<Timestamp>) -> Result<Inserted, Error> {
+    async fn add_pack(
+        &self,
+        row: &PackRow,
+        runs: &[Run],
+        tell: Option<Timestamp>,
+    ) -> Result<Inserted, Error> {
         let transaction = self.database.write().await?;
         if let Some(before) = pack::by_id(&*transaction, row.pack).await? {
             return Ok(Inserted::Before(Box::new(before)));

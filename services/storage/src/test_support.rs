@@ -34,8 +34,8 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::{
-    config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow, inspection::sha256, links::OwnLinks, metrics::Metrics,
-    placement::PlacementCheck, run::Run, store::Store, upkeep::Upkeep,
+    config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow, inspection::sha256, links::OwnLinks,
+    metrics::Metrics, placement::PlacementCheck, run::Run, store::Store, upkeep::Upkeep,
     url_signer::UrlSigner,
 };
 

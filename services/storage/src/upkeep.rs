@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use obscura_blob::BlobStore;
 use obscura_clock::SharedClock;
 use obscura_ids::ZoneId;
-use crate::outbox_shim::Outbox;
+use obscura_outbox::Outbox;
 use obscura_proto::audit::v1::{Outcome, ServiceAct, event::Body, service_act::Act};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use crate::{
     Error,
     custody::Custody,
     expiry::Follower,
+    finding::Finding,
     manifest,
     metrics::Metrics,
     orphan::Orphans,
@@ -36,8 +37,14 @@ const DAILY: Duration = Duration::from_hours(24);
 const REST: Duration = Duration::from_secs(60);
 /// Shortest pause between two packs of the scrub.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Name of the alarm.
+/// Failed rounds in a row after which custody counts as away.
+const AWAY: u32 = 3;
+/// Alarm: objects of destroyed keys are not deleted.
 const EXPIRY_STOPPED: &str = "storage_expiry_stopped";
+/// Alarm: an object is not as it was recorded.
+const DAMAGED: &str = "storage_object_damaged";
+/// Alarm: the daily reconciliation found something.
+const FINDINGS: &str = "storage_findings";
 
 /// Everything that keeps the bucket in order.
 #[derive(Debug)]
@@ -109,7 +116,7 @@ impl Upkeep {
     /// [`Error::NoCustody`].
     pub fn reconciler(&self) -> Result<Reconciler, Error> {
         let custody = self.custody.clone().ok_or(Error::NoCustody)?;
-        Ok(Reconciler { orphans: self.orphans(), custody, metrics: self.metrics.clone() })
+        Ok(Reconciler { orphans: self.orphans(), custody })
     }
 
     /// Reads objects again.
@@ -126,7 +133,7 @@ impl Upkeep {
         let Ok(follower) = self.follower() else {
             return tracing::warn!("no peer `keys` is configured: nothing expires from this storage");
         };
-        let mut is_failing = false;
+        let (mut failures, mut is_alarmed) = (0_u32, false);
         let mut pause = Duration::ZERO;
         while rest(shutdown, pause).await {
             let round = follower.round().await;
@@ -134,33 +141,42 @@ impl Upkeep {
                 Ok(round) if round.is_cut => Duration::ZERO,
                 _ => FOLLOW,
             };
-            if round.is_err() {
-                self.metrics.failed_rounds.inc();
-            }
-            if round.is_err() != is_failing {
-                is_failing = round.is_err();
-                self.alarm(round.err());
+            failures = if round.is_ok() { 0 } else { failures.saturating_add(1) };
+            self.metrics.failed_rounds.inc_by(round.is_err().into());
+            // Custody may start later than storage; a receipt that is not believed is never in order.
+            let is_alarming = failures >= AWAY || matches!(round, Err(Error::Unbelievable(_)));
+            match round {
+                Err(error) if is_alarming && !is_alarmed => {
+                    self.alarm(EXPIRY_STOPPED, &error.to_string());
+                    is_alarmed = true;
+                }
+                Err(error) => tracing::debug!(%error, "custody could not be followed"),
+                Ok(_) if is_alarmed => {
+                    self.end_alarm(EXPIRY_STOPPED);
+                    is_alarmed = false;
+                }
+                Ok(_) => {}
             }
         }
     }
 
-    /// Says once that expiry stands still, and once that it goes on.
-    fn alarm(&self, error: Option<Error>) {
-        let act = match &error {
-            Some(error) => {
-                tracing::error!(%error, "objects of destroyed keys are not deleted for now");
-                Act::Alarm
-            }
-            None => {
-                tracing::info!("objects of destroyed keys are deleted again");
-                Act::AlarmEnded
-            }
-        };
+    /// Tells a person, once, in the log and through the audit log.
+    fn alarm(&self, alarm: &str, detail: &str) {
+        tracing::error!(alarm, detail, "somebody has to look at this");
+        self.record(Act::Alarm, alarm, detail);
+    }
+
+    fn end_alarm(&self, alarm: &str) {
+        tracing::info!(alarm, "the alarm is over");
+        self.record(Act::AlarmEnded, alarm, "");
+    }
+
+    fn record(&self, act: Act, alarm: &str, detail: &str) {
         let body = ServiceAct {
             act: act.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            alarm: EXPIRY_STOPPED.to_owned(),
-            detail: error.map_or_else(String::new, |error| error.to_string()),
+            alarm: alarm.to_owned(),
+            detail: detail.to_owned(),
         };
         if let Some(outbox) = &self.outbox {
             outbox.record_body(Outcome::Success, Body::Service(body));
@@ -189,11 +205,17 @@ impl Upkeep {
                 sample = scrubber.sample(&mut pace) => sample,
                 () = shutdown.cancelled() => return,
             };
-            pause = if matches!(sample, Ok(true)) { PAUSE } else { REST };
-            if let Err(error) = sample {
-                tracing::warn!(%error, "the scrub rests: an object could not be read");
+            pause = if matches!(sample, Ok(Some(_))) { PAUSE } else { REST };
+            match sample {
+                Ok(found) => found.into_iter().flatten().for_each(|finding| self.damage(&finding)),
+                Err(error) => tracing::warn!(%error, "the scrub rests: an object could not be read"),
             }
         }
+    }
+
+    fn damage(&self, finding: &Finding) {
+        let object = finding.key.as_ref().map_or_else(String::new, ToString::to_string);
+        self.alarm(DAMAGED, &format!("{object}: {}", finding.words));
     }
 
     async fn account(&self, shutdown: &CancellationToken) {
@@ -222,12 +244,23 @@ impl Upkeep {
         };
         match outcome.await {
             Ok(counts) => {
-                tracing::info!(?counts, "everything was accounted for");
-                Ok(())
+                tracing::info!(?counts, "the daily reconciliation finished");
+                self.tell_findings().await
             }
             Err(error) => {
                 self.store.set_number(Fact::ReconcileBegun, before).await?;
                 Err(error)
+            }
+        }
+    }
+
+    async fn tell_findings(&self) -> Result<(), Error> {
+        match self.store.number(Fact::ReconcileFindings).await? {
+            0 => Ok(()),
+            findings => {
+                let detail = format!("{findings} findings: `obscura storage reconcile` tells them");
+                self.alarm(FINDINGS, &detail);
+                Ok(())
             }
         }
     }
@@ -239,5 +272,124 @@ async fn rest(shutdown: &CancellationToken, pause: Duration) -> bool {
         biased;
         () = shutdown.cancelled() => false,
         () = tokio::time::sleep(pause) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_outbox::{Limits, Outbox};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        fake_custody::Wrong,
+        store::Subject,
+        zone_bench::{Zone, key, pack},
+    };
+
+    async fn outbox(zone: &Zone) -> (TempDir, Outbox) {
+        let directory = TempDir::new().unwrap();
+        let clock = Arc::clone(&zone.upkeep.clock);
+        let outbox = Outbox::open(directory.path(), Limits::default(), clock).await.unwrap();
+        (directory, outbox)
+    }
+
+    fn with_outbox(zone: &Zone, outbox: Option<Outbox>) -> Arc<Upkeep> {
+        let upkeep = &zone.upkeep;
+        Arc::new(Upkeep {
+            store: upkeep.store.clone(),
+            blobs: Arc::clone(&upkeep.blobs),
+            custody: upkeep.custody.clone(),
+            zone: upkeep.zone.clone(),
+            clock: Arc::clone(&upkeep.clock),
+            metrics: upkeep.metrics.clone(),
+            outbox,
+            scrub_bytes_per_second: 1_000_000,
+            reconciling: Arc::default(),
+            scrubbing: Arc::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn the_audit_log_hears_of_what_came_and_of_what_went_and_nothing_waits_any_more() {
+        let zone = Zone::start().await;
+        for number in 1..4 {
+            zone.record(&pack(1, number, i64::from(number) * 16)).await;
+        }
+        zone.custody.shred(key(1), &[(0, 1_799)]);
+        zone.upkeep.follower().unwrap().catch_up().await.unwrap();
+        let (_directory, outbox) = outbox(&zone).await;
+        assert_eq!(manifest::tell(&zone.upkeep.store, &outbox).await.unwrap(), 2);
+        assert_eq!(outbox.queued(), 2, "a manifest and a destruction");
+        for subject in [Subject::Arrivals, Subject::Deletions] {
+            assert!(zone.upkeep.store.open_notices(subject, 10).await.unwrap().is_empty());
+        }
+        assert_eq!(manifest::tell(&zone.upkeep.store, &outbox).await.unwrap(), 0);
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_crash_before_the_notices_are_closed_tells_the_same_event_again() {
+        let mut zone = Zone::start().await;
+        zone.record(&pack(1, 1, 0)).await;
+        let first = manifest::manifest(&zone.upkeep.store.open_notices(Subject::Arrivals, 10).await.unwrap());
+        for number in 2..4 {
+            zone.record(&pack(1, number, i64::from(number) * 16)).await;
+            zone = zone.restart().await;
+            let again = zone.upkeep.store.open_notices(Subject::Arrivals, 10).await.unwrap();
+            assert_eq!(manifest::manifest(&again), first);
+        }
+        zone.upkeep.store.close_notices(Subject::Arrivals, 1).await.unwrap();
+        assert_eq!(zone.upkeep.store.open_notices(Subject::Arrivals, 10).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reindexed_pack_is_no_news() {
+        let zone = Zone::start().await;
+        zone.record(&pack(1, 1, 0)).await;
+        let zone = zone.lose_index().await;
+        zone.reindex().await.unwrap();
+        assert!(zone.upkeep.store.open_notices(Subject::Arrivals, 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_in_the_background_follows_custody_and_ends_with_the_process() {
+        let zone = Zone::start().await;
+        let recorded = pack(1, 1, 0);
+        zone.record(&recorded).await;
+        zone.custody.shred(key(1), &[(0, 1_799)]);
+        let shutdown = CancellationToken::new();
+        let tasks = with_outbox(&zone, None).spawn(&shutdown);
+        for _ in 0..500 {
+            if !zone.has_object(&recorded).await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!zone.has_object(&recorded).await);
+        shutdown.cancel();
+        let ended = futures::future::join_all(tasks);
+        tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn everything_is_accounted_for_once_a_day_and_findings_raise_an_alarm() {
+        let zone = Zone::start().await;
+        zone.record(&pack(1, 1, 0)).await;
+        zone.installation.place(&"eea/stray".parse().unwrap(), b"x".to_vec()).await;
+        let (_directory, outbox) = outbox(&zone).await;
+        let upkeep = with_outbox(&zone, Some(outbox.clone()));
+        zone.custody.is(Wrong::Away);
+        assert!(upkeep.account_if_due().await.is_err());
+        zone.custody.is(Wrong::Nothing);
+        for _ in 0..3 {
+            upkeep.account_if_due().await.unwrap();
+        }
+        assert_eq!(upkeep.store.number(Fact::ReconcileFindings).await.unwrap(), 1);
+        assert_eq!(outbox.queued(), 1, "one alarm for one account");
+        zone.installation.clock.advance(Duration::from_hours(25));
+        upkeep.account_if_due().await.unwrap();
+        assert_eq!(outbox.queued(), 2);
+        outbox.close().await;
     }
 }

@@ -30,8 +30,7 @@ pub fn pack_under(key: u8, camera: u8, id: u8, segments: &[(i64, i64)], length: 
     for entry in &mut entries {
         entry.header.key_id = LayerKeyId::from_bytes([key; 16]);
         entry.length = obscura_seal::prefix_length(&entry.header) as u64 + length;
-        let bytes: Vec<u8> =
-            (offset..offset + entry.length).map(|position| (position % 251) as u8).collect();
+        let bytes: Vec<u8> = (offset..offset + entry.length).map(|position| (position % 251) as u8).collect();
         entry.sha256 = sha256(&bytes);
         offset += entry.length;
     }
@@ -137,7 +136,8 @@ impl Zone {
     pub async fn reconcile(&self, repair: bool) -> (Counts, Vec<Finding>) {
         let (reporter, reports) = Reporter::<ReconcileResponse>::stream();
         let reconciler = self.upkeep.reconciler().unwrap();
-        let (counts, reports) = drain(async { reconciler.run(repair, &reporter).await }, reports, reporter_of).await;
+        let (counts, reports) =
+            drain(async { reconciler.run(repair, &reporter).await }, reports, reporter_of).await;
         (counts.unwrap(), reports)
     }
 
@@ -154,7 +154,8 @@ impl Zone {
         let demand = Demand { camera: None, span: None, percent: 100, salt: [0; 16] };
         let scrubber = self.upkeep.scrubber();
         let (outcome, reports) =
-            drain(async { scrubber.scrub(&demand, &reporter).await }, reports, |report| report.findings).await;
+            drain(async { scrubber.scrub(&demand, &reporter).await }, reports, |report| report.findings)
+                .await;
         outcome.unwrap();
         reports
     }

@@ -56,7 +56,9 @@ impl Process {
         );
         fs::write(root.join("storage.toml"), config).unwrap();
         let daemon = Daemon::open("storage", &root.join("storage.toml")).await.unwrap();
-        let router = obscura_storage::router(&daemon, None).await.unwrap();
+        let limits = obscura_outbox::Limits::default();
+        let outbox = obscura_outbox::Outbox::open(&root.join("outbox"), limits, clock).await.unwrap();
+        let router = obscura_storage::router(&daemon, &outbox).await.unwrap();
         let shutdown = daemon.shutdown.clone();
         let task = tokio::spawn(daemon.serve(router, obscura_storage::ROUTES));
         while !root.join("storage.addr").exists() {

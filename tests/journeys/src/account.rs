@@ -52,14 +52,16 @@ mod tests {
 
     #[test]
     fn footage_and_gaps_together_leave_no_hole_or_it_is_named() {
-        let line = |start: &str, end: Option<&str>| {
-            json!({ "camera": "door", "start": format!("2026-11-23T{start}Z"), "end": end.map(|end| format!("2026-11-23T{end}Z")) })
-        };
+        let line = |start: &str, end: Option<&str>| json!({ "camera": "door", "start": format!("2026-11-23T{start}Z"), "end": end.map(|end| format!("2026-11-23T{end}Z")) });
         let whole = json!([line("10:00:00", Some("10:01:00")), line("10:01:00.2", Some("10:02:00"))]);
         assert!(unaccounted(&whole).is_empty());
         let holed = json!([line("10:00:00", Some("10:01:00")), line("10:01:02", Some("10:02:00"))]);
         assert_eq!(unaccounted(&holed).len(), 1);
-        let lasting = json!([line("10:00:00", Some("10:01:00")), line("10:01:00", None), line("10:05:00", Some("10:06:00"))]);
+        let lasting = json!([
+            line("10:00:00", Some("10:01:00")),
+            line("10:01:00", None),
+            line("10:05:00", Some("10:06:00"))
+        ]);
         assert!(unaccounted(&lasting).is_empty());
     }
 }

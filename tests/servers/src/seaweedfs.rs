@@ -171,7 +171,7 @@ fn free_ports() -> [u16; 8] {
 fn weed() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let weed = root.join(".tools/python/bin/weed");
-    assert!(weed.exists(), "there is no {}: `make tools` installs it", weed.display());
+    assert!(weed.exists(), "there is no {}: `tools/need.sh test` installs it", weed.display());
     weed
 }
 

@@ -9,7 +9,11 @@ pub fn differences(bundle: BundleId, expected: &[Hash], found: &[Hash]) -> Vec<P
     if expected == found {
         return Vec::new();
     }
-    if expected.len() == found.len() { replaced(bundle, expected, found) } else { resized(bundle, expected, found) }
+    if expected.len() == found.len() {
+        replaced(bundle, expected, found)
+    } else {
+        resized(bundle, expected, found)
+    }
 }
 
 fn replaced(bundle: BundleId, expected: &[Hash], found: &[Hash]) -> Vec<Problem> {
@@ -31,8 +35,7 @@ fn replaced(bundle: BundleId, expected: &[Hash], found: &[Hash]) -> Vec<Problem>
 
 fn resized(bundle: BundleId, expected: &[Hash], found: &[Hash]) -> Vec<Problem> {
     let path = bundle.to_string();
-    let length =
-        Problem::BundleLength { path: path.clone(), entries: found.len(), expected: expected.len() };
+    let length = Problem::BundleLength { path: path.clone(), entries: found.len(), expected: expected.len() };
     let (wanted, there): (HashSet<_>, HashSet<_>) = (expected.iter().collect(), found.iter().collect());
     let missing = expected.iter().zip(bundle.first_entry()..);
     let missing = missing.filter(|(hash, _)| !there.contains(hash));

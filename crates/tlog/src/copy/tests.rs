@@ -109,7 +109,10 @@ fn every_single_flipped_bit_of_a_small_log_is_found_and_its_place_named() {
                 let mut copy = good.clone();
                 copy.0.get_mut(path).unwrap()[bit / 8] ^= 1 << (bit % 8);
                 let found = problems(&copy);
-                assert!(found.iter().any(|problem| names(problem, path, bit / 8)), "{size} {path} {bit}: {found:?}");
+                assert!(
+                    found.iter().any(|problem| names(problem, path, bit / 8)),
+                    "{size} {path} {bit}: {found:?}"
+                );
             }
         }
     }
@@ -232,7 +235,9 @@ fn every_missing_file_and_every_truncated_one_is_named() {
 
 #[test]
 fn files_that_do_not_belong_are_named() {
-    for path in ["tile/0/002", "tile/0/001.p/45", "tile/entries/001.p/45", "tile/1/000.p/2", "notes.txt", "tile/0/1"] {
+    for path in
+        ["tile/0/002", "tile/0/001.p/45", "tile/entries/001.p/45", "tile/1/000.p/2", "notes.txt", "tile/0/1"]
+    {
         let mut copy = log(300);
         copy.0.insert(path.into(), vec![0; 32]);
         assert_eq!(problems(&copy), [Problem::ExtraFile { path: path.into() }]);
@@ -253,9 +258,13 @@ fn a_replaced_partial_file_may_stay_if_it_is_the_beginning_of_the_new_one() {
     for path in ["tile/0/000.p/44", "tile/0/001.p/14", "tile/entries/000.p/44", "tile/entries/001.p/14"] {
         let mut changed = copy.clone();
         *changed.0.get_mut(path).unwrap().last_mut().unwrap() ^= 1;
-        assert!(matches!(&problems(&changed)[..], [Problem::NotBeginning { path: named, .. }] if named == path));
+        assert!(
+            matches!(&problems(&changed)[..], [Problem::NotBeginning { path: named, .. }] if named == path)
+        );
         changed.0.get_mut(path).unwrap().pop();
-        assert!(matches!(&problems(&changed)[..], [Problem::NotBeginning { path: named, .. }] if named == path));
+        assert!(
+            matches!(&problems(&changed)[..], [Problem::NotBeginning { path: named, .. }] if named == path)
+        );
     }
 }
 
@@ -265,7 +274,9 @@ fn pruned_entries_may_be_gone_and_no_others() {
     copy.0.remove("tile/entries/000");
     copy.0.remove("tile/entries/001");
     let below = |index| Expectations { pruned: Pruned::Below(index), ..Expectations::default() };
-    for expected in [below(512), below(600), Expectations { pruned: Pruned::Detect, ..Expectations::default() }] {
+    for expected in
+        [below(512), below(600), Expectations { pruned: Pruned::Detect, ..Expectations::default() }]
+    {
         let report = verify_with(&copy, &expected);
         assert!(report.is_good(), "{expected:?}: {:?}", report.problems);
         assert_eq!((report.entries, report.pruned), (488, 512));
@@ -351,9 +362,8 @@ fn a_copy_in_a_folder_is_read_as_it_is_there() {
         std::fs::write(path, content).unwrap();
     }
     let copy = DirectoryCopy::open(folder.path()).unwrap();
-    let check = || {
-        verify_copy(&copy, &log_key().verifier(), &Expectations::default(), &mut |_| {}).unwrap().problems
-    };
+    let check =
+        || verify_copy(&copy, &log_key().verifier(), &Expectations::default(), &mut |_| {}).unwrap().problems;
     assert_eq!(check(), []);
     std::os::unix::fs::symlink("000", folder.path().join("tile/entries/007")).unwrap();
     assert_eq!(check(), [Problem::ExtraFile { path: "tile/entries/007".into() }]);

@@ -64,7 +64,10 @@ impl Evidence {
     fn differences(&self) -> Vec<usize> {
         let tile = self.tile.iter().flatten();
         let pairs = tile.zip(&self.below).enumerate();
-        pairs.filter(|(_, (hash, below))| below.is_some_and(|below| below != **hash)).map(|(at, _)| at).collect()
+        pairs
+            .filter(|(_, (hash, below))| below.is_some_and(|below| below != **hash))
+            .map(|(at, _)| at)
+            .collect()
     }
 }
 
@@ -106,7 +109,8 @@ impl Walk<'_> {
 
     /// The root to which tiles at the right edge lead, if all are there.
     fn root(&self, ids: &[TileId], hashes: &[Option<Vec<Hash>>]) -> Option<Hash> {
-        let whole = ids.iter().zip(hashes).map(|(id, hashes)| Some(Tile { id: *id, hashes: hashes.clone()? }));
+        let whole =
+            ids.iter().zip(hashes).map(|(id, hashes)| Some(Tile { id: *id, hashes: hashes.clone()? }));
         let tiles: Tiles = whole.collect::<Option<Vec<_>>>()?.into_iter().collect();
         Some(RightEdge::from_tiles(self.size, &tiles).ok()?.root())
     }

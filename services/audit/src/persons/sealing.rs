@@ -119,7 +119,9 @@ mod tests {
         let key = PeriodKey::generate().unwrap();
         assert_eq!(PeriodKey::from_bytes(key.expose()).unwrap().pseudonym(), key.pseudonym());
         assert!(key.pseudonym().starts_with("p-") && key.pseudonym().len() == 28, "{}", key.pseudonym());
-        assert!(key.pseudonym().bytes().skip(2).all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        assert!(
+            key.pseudonym().bytes().skip(2).all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        );
         assert!(PeriodKey::from_bytes(&[1; 31]).is_none());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use obscura_daemon::write_atomically;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use super::aead::{self, Failed, Key};
@@ -28,7 +28,9 @@ pub struct Generation(pub u64);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is gone although rows need it.
-    #[error("{0} is missing and persons' keys need it: restore it from its backup; a new one would open nothing")]
+    #[error(
+        "{0} is missing and persons' keys need it: restore it from its backup; a new one would open nothing"
+    )]
     Missing(PathBuf),
     /// It is not the one.
     #[error("{path} cannot be used: {why}")]
@@ -65,7 +67,26 @@ pub struct SecretFile {
 #[serde(deny_unknown_fields)]
 struct Content {
     format: String,
-    generations: BTreeMap<u64, Zeroizing<String>>,
+    generations: BTreeMap<u64, HexKey>,
+}
+
+/// A secret that the file writes in hexadecimal.
+struct HexKey(Key);
+
+impl Serialize for HexKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(hex::encode(self.0.as_ref())))
+    }
+}
+
+impl<'de> Deserialize<'de> for HexKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Borrowed, because an own copy would stay in memory.
+        let text = <&str>::deserialize(deserializer)?;
+        let mut key = Key::default();
+        hex::decode_to_slice(text, key.as_mut()).map_err(|_| D::Error::custom("not a key"))?;
+        Ok(Self(key))
+    }
 }
 
 impl SecretFile {
@@ -135,7 +156,7 @@ impl SecretFile {
     }
 
     fn replace(&mut self, secrets: BTreeMap<u64, Key>) -> Result<(), Error> {
-        let encoded = secrets.iter().map(|(number, key)| (*number, Zeroizing::new(hex::encode(key.as_ref()))));
+        let encoded = secrets.iter().map(|(number, key)| (*number, HexKey(key.clone())));
         let content = Content { format: FORMAT.to_owned(), generations: encoded.collect() };
         // Room for everything at once, because growing would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 + 128 * secrets.len()));
@@ -166,12 +187,7 @@ fn read(path: &Path, metadata: &fs::Metadata) -> Result<BTreeMap<u64, Key>, Erro
     if content.format != FORMAT || content.generations.is_empty() {
         return Err(wrong("its format is unknown to this version"));
     }
-    let decode = |(number, text): (u64, Zeroizing<String>)| {
-        let mut key = Key::default();
-        hex::decode_to_slice(text.as_str(), key.as_mut()).map_err(|_| wrong("a secret is not a key"))?;
-        Ok((number, key))
-    };
-    content.generations.into_iter().map(decode).collect()
+    Ok(content.generations.into_iter().map(|(number, HexKey(key))| (number, key)).collect())
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

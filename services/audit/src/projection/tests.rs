@@ -72,6 +72,22 @@ async fn a_lost_object_store_is_made_again_from_the_database() {
 }
 
 #[tokio::test]
+async fn lost_objects_are_stored_again_on_request() {
+    let bench = Bench::sqlite().await;
+    fill(&bench, 600).await;
+    bench.publish().await;
+    let objects = files(&bench, "tile");
+    std::fs::remove_file(bench.place.path("log/tile/entries/000")).unwrap();
+    std::fs::remove_file(bench.place.path("log/tile/0/001")).unwrap();
+    bench.publish().await;
+    assert_ne!(files(&bench, "tile"), objects);
+    bench.projection.lock().await.rebuild();
+    bench.publish().await;
+    assert_eq!(files(&bench, "tile"), objects);
+    bench.verify(&[]);
+}
+
+#[tokio::test]
 async fn a_restored_older_database_does_not_start() {
     let bench = Bench::sqlite().await;
     fill(&bench, 10).await;

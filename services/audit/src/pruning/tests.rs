@@ -37,7 +37,9 @@ async fn old_entries_go_and_a_copy_still_verifies() {
     assert_eq!(pruning(&bench).run(900).await.unwrap(), 512, "whole bundles only");
     let store = &bench.log.parts.store;
     assert_eq!((store.head().await.unwrap().first_kept, store.first_row().await.unwrap()), (512, Some(512)));
-    assert!(!bench.place.path("log/tile/entries/001").exists() && bench.place.path("log/tile/0/001").exists());
+    assert!(
+        !bench.place.path("log/tile/entries/001").exists() && bench.place.path("log/tile/0/001").exists()
+    );
     fill(&bench, 10).await;
     bench.publish().await;
     let after = bench.verify(&[before]);

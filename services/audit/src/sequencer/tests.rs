@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use obscura_access::verify_receipt;
 use obscura_proto::audit::v1::{Event, GrantDecision, Outcome, event::Body};
-use obscura_tlog::SignedCheckpoint;
+use obscura_tlog::{Consistency, SignedCheckpoint, Tile, verify_consistency};
 
 use super::*;
 use crate::{
@@ -40,10 +40,12 @@ struct Seen {
 impl Seen {
     /// Producers append; who gets no receipt asks again later, with the same event.
     async fn produce(&mut self, bench: &Bench, events: &[Event]) {
-        let appended = futures::future::join_all(events.iter().map(|event| bench.log.append(CLI, event))).await;
+        let appended =
+            futures::future::join_all(events.iter().map(|event| bench.log.append(CLI, event))).await;
         for (event, appended) in events.iter().zip(appended) {
             let Ok(appended) = appended else { continue };
-            let first = self.receipts.entry(event.event_id.clone()).or_insert_with(|| appended.receipt.clone());
+            let first =
+                self.receipts.entry(event.event_id.clone()).or_insert_with(|| appended.receipt.clone());
             assert_eq!(*first, appended.receipt, "another receipt for the same event");
         }
         if bench.projection.lock().await.publish().await.is_ok() {
@@ -120,12 +122,53 @@ async fn a_commit_that_only_looked_failed_is_acknowledged() {
     assert_eq!(bench.size().await, 2);
 }
 
+/// The log as if it had so many entries: the tiles of its right edge, full of some hash.
+async fn as_large_as(store: &Store, size: u64) -> RightEdge {
+    let tiles = RightEdge::tile_ids(size)
+        .into_iter()
+        .map(|id| Tile { id, hashes: vec![leaf_hash(b"some entry"); usize::from(id.width())] });
+    let tiles: Vec<Tile> = tiles.collect();
+    let edge = RightEdge::from_tiles(size, &tiles.iter().cloned().collect()).unwrap();
+    let batch = Batch {
+        old_size: 0,
+        new_size: size,
+        root: edge.root(),
+        committed: Timestamp::from_unix_nanos(0),
+        entries: &[],
+        tiles: &tiles,
+        producers: &[],
+    };
+    store.append(&batch, &NoFaults).await.unwrap();
+    edge
+}
+
+#[tokio::test]
+async fn a_log_of_a_hundred_million_entries_holds_its_right_edge_in_memory_and_nothing_else() {
+    const SIZE: u64 = 100_000_000;
+    let place = Place::new(Backend::Sqlite);
+    let before = as_large_as(&place.store().await, SIZE).await;
+    let bench = place.start(Arc::new(NoFaults)).await;
+    for _ in 0..10 {
+        let events: Vec<Event> = (0..100).map(|_| test_event("x")).collect();
+        bench.log.append_all(CLI, &events, None).await.unwrap();
+    }
+    let store = &bench.log.parts.store;
+    let edge = read_edge(store).await.unwrap();
+    assert_eq!(edge.size(), SIZE + 1_000);
+    assert!(edge.to_bytes().len() < 4 * 8_192, "four levels of at most 8 KiB");
+    let plan = Consistency::new(SIZE, edge.size()).unwrap();
+    let proof = plan.prove(&store.tiles(&plan.plan()).await.unwrap()).unwrap();
+    verify_consistency(SIZE, &before.root(), edge.size(), &edge.root(), &proof).unwrap();
+    assert_eq!(store.entry(SIZE).await.unwrap().unwrap().index, SIZE);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_sequencers_on_one_log_the_second_stops_and_says_so() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let place = Place::new(backend);
         let (first, second) = (Arc::new(place.store().await), Arc::new(place.store().await));
-        let start = |store| Sequencer::start(store, place.clock.clone(), Arc::new(NoFaults), AuditMetrics::new());
+        let start =
+            |store| Sequencer::start(store, place.clock.clone(), Arc::new(NoFaults), AuditMetrics::new());
         let (one, _) = start(first).await.unwrap();
         let (two, ended) = start(second).await.unwrap();
         let prepared = || {
@@ -154,7 +197,8 @@ async fn of_two_sequencers_on_one_log_the_second_stops_and_says_so() {
 async fn a_receipt_of_a_grant_names_its_claims_and_that_of_a_refusal_does_not() {
     let bench = Bench::sqlite().await;
     let examples = obscura_ocsf::examples();
-    let grant = |event: &&Event| matches!(&event.body, Some(Body::Grant(grant)) if !grant.claims_hash.is_empty());
+    let grant =
+        |event: &&Event| matches!(&event.body, Some(Body::Grant(grant)) if !grant.claims_hash.is_empty());
     let given = examples.iter().filter(grant).find(|event| event.outcome() == Outcome::Success).unwrap();
     let Some(Body::Grant(decision)) = &given.body else { unreachable!() };
     let receipt = async |event: &Event| {

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use obscura_clock::Timestamp;
 use sea_orm::{
-    ActiveValue::Set,
-    Condition, ExprTrait as _, FromQueryResult, QueryOrder as _, QuerySelect as _, QueryTrait as _,
-    entity::prelude::*,
+    ActiveValue::Set, Condition, ExprTrait as _, FromQueryResult, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, entity::prelude::*,
 };
 
 use super::{Batch, Error, insert_rows, run_length, signed, unsigned};
@@ -130,10 +129,7 @@ pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Resul
     insert_rows(database, cameras.collect()).await
 }
 
-pub async fn known(
-    database: &impl ConnectionTrait,
-    ids: &[EventId],
-) -> Result<HashMap<EventId, Row>, Error> {
+pub async fn known(database: &impl ConnectionTrait, ids: &[EventId]) -> Result<HashMap<EventId, Row>, Error> {
     let mut found = HashMap::new();
     let mut rest = ids;
     while !rest.is_empty() {
@@ -217,7 +213,8 @@ pub async fn between(
 }
 
 pub async fn first(database: &impl ConnectionTrait) -> Result<Option<u64>, Error> {
-    let query = Entity::find().select_only().column(Column::LeafIndex).order_by_asc(Column::LeafIndex).limit(1);
+    let query =
+        Entity::find().select_only().column(Column::LeafIndex).order_by_asc(Column::LeafIndex).limit(1);
     let first: Option<i64> = query.into_tuple().one(database).await?;
     first.map(|index| unsigned(index, "a negative index")).transpose()
 }
@@ -250,7 +247,8 @@ impl TryFrom<Model> for Row {
     fn try_from(model: Model) -> Result<Self, Error> {
         Ok(Self {
             index: unsigned(model.leaf_index, "a negative index")?,
-            event_id: EventId::from_slice(&model.event_id).ok_or(Error::Corrupt("an event id that is none"))?,
+            event_id: EventId::from_slice(&model.event_id)
+                .ok_or(Error::Corrupt("an event id that is none"))?,
             committed: Timestamp::from_unix_nanos(model.committed_ns),
             claims_hash: model.claims_hash,
             leaf: model.leaf.into(),

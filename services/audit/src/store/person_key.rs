@@ -47,7 +47,8 @@ pub async fn by_tag_and_period(
     tag: &[u8],
     period: u32,
 ) -> Result<Option<PersonKeyRow>, Error> {
-    let query = Entity::find().filter(Column::Tag.eq(tag.to_vec())).filter(Column::Period.eq(i64::from(period)));
+    let query =
+        Entity::find().filter(Column::Tag.eq(tag.to_vec())).filter(Column::Period.eq(i64::from(period)));
     query.one(database).await?.map(TryInto::try_into).transpose()
 }
 
@@ -68,7 +69,8 @@ pub async fn page(
     after: &str,
     limit: u64,
 ) -> Result<Vec<PersonKeyRow>, Error> {
-    let query = Entity::find().filter(Column::Pseudonym.gt(after)).order_by_asc(Column::Pseudonym).limit(limit);
+    let query =
+        Entity::find().filter(Column::Pseudonym.gt(after)).order_by_asc(Column::Pseudonym).limit(limit);
     query.all(database).await?.into_iter().map(TryInto::try_into).collect()
 }
 

@@ -66,7 +66,8 @@ pub async fn dropped(database: &impl ConnectionTrait) -> Result<u64, Error> {
     // Few rows, and a sum has another type in each database.
     let rows: Vec<i64> =
         Entity::find().select_only().column(Column::Dropped).into_tuple().all(database).await?;
-    rows.into_iter().try_fold(0_u64, |sum, dropped| Ok(sum.saturating_add(unsigned(dropped, "a negative number")?)))
+    rows.into_iter()
+        .try_fold(0_u64, |sum, dropped| Ok(sum.saturating_add(unsigned(dropped, "a negative number")?)))
 }
 
 pub async fn forget(database: &impl ConnectionTrait, before: Timestamp) -> Result<(), Error> {

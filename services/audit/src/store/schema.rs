@@ -67,7 +67,10 @@ fn indexes() -> [IndexCreateStatement; 5] {
             .col(entry::Column::Pseudonym)
             .col(entry::Column::LeafIndex)
             .to_owned(),
-        on("entry_cameras_by_index").table(entry::camera::Entity).col(entry::camera::Column::LeafIndex).to_owned(),
+        on("entry_cameras_by_index")
+            .table(entry::camera::Entity)
+            .col(entry::camera::Column::LeafIndex)
+            .to_owned(),
         on("person_keys_by_tag")
             .unique()
             .table(person_key::Entity)

@@ -18,7 +18,12 @@ fn now() -> Timestamp {
 }
 
 /// Appends leaves of these kinds behind what is there, committed at `committed`.
-async fn append(store: &Store, edge: &mut RightEdge, kinds: &[&'static str], committed: Timestamp) -> Result<(), Error> {
+async fn append(
+    store: &Store,
+    edge: &mut RightEdge,
+    kinds: &[&'static str],
+    committed: Timestamp,
+) -> Result<(), Error> {
     let leaves: Vec<String> = kinds.iter().map(|kind| format!("{kind} {}", EventId::generate())).collect();
     let entries: Vec<Stored<'_>> = kinds
         .iter()
@@ -103,7 +108,10 @@ async fn entries_are_found_by_kind_time_camera_and_person() {
         let find = async |filter: Filter| -> Vec<u64> {
             store.entries(0, 100, 100, &filter).await.unwrap().iter().map(|row| row.index).collect()
         };
-        assert_eq!(find(Filter { kinds: vec!["view".into(), "search".into()], ..Filter::default() }).await, [1, 3, 4]);
+        assert_eq!(
+            find(Filter { kinds: vec!["view".into(), "search".into()], ..Filter::default() }).await,
+            [1, 3, 4]
+        );
         assert_eq!(find(Filter { from: Some(later), ..Filter::default() }).await, [3, 4]);
         assert_eq!(find(Filter { to: Some(later), ..Filter::default() }).await, [0, 1, 2]);
         assert_eq!(find(Filter { camera: Some(CAMERA), from: Some(later), ..Filter::default() }).await, [3]);

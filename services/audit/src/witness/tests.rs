@@ -73,7 +73,8 @@ async fn projection(bench: &Bench, witnesses: &[&Witnessing], quorum: usize) -> 
 async fn a_checkpoint_is_published_with_the_cosignatures_of_all_witnesses() {
     let bench = Bench::sqlite().await;
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (Witnessing::start(folder.path(), "one").await, Witnessing::start(folder.path(), "two").await);
+    let (one, two) =
+        (Witnessing::start(folder.path(), "one").await, Witnessing::start(folder.path(), "two").await);
     let mut projection = projection(&bench, &[&one, &two], 2).await.unwrap();
     for size in 1..4 {
         bench.append(&test_event("x")).await;

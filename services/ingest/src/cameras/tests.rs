@@ -52,6 +52,7 @@ impl Site {
             writer_epoch: WriterEpoch(1),
             clock,
             pressure: Arc::new(Pressure::new(Duration::from_secs(90))),
+            reports: Reports::nobody(),
             last_alive: None,
             recorded_through: RecordedThrough::new(),
         })

@@ -350,7 +350,12 @@ impl Run {
                 next_sequence: 0,
                 scratch: Vec::new(),
             },
-            gaps: Gaps::new(camera, Arc::clone(&self.spool), Arc::clone(&self.outbox)),
+            gaps: Gaps::new(
+                camera,
+                Arc::clone(&self.spool),
+                Arc::clone(&self.outbox),
+                crate::reports::Reports::nobody(),
+            ),
             outbox: Arc::clone(&self.outbox),
             gauge: Arc::clone(&gauge),
             clock: Arc::clone(clock),

@@ -72,7 +72,7 @@ fn bench() -> Bench {
             next_sequence: 0,
             scratch: Vec::new(),
         },
-        gaps: Gaps::new(camera, Arc::clone(&spool), Arc::clone(&outbox)),
+        gaps: Gaps::new(camera, Arc::clone(&spool), Arc::clone(&outbox), crate::reports::Reports::nobody()),
         outbox: Arc::clone(&outbox),
         gauge: Arc::clone(&gauge),
         clock: SystemClock::shared(),

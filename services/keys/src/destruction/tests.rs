@@ -64,7 +64,13 @@ async fn scene() -> (Scene, Custody) {
     for key in [&key].into_iter().chain(&others) {
         bench.import(&custody, key).await;
     }
-    let hold = custody.place_hold(&bench.hold(&key, 100, 199)).await.unwrap().hold.id.to_string();
+    let hold = custody
+        .place_hold(&bench.hold(&key, 100, 199), crate::test_support::nobody())
+        .await
+        .unwrap()
+        .hold
+        .id
+        .to_string();
     custody.expire().await.unwrap();
     (Scene { bench, key, others, hold }, custody)
 }
@@ -91,11 +97,15 @@ impl Scene {
             },
             Act::PlaceHold => {
                 if custody.list_holds("", false).await?.len() < 2 {
-                    custody.place_hold(&bench.hold(&self.key, 600, 699)).await?;
+                    custody
+                        .place_hold(&bench.hold(&self.key, 600, 699), crate::test_support::nobody())
+                        .await?;
                 }
                 Ok(())
             }
-            Act::ReleaseHold => custody.release_hold(&self.hold).await.map(drop),
+            Act::ReleaseHold => {
+                custody.release_hold(&self.hold, crate::test_support::nobody()).await.map(drop)
+            }
             Act::Shorten => {
                 let placement = bench.placement_version(self.key.context.camera, 60, 2);
                 let camera = Camera { placement: Some(placement), ..Camera::default() };
@@ -219,7 +229,7 @@ async fn an_import_that_fails_at_any_step_can_be_repeated() {
         let (scene, custody) = scene().await;
         let new = scene.bench.sibling(&scene.key, HOUR);
         let whole = scene.bench.hold(&new, 0, 1_799);
-        custody.place_hold(&whole).await.unwrap();
+        custody.place_hold(&whole, crate::test_support::nobody()).await.unwrap();
         set(&scene.bench, &custody, fault).await;
         for _ in 0..2 {
             let _ = custody.import(&scene.bench.import_of(&custody, &new)).await;
@@ -294,7 +304,10 @@ async fn walk(steps: Vec<Step>) {
             }
             Step::Hold(key, first, last) => {
                 let Some(key) = of(key, &naive) else { continue };
-                let placed = custody.place_hold(&bench.hold(&naive.keys[key].0, first, last)).await.unwrap();
+                let placed = custody
+                    .place_hold(&bench.hold(&naive.keys[key].0, first, last), crate::test_support::nobody())
+                    .await
+                    .unwrap();
                 let held: BTreeSet<u16> =
                     naive.opens(key).into_iter().filter(|slot| (first..=last).contains(slot)).collect();
                 assert_eq!(placed.slots, held.len() as u64);
@@ -305,7 +318,7 @@ async fn walk(steps: Vec<Step>) {
                     continue;
                 }
                 let (id, _) = naive.holds.remove(hold % naive.holds.len());
-                custody.release_hold(&id).await.unwrap();
+                custody.release_hold(&id, crate::test_support::nobody()).await.unwrap();
             }
             Step::Shred(key, first, last) => {
                 let Some(key) = of(key, &naive) else { continue };

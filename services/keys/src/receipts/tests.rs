@@ -24,7 +24,13 @@ async fn drill() -> Drill {
     for key in [&early, &expired, &living, &held] {
         bench.import(&custody, key).await;
     }
-    let hold = custody.place_hold(&bench.hold(&held, 10, 19)).await.unwrap().hold.id.to_string();
+    let hold = custody
+        .place_hold(&bench.hold(&held, 10, 19), crate::test_support::nobody())
+        .await
+        .unwrap()
+        .hold
+        .id
+        .to_string();
     custody.expire().await.unwrap();
     bench.close(custody).await;
     let (database, everything) = (bench.back_up(false), bench.back_up(true));
@@ -32,7 +38,7 @@ async fn drill() -> Drill {
     custody.shred(&bench.shred(&early, 100, 199)).await.unwrap();
     bench.wait_hours(RETENTION_HOURS - 40);
     custody.expire().await.unwrap();
-    custody.release_hold(&hold).await.unwrap();
+    custody.release_hold(&hold, crate::test_support::nobody()).await.unwrap();
     let receipts = custody.list_receipts(0).await.unwrap();
     assert_eq!(receipts.len(), 3);
     bench.close(custody).await;
@@ -62,7 +68,7 @@ async fn a_restored_database_releases_and_destroys_nothing_before_the_receipts_a
     assert!(matches!(drill.releases(&custody).await, Err(Error::Behind { have: 0, need: 3 })));
     assert!(matches!(custody.expire().await, Err(Error::Behind { .. })));
     assert!(matches!(
-        custody.place_hold(&drill.bench.hold(&drill.living, 0, 9)).await,
+        custody.place_hold(&drill.bench.hold(&drill.living, 0, 9), crate::test_support::nobody()).await,
         Err(Error::Behind { .. })
     ));
     assert!(custody.stopped().unwrap().contains("receipts 1 to 3"));

@@ -91,7 +91,7 @@ async fn without_the_registry_the_newer_placement_of_an_import_counts() {
 async fn holds_and_destroyed_slots_stay_what_they_are_when_a_retention_gets_shorter() {
     let bench = Bench::new();
     let (custody, key) = with_key(&bench).await;
-    custody.place_hold(&bench.hold(&key, 500, 599)).await.unwrap();
+    custody.place_hold(&bench.hold(&key, 500, 599), crate::test_support::nobody()).await.unwrap();
     custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
     let shorter = bench.placement_version(key.context.camera, 1, 2);
     custody.note_snapshot(&snapshot(&bench, shorter)).await.unwrap();

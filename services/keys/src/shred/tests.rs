@@ -56,12 +56,18 @@ async fn a_key_that_is_destroyed_whole_never_comes_back() {
 async fn held_slots_refuse_it_and_name_their_holds() {
     let bench = Bench::new();
     let (custody, [key, ..]) = three_keys(&bench).await;
-    let hold = custody.place_hold(&bench.hold(&key, 100, 100)).await.unwrap().hold.id.to_string();
+    let hold = custody
+        .place_hold(&bench.hold(&key, 100, 100), crate::test_support::nobody())
+        .await
+        .unwrap()
+        .hold
+        .id
+        .to_string();
     let refused = custody.shred(&bench.shred(&key, 50, 150)).await.unwrap_err();
     assert!(refused.to_string().contains(&hold), "{refused}");
     assert_eq!(bench.opens(&custody, &key).await, SlotSet::whole_hour());
     custody.shred(&bench.shred(&key, 101, 150)).await.unwrap();
-    custody.release_hold(&hold).await.unwrap();
+    custody.release_hold(&hold, crate::test_support::nobody()).await.unwrap();
     custody.shred(&bench.shred(&key, 50, 150)).await.unwrap();
     bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
 }

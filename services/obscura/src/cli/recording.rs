@@ -41,7 +41,7 @@ impl Recording {
 
 /// A span that may be open on both sides.
 #[derive(Clone, Copy, Debug, Args)]
-struct Between {
+pub(super) struct Between {
     /// Only from this time on: RFC 3339, -2m (two minutes ago) or now
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<When>,
@@ -51,7 +51,7 @@ struct Between {
 }
 
 impl Between {
-    fn span(self, now: Timestamp) -> Result<Span> {
+    pub(super) fn span(self, now: Timestamp) -> Result<Span> {
         let start = self.from.map_or(everything().start(), |when| when.resolve(now));
         let end = self.to.map_or(everything().end(), |when| when.resolve(now));
         span(start, end)

@@ -22,11 +22,13 @@ pub enum Unbelievable {
     /// Not the pinned key.
     #[error(
         "its signature is not that of the custody that was met first: if custody was set up anew, \
-         see the runbook on restoring keys"
+         see docs/runbooks/storage.md"
     )]
     Signature,
     /// Receipts are missing, or come again.
-    #[error("receipt {expected} should follow, and {got} came: custody was rolled back, or receipts are missing")]
+    #[error(
+        "receipt {expected} should follow, and {got} came: custody was rolled back, or receipts are missing"
+    )]
     Gap {
         /// The number that had to come.
         expected: u64,
@@ -98,7 +100,9 @@ impl ReceiptTrust {
             return Err(Unbelievable::Zone);
         }
         let is_early = match receipt.cause() {
-            ShredCause::Unspecified => return Err(Unbelievable::Malformed("it has no cause that is known here")),
+            ShredCause::Unspecified => {
+                return Err(Unbelievable::Malformed("it has no cause that is known here"));
+            }
             cause => cause == ShredCause::Early,
         };
         Ok(Receipt {

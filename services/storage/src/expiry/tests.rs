@@ -1,8 +1,8 @@
 use obscura_blob::Fault;
-use obscura_clock::{Clock as _, Span};
+use obscura_clock::Span;
 use obscura_database::{Location, PostgresUrl};
 use obscura_pack::Directory;
-use obscura_proto::storage::v1::FindSegmentsRequest;
+use obscura_proto::storage::v1::{FindSegmentsRequest, storage_service_server::StorageService as _};
 use obscura_test_servers::postgres;
 use proptest::prelude::*;
 
@@ -70,13 +70,17 @@ async fn a_held_slot_keeps_its_segment_and_its_object_and_not_its_neighbours() {
     let request = FindSegmentsRequest {
         camera_id: camera(1).to_string(),
         layer: 1,
-        span: Some(obscura_proto::footage::v1::Span {
-            start_unix_ns: 0,
-            end_unix_ns: i64::MAX,
-        }),
+        span: Some(obscura_proto::footage::v1::Span { start_unix_ns: 0, end_unix_ns: i64::MAX }),
         page_token: String::new(),
     };
-    let found = zone.installation.grpc.segments(request).await.unwrap().segments;
+    let found = zone
+        .installation
+        .grpc
+        .find_segments(tonic::Request::new(request))
+        .await
+        .unwrap()
+        .into_inner()
+        .segments;
     assert_eq!(found.len(), 1, "shredded segments are not offered");
     let counts = zone.assert_accounted().await;
     assert_eq!((counts.held, counts.shredded, counts.deleted, counts.live), (1, 3, 8, 4));
@@ -134,27 +138,32 @@ async fn a_pack_that_comes_after_its_receipt_is_marked_at_once() {
     zone.custody.shred(key(1), &[(0, 9)]);
     follower(&zone).round().await.unwrap();
     zone.record(&late).await;
-    assert_eq!(spans(&zone).await, [(1, span(20_000, 32_000), 3)], "slot 8 is destroyed, slots 10 to 14 are not");
+    assert_eq!(
+        spans(&zone).await,
+        [(1, span(20_000, 32_000), 3)],
+        "slot 8 is destroyed, slots 10 to 14 are not"
+    );
     zone.custody.shred(key(1), &[(10, 1_799)]);
     follower(&zone).round().await.unwrap();
     assert!(!zone.has_object(&late).await);
     zone.assert_accounted().await;
     // The recorder lost the answer to its commit and asks again, days later.
-    let again = zone.installation.grpc.commit(zone.installation.commit_of(&late)).await.unwrap();
+    let request = tonic::Request::new(zone.installation.commit_of(&late));
+    let again = zone.installation.grpc.commit_pack(request).await.unwrap().into_inner();
     assert_eq!(again.segments, 4);
     assert!(spans(&zone).await.is_empty());
 }
 
 #[tokio::test]
 async fn an_object_store_that_fails_is_asked_again() {
-    for fault in [Fault::Unavailable, Fault::ResetBefore, Fault::ResetAfter] {
+    for fault in [|| Fault::Unavailable, || Fault::ResetBefore, || Fault::ResetAfter] {
         let zone = Zone::start().await;
         let packs = recorded(&zone).await;
         zone.custody.shred(key(1), &[ALL]);
-        zone.script([Fault::None, fault, fault]);
+        zone.script([Fault::None, fault(), fault()]);
         let first = follower(&zone).round().await.unwrap();
         assert_eq!((first.objects, first.failed), (1, 2));
-        zone.script([fault]);
+        zone.script([fault()]);
         let second = follower(&zone).round().await.unwrap();
         assert_eq!((second.objects, second.failed), (1, 1));
         follower(&zone).round().await.unwrap();
@@ -305,7 +314,7 @@ async fn a_receipt_of_nothing_that_is_here_changes_nothing() {
 #[test]
 fn another_custody_is_not_believed_in_words_that_help() {
     let words = Error::from(Unbelievable::Signature).to_string();
-    assert!(words.contains("nothing is deleted") && words.contains("runbook"), "{words}");
+    assert!(words.contains("nothing is deleted") && words.contains("docs/runbooks/storage.md"), "{words}");
 }
 
 proptest! {

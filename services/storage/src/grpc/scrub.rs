@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Grpc {
-    pub(super) fn scrubbed(&self, request: ScrubRequest) -> Result<Reports<ScrubResponse>, Error> {
-        let demand = demand(&request)?;
+    pub(super) fn scrubbed(&self, request: &ScrubRequest) -> Result<Reports<ScrubResponse>, Error> {
+        let demand = demand(request)?;
         let turn = Arc::clone(&self.upkeep.scrubbing).try_lock_owned();
         let turn = turn.map_err(|_| Error::UnderWay("a scrub"))?;
         let scrubber = self.upkeep.scrubber();
@@ -31,9 +31,10 @@ impl Grpc {
 fn demand(request: &ScrubRequest) -> Result<Demand, Error> {
     let percent = match request.percent {
         0 => 100,
-        percent => u8::try_from(percent).ok().filter(|percent| *percent <= 100).ok_or_else(|| {
-            Error::invalid("percent", format!("it is from 1 to 100, not {percent}"))
-        })?,
+        percent => u8::try_from(percent)
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .ok_or_else(|| Error::invalid("percent", format!("it is from 1 to 100, not {percent}")))?,
     };
     let camera = match request.camera_id.as_str() {
         "" => None,

@@ -58,7 +58,7 @@ impl Remote {
     async fn start() -> Self {
         let (mut installation, bucket) = (Installation::start().await, bucket());
         installation.clock.step_wall(SystemClock::shared().wall());
-        let faults = Arc::new(WithFaults::new(Arc::new(bucket.clone())));
+        let faults = WithFaults::new(Arc::new(bucket.clone()));
         let timely = WithTimeout::new(Arc::clone(&faults) as _, Timeouts::default());
         let clock: SharedClock = Arc::clone(&installation.clock) as _;
         installation.grpc.blobs = Arc::new(WithRetry::new(Arc::new(timely), RetryPolicy::default()));

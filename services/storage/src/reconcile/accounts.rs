@@ -112,7 +112,8 @@ impl Account<'_> {
 
     fn judge(&mut self, row: &PackRow, object: Object, states: &BTreeSet<SegmentState>) {
         if states.contains(&SegmentState::Lost) {
-            let words = "the object is gone though its keys are not destroyed: restore it from a copy of the bucket";
+            let words =
+                "the object is gone though its keys are not destroyed: restore it from a copy of the bucket";
             self.findings.add(Finding::of_pack(FindingKind::ObjectMissing, row, words));
         }
         if states.contains(&SegmentState::Overdue) {

@@ -41,11 +41,13 @@ impl Account<'_> {
         }
     }
 
-    /// Tells those that still open anything; the others may be on their way out.
+    /// Tells those that still open anything. A key of which a part was destroyed had packs, and what is
+    /// left of it may well be time in which nothing was recorded.
     async fn tell(&mut self, orphans: &[LayerKeyId]) -> Result<(), Error> {
         for keys in orphans.chunks(KEYS) {
+            let touched = self.reconciler.orphans.store.touched_keys(keys).await?;
             for key in self.reconciler.custody.describe(keys).await? {
-                if key.known && !key.is_destroyed() {
+                if key.known && !key.is_destroyed() && !touched.contains(&key.key) {
                     let words = "no pack uses the layer key: its footage may wait in a spool, or its packs left the \
                                  index; `obscura storage reindex` looks for them. It dies at the end of its retention";
                     self.findings.add(Finding::of_key(FindingKind::KeyOrphaned, key.key, words));
@@ -90,6 +92,9 @@ mod tests {
         let made = Timestamp::from_unix_nanos(millis * 1_000_000);
         assert!(is_young(key, made) && is_young(key, made + YOUNG - Duration::from_nanos(1)));
         assert!(!is_young(key, made + YOUNG));
-        assert!(!is_young(LayerKeyId::from_bytes([1; 16]), made), "another kind of id says nothing of its age");
+        assert!(
+            !is_young(LayerKeyId::from_bytes([1; 16]), made),
+            "another kind of id says nothing of its age"
+        );
     }
 }

@@ -7,6 +7,7 @@ use obscura_clock::{Span, Timestamp};
 use super::{Pace, Scrubber};
 use crate::{
     Error,
+    finding::Finding,
     index::PackRow,
     store::{CameraRun, Slice},
 };
@@ -15,16 +16,15 @@ use crate::{
 const RUNS: u64 = 100_000;
 
 impl Scrubber {
-    /// Reads one pack drawn at random; `false` where there was none to read.
+    /// Reads one pack drawn at random and says what was found; `None` where there was none to read.
     ///
     /// # Errors
     /// As [`Scrubber::check`].
-    pub async fn sample(&self, pace: &mut Pace) -> Result<bool, Error> {
+    pub async fn sample(&self, pace: &mut Pace) -> Result<Option<Vec<Finding>>, Error> {
         let runs = self.store.runs(None, None, RUNS).await?;
-        let Some((run, at)) = draw(&runs, random()) else { return Ok(false) };
-        let Some(pack) = self.pack_at(run, at).await? else { return Ok(false) };
-        self.check(&pack, pace).await?;
-        Ok(true)
+        let Some((run, at)) = draw(&runs, random()) else { return Ok(None) };
+        let Some(pack) = self.pack_at(run, at).await? else { return Ok(None) };
+        self.check(&pack, pace).await.map(Some)
     }
 
     async fn pack_at(&self, run: &CameraRun, at: Timestamp) -> Result<Option<PackRow>, Error> {

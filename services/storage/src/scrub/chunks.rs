@@ -148,7 +148,7 @@ mod tests {
 
         #[test]
         fn a_flipped_bit_is_found_in_its_chunk(
-            length in 16..70_000_u64, piece in 1..40_000_usize, at: prop::sample::Index, bit in 0..8,
+            length in 16..70_000_u64, piece in 1..40_000_usize, at: prop::sample::Index, bit in 0..8_u32,
         ) {
             let entry = entry(length, None);
             let whole = bytes(&entry);
@@ -158,7 +158,7 @@ mod tests {
             prop_assert_eq!(before.sums.len(), chunk_count(&entry));
             let mut changed = whole.clone();
             let at = at.index(changed.len());
-            changed[at] ^= 1 << bit;
+            changed[at] ^= 1_u8 << bit;
             let after = seen(&entry, &changed, piece);
             prop_assert_ne!(after.sha256, before.sha256);
             let chunk = (at as u64).saturating_sub(prefix_length(&entry.header) as u64) / SEALED_CHUNK_BYTES;

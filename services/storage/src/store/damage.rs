@@ -46,8 +46,14 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-pub(super) async fn add(database: &impl ConnectionTrait, pack: PackId, kind: i32, found_ns: i64) -> Result<(), Error> {
-    let row = ActiveModel { pack_id: Set(pack.as_bytes().to_vec()), kind: Set(kind), found_ns: Set(found_ns) };
+pub(super) async fn add(
+    database: &impl ConnectionTrait,
+    pack: PackId,
+    kind: i32,
+    found_ns: i64,
+) -> Result<(), Error> {
+    let row =
+        ActiveModel { pack_id: Set(pack.as_bytes().to_vec()), kind: Set(kind), found_ns: Set(found_ns) };
     let update = OnConflict::column(Column::PackId).update_column(Column::Kind).to_owned();
     Entity::insert(row).on_conflict(update).exec_without_returning(database).await?;
     Ok(())
@@ -71,7 +77,11 @@ pub(super) async fn sums(database: &impl ConnectionTrait, pack: PackId) -> Resul
     Ok(row.map(|row| row.sums.as_chunks::<4>().0.iter().map(|sum| u32::from_be_bytes(*sum)).collect()))
 }
 
-pub(super) async fn put_sums(database: &impl ConnectionTrait, pack: PackId, sums: &[u32]) -> Result<(), Error> {
+pub(super) async fn put_sums(
+    database: &impl ConnectionTrait,
+    pack: PackId,
+    sums: &[u32],
+) -> Result<(), Error> {
     let sums = sums.iter().flat_map(|sum| sum.to_be_bytes()).collect();
     let row = chunk_sums::ActiveModel { pack_id: Set(pack.as_bytes().to_vec()), sums: Set(sums) };
     let keep = OnConflict::column(chunk_sums::Column::PackId).do_nothing().to_owned();

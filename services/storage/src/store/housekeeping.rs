@@ -1,13 +1,15 @@
 //! What reconciliation, scrub and reindexing keep, and how they walk over the index.
 
+use std::collections::BTreeSet;
+
 use obscura_blob::BlobKey;
 use obscura_clock::Timestamp;
-use obscura_ids::PackId;
+use obscura_ids::{LayerKeyId, PackId};
 use obscura_proto::storage::v1::FindingKind;
 
 use super::{
     Error, Inserted, Notice, Store, Subject, Tombstone, Walk, damage, fact, fact::Fact, mark, notice,
-    quarantine, tombstone, walk,
+    quarantine, receipt, tombstone, walk,
 };
 use crate::{index::PackRow, run::Run};
 
@@ -74,6 +76,15 @@ impl Store {
             pending_deletions: mark::count_complete(readers).await?,
             damaged_packs: damage::count(readers).await?,
         })
+    }
+
+    /// Those of the keys of which receipts say that a part was destroyed.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn touched_keys(&self, keys: &[LayerKeyId]) -> Result<BTreeSet<LayerKeyId>, Error> {
+        let shredded = receipt::of_keys(self.database.readers(), keys).await?;
+        Ok(shredded.into_iter().map(|shredded| shredded.key.key).collect())
     }
 
     /// The tombstone of a pack that was deleted.

@@ -39,7 +39,7 @@ pub(super) async fn of(
 ) -> Result<BTreeMap<PackId, Marks>, Error> {
     let ids = packs.iter().map(|pack| pack.as_bytes().to_vec());
     let rows = Entity::find().filter(Column::PackId.is_in(ids)).all(database).await?;
-    rows.into_iter().map(|row| row.read()).collect()
+    rows.into_iter().map(Model::read).collect()
 }
 
 pub(super) async fn put(

@@ -113,7 +113,11 @@ impl Notice {
     }
 }
 
-pub(super) async fn add_arrival(database: &impl ConnectionTrait, row: &PackRow, at: Timestamp) -> Result<(), Error> {
+pub(super) async fn add_arrival(
+    database: &impl ConnectionTrait,
+    row: &PackRow,
+    at: Timestamp,
+) -> Result<(), Error> {
     add(database, &Notice::arrival(row, at)).await
 }
 
@@ -141,7 +145,11 @@ async fn add(database: &impl ConnectionTrait, notice: &Notice) -> Result<(), Err
 
 /// The notices to tell now. Until they are closed the same ones come again, so that an event told twice
 /// is the same event.
-pub(super) async fn open(database: &impl ConnectionTrait, subject: Subject, limit: u64) -> Result<Vec<Notice>, Error> {
+pub(super) async fn open(
+    database: &impl ConnectionTrait,
+    subject: Subject,
+    limit: u64,
+) -> Result<Vec<Notice>, Error> {
     let opened = fact::number(database, subject.open()).await?;
     let mut query = Entity::find().filter(subject.condition()).order_by_asc(Column::Position).limit(limit);
     if opened > 0 {
@@ -156,7 +164,11 @@ pub(super) async fn open(database: &impl ConnectionTrait, subject: Subject, limi
 }
 
 /// Forgets what was opened and is told now.
-pub(super) async fn close(database: &impl ConnectionTrait, subject: Subject, through: u64) -> Result<(), Error> {
+pub(super) async fn close(
+    database: &impl ConnectionTrait,
+    subject: Subject,
+    through: u64,
+) -> Result<(), Error> {
     let told = Column::Position.lte(signed(through));
     Entity::delete_many().filter(subject.condition()).filter(told).exec(database).await?;
     fact::clear(database, subject.open()).await

@@ -30,11 +30,8 @@ pub(super) async fn add(
     why: &str,
     found_ns: i64,
 ) -> Result<(), Error> {
-    let row = ActiveModel {
-        object_key: Set(key.to_string()),
-        why: Set(why.to_owned()),
-        found_ns: Set(found_ns),
-    };
+    let row =
+        ActiveModel { object_key: Set(key.to_string()), why: Set(why.to_owned()), found_ns: Set(found_ns) };
     let update = OnConflict::column(Column::ObjectKey).update_column(Column::Why).to_owned();
     Entity::insert(row).on_conflict(update).exec_without_returning(database).await?;
     Ok(())

@@ -95,7 +95,8 @@ pub(super) async fn insert(database: &impl ConnectionTrait, receipt: &Receipt) -
         signed: Set(receipt.signed.to_vec()),
     };
     Entity::insert(row).exec_without_returning(database).await?;
-    let rows: Vec<_> = (0_u64..).zip(&receipt.keys).map(|(at, key)| active(receipt.number, at, key)).collect();
+    let rows: Vec<_> =
+        (0_u64..).zip(&receipt.keys).map(|(at, key)| active(receipt.number, at, key)).collect();
     for rows in rows.chunks(ROWS) {
         shredded_key::Entity::insert_many(rows.to_vec()).exec_without_returning(database).await?;
     }
@@ -122,9 +123,13 @@ pub(super) async fn find(database: &impl ConnectionTrait, number: u64) -> Result
 }
 
 /// What is destroyed of these keys.
-pub(super) async fn of_keys(database: &impl ConnectionTrait, keys: &[LayerKeyId]) -> Result<Vec<Shredded>, Error> {
+pub(super) async fn of_keys(
+    database: &impl ConnectionTrait,
+    keys: &[LayerKeyId],
+) -> Result<Vec<Shredded>, Error> {
     let ids = keys.iter().map(|key| key.as_bytes().to_vec());
-    let rows = shredded_key::Entity::find().filter(shredded_key::Column::KeyId.is_in(ids)).all(database).await?;
+    let rows =
+        shredded_key::Entity::find().filter(shredded_key::Column::KeyId.is_in(ids)).all(database).await?;
     rows.into_iter().map(Shredded::try_from).collect()
 }
 

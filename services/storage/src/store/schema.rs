@@ -16,11 +16,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 
 /// Databases from before versions were counted have these tables already.
 fn first_tables(backend: DbBackend) -> Vec<Statement> {
-    let tables = [
-        packs(backend),
-        create_table(backend, run::Entity),
-        create_table(backend, gap::Entity),
-    ];
+    let tables = [packs(backend), create_table(backend, run::Entity), create_table(backend, gap::Entity)];
     tables.into_iter().flatten().chain(indexes().iter().map(|index| backend.build(index))).collect()
 }
 

@@ -128,7 +128,8 @@ impl TryFrom<Model> for Tombstone {
             camera: pack::camera_id(row.camera)?,
             layer: pack::layer(row.layer)?,
             span: pack::span(row.start_ns, row.end_ns)?,
-            segments: u32::try_from(row.segments).map_err(|_| Error::Corrupt("a wrong number of segments"))?,
+            segments: u32::try_from(row.segments)
+                .map_err(|_| Error::Corrupt("a wrong number of segments"))?,
             bytes: unsigned(row.bytes, "a negative number of bytes")?,
             root: Digest::try_from(&*row.root).map_err(|_| Error::Corrupt("a hash that is none"))?,
             receipt: unsigned(row.receipt, "a negative number of a receipt")?,

@@ -147,6 +147,9 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`]; nothing is changed then.
     pub async fn bury(&self, packs: &[(PackId, u64)], now: Timestamp) -> Result<(), Error> {
+        if packs.is_empty() {
+            return Ok(());
+        }
         let write = self.database.write().await?;
         for &(id, receipt) in packs {
             if let Some(row) = pack::by_id(&*write, id).await? {
@@ -293,7 +296,9 @@ async fn shrink(
             if walk(&mut shrinking, &mut order, Some(row.span.start())) {
                 return Ok(shrinking.finish());
             }
-            of_run(row, marks.get(&row.pack), &run, lost)?.into_iter().for_each(|segment| order.push(segment));
+            of_run(row, marks.get(&row.pack), &run, lost)?
+                .into_iter()
+                .for_each(|segment| order.push(segment));
         }
         let Some(next) = slice.behind(&rows) else {
             walk(&mut shrinking, &mut order, None);

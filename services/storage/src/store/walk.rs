@@ -4,8 +4,7 @@ use obscura_blob::BlobKey;
 use obscura_clock::Span;
 use obscura_ids::{CameraId, PackId};
 use sea_orm::{
-    Condition, DbBackend, ExprTrait as _, QueryOrder as _, QuerySelect as _, Statement,
-    entity::prelude::*,
+    Condition, DbBackend, ExprTrait as _, QueryOrder as _, QuerySelect as _, Statement, entity::prelude::*,
     sea_query::Expr,
 };
 

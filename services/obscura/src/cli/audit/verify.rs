@@ -42,6 +42,10 @@ pub struct Verify {
     /// So many of the witnesses must have cosigned; all where not given
     #[arg(long, value_name = "COUNT", requires = "witnesses")]
     quorum: Option<usize>,
+    /// Entries before this index were pruned after their retention (`obscura audit status` tells it); none where not
+    /// given, so that a missing entry is never taken for a pruned one
+    #[arg(long, value_name = "INDEX")]
+    pruned_below: Option<u64>,
     /// A checkpoint of earlier that the log must still contain; may be repeated
     #[arg(long = "earlier", value_name = "FILE")]
     earlier: Vec<PathBuf>,
@@ -84,7 +88,7 @@ impl Verify {
     fn log(&self, session: &Session, log: &LogVerifier) -> Result<ExitCode> {
         let copy = DirectoryCopy::open(&self.copy).doing(format_args!("read {}", self.copy.display()))?;
         let expected = Expectations {
-            pruned: Pruned::Detect,
+            pruned: self.pruned_below.map_or(Pruned::Nothing, Pruned::Below),
             policy: self.policy()?,
             earlier: self.earlier.iter().map(|path| earlier(path, log)).collect::<Result<_>>()?,
             more_files: Vec::new(),
