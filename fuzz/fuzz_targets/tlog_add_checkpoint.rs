@@ -24,7 +24,8 @@ impl HeadStore for Nothing {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let (Ok(key), Ok(log)) = (WitnessKey::from_seed("witness", &[1; 32]), LogKey::from_seed("log", &[2; 32])) else {
+    let (Ok(key), Ok(log)) = (WitnessKey::from_seed("witness", &[1; 32]), LogKey::from_seed("log", &[2; 32]))
+    else {
         return;
     };
     let witness = Witness::new(key, vec![log.verifier()], Nothing);

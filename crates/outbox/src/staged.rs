@@ -92,7 +92,7 @@ pub async fn hand_over(database: &Database, outbox: &Outbox) -> Result<u64, DbEr
         match Event::decode(row.event.as_slice()) {
             Ok(event) => outbox.record(event),
             Err(_) => {
-                tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped")
+                tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped");
             }
         }
     }

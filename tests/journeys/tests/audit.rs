@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a panic in a test is a failed test with a line number"
 )]
 
@@ -121,7 +120,7 @@ fn what_is_configured_and_what_services_do_is_in_the_log() {
         text.contains("site") && text.contains("camera") && text.contains("Clearing up burglaries"),
         "{text}"
     );
-    let services = wait_for("every service to report its start", || {
+    wait_for("every service to report its start", || {
         let starts = entries(&installation, "service", &[]);
         let text = serde_json::to_string(&starts).unwrap();
         ["keys", "registry", "storage", "ingest", "audit"]
@@ -129,7 +128,6 @@ fn what_is_configured_and_what_services_do_is_in_the_log() {
             .all(|service| text.contains(&format!("/obscura/{service}")))
             .then_some(())
     });
-    let () = services;
     wait_for("the rotation", || (!entries(&installation, "key", &[]).is_empty()).then_some(()));
     wait_for("a manifest of new packs", || {
         (!entries(&installation, "manifest", &[]).is_empty()).then_some(())
