@@ -15,7 +15,10 @@ use std::{collections::HashMap, mem, sync::Arc};
 use bytes::Bytes;
 use obscura_clock::{SharedClock, Timestamp};
 use obscura_tlog::{Hash, RightEdge, leaf_hash};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     event_id::EventId,
@@ -105,13 +108,14 @@ impl Sequencer {
         clock: SharedClock,
         faults: Arc<dyn Faults>,
         metrics: AuditMetrics,
-    ) -> Result<(Self, tokio::task::JoinHandle<Result<(), store::Error>>), store::Error> {
+    ) -> Result<(Self, JoinHandle<Result<(), store::Error>>), store::Error> {
         let edge = read_edge(&store).await?;
         let (size, sizes) = watch::channel(edge.size());
         metrics.size(edge.size());
         let (queue, groups) = mpsc::channel(BATCH_GROUPS);
+        let runtime = store.runtime().clone();
         let writer = Writer { store, clock, faults, metrics, size, state: State::Known(edge) };
-        let task = tokio::spawn(writer.run(groups));
+        let task = runtime.spawn(writer.run(groups));
         Ok((Self { queue, room: Arc::new(Semaphore::new(QUEUE_KIB)), size: sizes }, task))
     }
 

@@ -13,19 +13,23 @@ mod producer;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod tile;
 
 use std::collections::HashMap;
 
+use anyhow::Context as _;
 use obscura_clock::Timestamp;
 use obscura_database::{Database, Location, Write};
 use obscura_tlog::{Hash, Tile, TileId, Tiles};
 use sea_orm::{ConnectionTrait, DbErr};
+use tokio::runtime::Handle;
 
 pub use entry::{Filter, Row, Stored};
 pub use head::Head;
 pub use person_key::PersonKeyRow;
 pub use producer::Producer;
+use thread::Thread;
 
 use crate::{
     event_id::EventId,
@@ -75,17 +79,28 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    thread: Thread,
 }
 
 impl Store {
-    /// Opens the tables and makes them where there are none.
+    /// Opens the tables and makes them where there are none. Connections belong to the thread of the sequencer.
     ///
     /// # Errors
     /// Where the database cannot be used; says why.
-    pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
-        let database = Database::open(location, schema::MIGRATIONS).await?;
-        head::create(&database).await?;
-        Ok(Self { database })
+    pub async fn open(location: &Location) -> anyhow::Result<Self> {
+        let (thread, location) =
+            (Thread::start().context("cannot start the sequencer's thread")?, location.clone());
+        let opening = thread.handle().spawn(async move {
+            let database = Database::open(&location, schema::MIGRATIONS).await?;
+            head::create(&database).await?;
+            Ok::<_, obscura_database::Error>(database)
+        });
+        Ok(Self { database: opening.await??, thread })
+    }
+
+    /// Where the log is written.
+    pub const fn runtime(&self) -> &Handle {
+        self.thread.handle()
     }
 
     /// Size, root and first kept entry.
@@ -300,11 +315,16 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Rows of one `INSERT`: powers of two, so that few statements exist and all stay prepared.
+/// Rows of one `INSERT`: few lengths, so that few statements exist and all stay prepared, and few statements for
+/// any number of rows, because each waits for the database.
 fn run_length(rows: usize) -> usize {
     const LONGEST: usize = 512;
-    let rows = rows.clamp(1, LONGEST);
-    if rows.is_power_of_two() { rows } else { rows.next_power_of_two() / 2 }
+    match rows {
+        0..=8 => rows,
+        9..=63 => rows / 8 * 8,
+        64..LONGEST => rows.next_power_of_two() >> usize::from(!rows.is_power_of_two()),
+        _ => LONGEST,
+    }
 }
 
 /// Inserts all rows, a run at a time.

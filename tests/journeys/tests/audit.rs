@@ -1,9 +1,6 @@
 //! The audit log: nothing is seen without it, nothing in it can be changed, and people can be forgotten.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a panic in a test is a failed test with a line number"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test with a line number")]
 
 use std::{
     fs,

@@ -9,8 +9,11 @@ use sea_orm::{
     QueryTrait as _, entity::prelude::*,
 };
 
-use super::{Batch, Error, insert_rows, run_length, signed, unsigned};
+use super::{Batch, Error, insert_rows, signed, unsigned};
 use crate::event_id::EventId;
+
+/// Ids that one statement looks up.
+const LOOKED_UP: usize = 512;
 
 /// A row as the database has it. Times are nanoseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -131,16 +134,15 @@ pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Resul
 
 pub async fn known(database: &impl ConnectionTrait, ids: &[EventId]) -> Result<HashMap<EventId, Row>, Error> {
     let mut found = HashMap::new();
-    let mut rest = ids;
-    while !rest.is_empty() {
-        let (run, later) = rest.split_at_checked(run_length(rest.len())).unwrap_or((rest, &[]));
-        let wanted = run.iter().map(|id| id.as_bytes().to_vec());
+    for ids in ids.chunks(LOOKED_UP) {
+        // Filled up with the last one, so that few statements exist and all stay prepared.
+        let wanted = ids.iter().chain(ids.last().into_iter().cycle()).take(ids.len().next_power_of_two());
+        let wanted = wanted.map(|id| id.as_bytes().to_vec());
         let rows = Entity::find().filter(Column::EventId.is_in(wanted)).all(database).await?;
         for row in rows {
             let row = Row::try_from(row)?;
             found.insert(row.event_id, row);
         }
-        rest = later;
     }
     Ok(found)
 }

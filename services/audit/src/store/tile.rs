@@ -5,6 +5,9 @@ use sea_orm::{ActiveValue::Set, entity::prelude::*, sea_query::OnConflict};
 
 use super::{Error, signed};
 
+/// Tiles of one statement.
+const AT_ONCE: usize = 16;
+
 /// A row as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "tiles")]
@@ -28,13 +31,13 @@ impl ActiveModelBehavior for ActiveModel {}
 pub async fn put(database: &impl ConnectionTrait, tiles: &[Tile]) -> Result<(), Error> {
     let mut replace = OnConflict::columns([Column::Level, Column::TileIndex]);
     replace.update_column(Column::Hashes);
-    for tile in tiles {
-        let row = ActiveModel {
+    for tiles in tiles.chunks(AT_ONCE) {
+        let rows = tiles.iter().map(|tile| ActiveModel {
             level: Set(tile.id.level().into()),
             tile_index: Set(signed(tile.id.index())),
             hashes: Set(tile.to_bytes()),
-        };
-        Entity::insert(row).on_conflict(replace.clone()).exec_without_returning(database).await?;
+        });
+        Entity::insert_many(rows).on_conflict(replace.clone()).exec_without_returning(database).await?;
     }
     Ok(())
 }
