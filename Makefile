@@ -9,7 +9,7 @@ SERVICES := -p obscura -p obscura-keys -p obscura-audit -p obscura-registry -p o
 	-p obscura-demo-camera
 
 .PHONY: help run build need need-test test lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
-	fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-audit bench-shred
+	fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-audit
 
 help: ## Explain the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -47,12 +47,16 @@ unit:
 vectors:
 	.tools/python/bin/python tests/vectors/check_vectors.py
 
+ocsf:
+	cargo run --locked -q -p obscura-ocsf --example leaves | .tools/python/bin/python tests/ocsf/check.py
+
 journeys:
 	cargo build --locked $(SERVICES) -p obscura-load-tests
 	cargo test --locked -p obscura-journeys
 
-generate: need-test ## Accept the protos as they are as the new baseline of the breaking check
+generate: need-test ## Accept the protos as they are as the new baseline, and write the catalogue of audit events
 	cd proto && ../$(BUF) build -o baseline.binpb
+	cargo run --locked -q -p obscura-ocsf --example catalogue > docs/audit-events.md
 
 fuzz: ## Run every fuzz target for FUZZ_SECONDS (60) each
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
@@ -72,9 +76,6 @@ bench-index: ## Queries over 10 million segments in SQLite and PostgreSQL (SEGME
 bench-audit: ## Appends per second beside raw fdatasync, and offline verification of a million entries
 	tools/need.sh test
 	cargo run --release -q -p obscura-load-tests --bin bench_audit
-
-bench-shred: ## How long destruction takes, whatever the number of bytes
-	cargo run --release -q -p obscura-load-tests --bin bench_shred
 
 soak: build ## Pull plugs in random order for MINUTES (30), then account for every second
 	tools/need.sh test

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -449,11 +449,20 @@ async fn a_file_does_not_grow_with_what_is_done() {
 #[tokio::test]
 async fn flush_says_whether_the_disk_took_everything_and_never_waits_for_a_closed_outbox() {
     let folder = tempfile::tempdir().unwrap();
-    let gate = failing(Step::SyncFile, 1);
+    let broken = Arc::new(AtomicBool::new(false));
+    let looked_at = Arc::clone(&broken);
+    let gate: crate::file::Gate = Box::new(move |step| match step {
+        Step::SyncFile if looked_at.load(Ordering::SeqCst) => {
+            Err(io::Error::other("no space left on device"))
+        }
+        _ => Ok(()),
+    });
     let outbox = Outbox::open_with(folder.path(), Limits::default(), clock(), gate).await.unwrap();
-    assert!(outbox.flush().await, "the new file is made durable in another way");
+    assert!(outbox.flush().await);
+    broken.store(true, Ordering::SeqCst);
     record(&outbox, 0..1);
     assert!(!outbox.flush().await);
+    broken.store(false, Ordering::SeqCst);
     assert!(outbox.flush().await);
     outbox.close().await;
     assert!(!outbox.flush().await);

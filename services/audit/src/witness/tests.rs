@@ -17,9 +17,9 @@ use obscura_tlog::{
 
 use super::*;
 use crate::{
-    fault::NoFaults,
+    fault::{NoFaults, Step},
     projection::Projection,
-    test_support::{Backend, Bench, Place, test_event},
+    test_support::{Backend, Bench, Injector, Place, test_event},
 };
 
 /// A witness on a port of its own.
@@ -135,4 +135,29 @@ async fn a_fork_of_the_same_size_gets_no_cosignature() {
     first.publish().await.unwrap();
     assert!(second.publish().await.unwrap().is_some(), "somebody has to look at this");
     assert_eq!(*second.witnessed().borrow(), 0);
+}
+
+#[tokio::test]
+async fn a_fault_around_a_cosignature_leaves_a_log_with_which_the_witness_goes_on() {
+    for step in [Step::Cosign, Step::KeepCosigned, Step::ReplaceCheckpoint] {
+        for is_crash in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let witness = Witnessing::start(folder.path(), "one").await;
+            let bench = Bench::sqlite().await;
+            let faults = Injector::new(step, 2, is_crash);
+            for _ in 0..2 {
+                let witnesses = Witnesses::new(&[witness.settings()], 1).unwrap();
+                let opened =
+                    bench.place.projection(&bench.log, &bench.blobs, faults.clone(), witnesses).await;
+                let mut projection = opened.unwrap();
+                bench.append(&test_event("x")).await;
+                assert!(projection.publish().await.is_err(), "{step:?}");
+                faults.revive();
+            }
+            let mut projection = projection(&bench, &[&witness], 1).await.unwrap();
+            assert_eq!(projection.publish().await.unwrap(), None, "{step:?}");
+            assert_eq!(*projection.witnessed().borrow(), 2);
+            bench.verify(&[]);
+        }
+    }
 }
