@@ -10,6 +10,7 @@ use obscura_identity::Identity;
 use obscura_proto::{
     footage::v1::GapReason,
     ingest::v1::{CameraState, CameraStatus, GetIngestStatusRequest, GetIngestStatusResponse},
+    keys::v1::{GetKeyStatusRequest, GetKeyStatusResponse},
     registry::v1::Camera as RegistryCamera,
 };
 use serde::Serialize;
@@ -20,7 +21,8 @@ use crate::{
     installation::SERVICES,
     services::{PROMPT, Services},
     supervisor::{Child, Report},
-    words,
+    when,
+    words::{self, count},
 };
 
 /// The whole of it.
@@ -36,6 +38,8 @@ pub struct Status {
     pub cameras: Vec<CameraStatusLine>,
     /// Absent while `ingest` does not answer.
     pub spool: Option<Spool>,
+    /// What a person must look at, with what to do.
+    pub alarms: Vec<String>,
     /// The newest remarks of the supervisor.
     pub notices: Vec<String>,
     /// What kept the page from being complete.
@@ -129,7 +133,10 @@ pub async fn collect(
     let mut ingest = services.ingest();
     let request = ingest.get_ingest_status(GetIngestStatusRequest {});
     let ingest = services.ask("ingest", "ask how the cameras do", PROMPT, request);
-    let (health, ingest, registry) = tokio::join!(health, ingest, services.cameras(false));
+    let mut keys = services.keys();
+    let custody = keys.get_key_status(GetKeyStatusRequest {});
+    let custody = services.ask("keys", "ask for the state of keys", PROMPT, custody);
+    let (health, ingest, registry, custody) = tokio::join!(health, ingest, services.cameras(false), custody);
     let now = clock.wall();
     let unknown = [ingest.as_ref().err(), registry.as_ref().err()].into_iter().flatten();
     let status = Status {
@@ -138,6 +145,7 @@ pub async fn collect(
         unknown: unknown.map(|problem| problem.what().to_owned()).collect(),
         services: service_lines(services, &health, report, now),
         spool: ingest.as_ref().ok().map(spool),
+        alarms: alarms(ingest.as_ref().ok(), custody.as_ref().ok()),
         cameras: camera_lines(ingest.as_ref().ok(), registry.as_deref().unwrap_or_default(), now),
         notices: report.map(|report| report.notices.iter().cloned().collect()).unwrap_or_default(),
     };
@@ -164,6 +172,37 @@ fn spool(answer: &GetIngestStatusResponse) -> Spool {
         pending_segments: answer.pending_segments,
         pending_keys: answer.pending_keys,
     }
+}
+
+fn alarms(ingest: Option<&GetIngestStatusResponse>, keys: Option<&GetKeyStatusResponse>) -> Vec<String> {
+    let mut alarms = ingest.map(spool_alarms).unwrap_or_default();
+    if let Some(keys) = keys {
+        let told = |what: &str, why: &str| (!why.is_empty()).then(|| format!("{what}: {why}"));
+        alarms.extend(told("Nothing is destroyed", &keys.destruction_stopped));
+        alarms.extend(told("Nothing is released", &keys.releases_stopped));
+    }
+    alarms
+}
+
+fn spool_alarms(answer: &GetIngestStatusResponse) -> Vec<String> {
+    let mut alarms = Vec::new();
+    if answer.spool_alarm {
+        let left = answer.spool_full_in_seconds.map(|seconds| when::words(Duration::from_secs(seconds)));
+        let left = left.map_or_else(|| "soon".to_owned(), |left| format!("in about {left}"));
+        alarms.push(format!("The spool is full {left}: bring storage and keys back, or make room"));
+    }
+    if answer.disk_full {
+        alarms.push("The disk of the spool is full: make room, recording goes on by itself".to_owned());
+    }
+    if !answer.paused_camera_ids.is_empty() {
+        let paused = count(answer.paused_camera_ids.len() as u64, "camera");
+        alarms.push(format!("Not recorded because the spool is nearly full: {paused}"));
+    }
+    if answer.refused_keys > 0 {
+        let keys = count(answer.refused_keys, "layer key");
+        alarms.push(format!("Refused by keys and set aside: {keys}; the log of keys says why"));
+    }
+    alarms
 }
 
 fn service_lines(
@@ -321,5 +360,28 @@ mod tests {
     fn with_the_recorder_away_cameras_are_listed_as_unknown() {
         let lines = camera_lines(None, &[registered("1", "gate")], now());
         assert_eq!(lines[0].state, "unknown: ingest does not answer");
+    }
+
+    #[test]
+    fn alarms_say_what_to_do_and_a_quiet_installation_has_none() {
+        assert!(
+            alarms(Some(&GetIngestStatusResponse::default()), Some(&GetKeyStatusResponse::default()))
+                .is_empty()
+        );
+        let ingest = GetIngestStatusResponse {
+            spool_alarm: true,
+            spool_full_in_seconds: Some(7_200),
+            paused_camera_ids: vec!["c".into()],
+            refused_keys: 2,
+            ..GetIngestStatusResponse::default()
+        };
+        let keys =
+            GetKeyStatusResponse { destruction_stopped: "the clock jumped".into(), ..Default::default() };
+        let told = alarms(Some(&ingest), Some(&keys));
+        assert_eq!(told.len(), 4);
+        assert!(
+            told.concat().contains("in about 2 h") && told.concat().contains("the clock jumped"),
+            "{told:?}"
+        );
     }
 }

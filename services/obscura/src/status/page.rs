@@ -23,6 +23,9 @@ pub fn page(status: &Status) -> String {
             count(spool.pending_keys, "key"),
         );
     }
+    for alarm in &status.alarms {
+        let _infallible = write!(text, "\nALARM: {alarm}");
+    }
     for part in &status.unknown {
         let _infallible = write!(text, "\nIncomplete: {part}");
     }
@@ -140,6 +143,7 @@ mod tests {
                 ..CameraStatusLine::unknown("1", "gate", "waiting to try again")
             }],
             spool: Some(Spool { bytes: 1024, limit_bytes: 1 << 30, pending_segments: 1, pending_keys: 0 }),
+            alarms: vec!["The disk of the spool is full: make room".into()],
             notices: vec!["10:00:00 storage was killed (signal 9)".into()],
             unknown: Vec::new(),
         }
@@ -158,6 +162,7 @@ CAMERA  STATE                 DURABLE UNTIL   SEGMENTS  SIZE      REMARKS
 gate    waiting to try again  1 min 15 s ago  12        3.00 MiB  the connection to the camera broke; 1 packet lost; not encrypted on the network
 
 Spool: 1.00 KiB of 1.00 GiB in use, 1 segment and 0 keys waiting
+ALARM: The disk of the spool is full: make room
 
 10:00:00 storage was killed (signal 9)";
         assert_eq!(page(&status()), expected);
