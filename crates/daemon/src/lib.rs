@@ -39,11 +39,6 @@ pub use config::Config;
 pub use obscura_identity::write_atomically;
 pub use trust::Trust;
 
-/// Footage is made of many buffers of a few kilobytes that one thread fills and another frees; with the
-/// allocator of the C library that cost a recorder a quarter of its time (`docs/performance.md`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How often the identity folder is looked at for a new certificate.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
