@@ -90,6 +90,14 @@ pub enum Error {
     /// One record is longer than recovery would read.
     #[error("a record of {0} bytes is longer than the spool takes")]
     TooLong(usize),
+    /// Bytes were to be read into memory of another length.
+    #[error("{expected} bytes of the spool do not fit memory of {given} bytes")]
+    Length {
+        /// Bytes to read.
+        expected: u32,
+        /// Bytes of memory.
+        given: usize,
+    },
     /// The writer met an error and stopped.
     #[error("the spool cannot be written: {0}")]
     Failed(String),
@@ -249,7 +257,20 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::Io`] where the bytes cannot be read.
-    pub fn read(&self, extent: Extent, into: &mut Vec<u8>) -> Result<(), Error> {
+    pub fn read(&self, extent: Extent) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; extent.length as usize];
+        self.read_into(extent, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`Spool::read`], into memory of exactly the length of `extent`.
+    ///
+    /// # Errors
+    /// As [`Spool::read`]; [`Error::Length`] for other memory.
+    pub fn read_into(&self, extent: Extent, into: &mut [u8]) -> Result<(), Error> {
+        if into.len() != extent.length as usize {
+            return Err(Error::Length { expected: extent.length, given: into.len() });
+        }
         let found = self
             .files()
             .by_start
@@ -258,7 +279,7 @@ impl Spool {
             .map(|(at, file)| (*at, Arc::clone(file)));
         let (start, file) =
             found.ok_or_else(|| Error::Failed(format!("no spool file holds position {}", extent.start.0)))?;
-        file.read(extent.start.0 - start.0, extent.length, into)
+        file.read(extent.start.0 - start.0, into)
     }
 
     /// Notes that `serial` is needed from its record at `extent` on.

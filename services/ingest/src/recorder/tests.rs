@@ -121,7 +121,7 @@ impl Bench {
 fn open(spool: &Spool, intake: &RecipientKeyPair, outbox: &Outbox, sealed: &Sealed) -> ClearSegment {
     spool.close();
     let mut bytes = Vec::new();
-    sealed.extents.iter().for_each(|extent| spool.read(*extent, &mut bytes).unwrap());
+    sealed.extents.iter().for_each(|extent| bytes.extend(spool.read(*extent).unwrap()));
     assert_eq!(bytes.len() as u64, sealed.entry.length);
     let hash = digest::digest(&digest::SHA256, &bytes);
     assert_eq!(Digest::try_from(hash.as_ref()).unwrap(), sealed.entry.sha256);

@@ -87,9 +87,7 @@ fn cut_entry(
     let finished = !sealed_bytes.is_multiple_of(chunk_bytes);
     let mut tail = None;
     if let Some((extent, _)) = segment.tail {
-        let mut payload = Vec::new();
-        spool.read(extent, &mut payload)?;
-        tail = Tail::decode(&payload).map(|tail| (tail, extent));
+        tail = Tail::decode(&spool.read(extent)?).map(|tail| (tail, extent));
     }
     if let Some((tail, extent)) = &tail
         && tail.full_chunks == chunks
@@ -122,11 +120,8 @@ fn empty(opening: &Opening) -> Span {
 fn hash(spool: &Spool, extents: &[Extent]) -> Result<(Digest, u64), Error> {
     let mut context = Context::new(&SHA256);
     let mut length = 0;
-    let mut bytes = Vec::new();
     for extent in extents {
-        bytes.clear();
-        spool.read(*extent, &mut bytes)?;
-        context.update(&bytes);
+        context.update(&spool.read(*extent)?);
         length += u64::from(extent.length);
     }
     Ok((digest(context), length))

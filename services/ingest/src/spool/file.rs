@@ -2,12 +2,9 @@
 
 use std::{
     fs::File,
-    io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
-
-use rustix::buffer::spare_capacity;
 
 use super::{Error, Position};
 
@@ -32,33 +29,10 @@ impl LogFile {
         &self.path
     }
 
-    /// Appends `length` bytes from `offset` on to `into`.
-    pub fn read(&self, offset: u64, length: u32, into: &mut Vec<u8>) -> Result<(), Error> {
-        let old = into.len();
-        self.append_exact(offset, u64::from(length), into).map_err(|source| {
-            into.truncate(old);
-            Error::Io { path: self.path.clone(), source }
-        })
-    }
-
-    /// Where `into` has room for exactly the missing bytes they are read into memory that was not set
-    /// to zero before: this way every recorded byte goes.
-    fn append_exact(&self, mut offset: u64, length: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        let end = offset + length;
-        let missing = usize::try_from(length).unwrap_or(usize::MAX);
-        if into.capacity() - into.len() != missing {
-            let old = into.len();
-            into.resize(old + missing, 0);
-            return self.file.read_exact_at(into.get_mut(old..).unwrap_or_default(), offset);
-        }
-        while offset < end {
-            let read = rustix::io::pread(&self.file, spare_capacity(into), offset)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            offset += read as u64;
-        }
-        Ok(())
+    /// Fills `into` with the bytes from `offset` on.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        let read = self.file.read_exact_at(into, offset);
+        read.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 }
 

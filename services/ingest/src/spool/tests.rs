@@ -29,17 +29,15 @@ async fn what_is_committed_is_read_back_by_this_run_and_by_the_next() {
     let (serial, extent) = segment(&spool, b"sealed bytes");
     let (_, end) = spool.append(&[record(Kind::Close, serial, b"entry")]).unwrap();
     spool.wait_committed(end).await.unwrap();
-    let mut bytes = Vec::new();
-    spool.read(extent, &mut bytes).unwrap();
-    assert_eq!(bytes, b"sealed bytes");
+    assert_eq!(spool.read(extent).unwrap(), b"sealed bytes");
+    let other = spool.read_into(extent, &mut [0; 11]);
+    assert!(matches!(other, Err(Error::Length { expected: 12, given: 11 })), "{other:?}");
     drop(spool); // As a crash: nothing is closed.
 
     let (spool, recovered) = open(&dir);
     let found = &recovered.segments[&serial];
     assert_eq!((&found.opening[..], found.entry.as_deref()), (&b"opening"[..], Some(&b"entry"[..])));
-    let mut bytes = Vec::new();
-    spool.read(found.data[0], &mut bytes).unwrap();
-    assert_eq!(bytes, b"sealed bytes");
+    assert_eq!(spool.read(found.data[0]).unwrap(), b"sealed bytes");
     assert!(recovered.last_alive.is_some());
     assert!(spool.next_serial() > serial);
 }

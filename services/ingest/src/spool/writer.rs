@@ -31,6 +31,12 @@ use super::{
 const WRITE_BYTES: usize = 1024 * 1024;
 /// The writer commits before its time when so much is in memory only.
 const MOST_UNCOMMITTED_BYTES: usize = 16 * 1024 * 1024;
+/// Memory for what is written at once: the writer is called at [`WRITE_BYTES`], and the record that
+/// reached it must fit as well.
+const CHUNK_BYTES: usize = WRITE_BYTES + WRITE_BYTES / 4;
+/// Chunks whose memory is kept. Every recorded byte goes through one, and memory that the system has just
+/// given costs more than sealing what is put there.
+const MOST_SPARES: usize = MOST_UNCOMMITTED_BYTES / WRITE_BYTES + 2;
 /// With so much waiting for the disk nothing else should ask it for more.
 const BEHIND_BYTES: usize = 4 * WRITE_BYTES;
 /// Name of the file that keeps room for the end of things.
@@ -226,6 +232,8 @@ pub struct Writer {
     /// Not known to be durable; the first `written` of them are in the file.
     uncommitted: VecDeque<Chunk>,
     written: usize,
+    /// Memory of chunks that are durable.
+    spares: Vec<Vec<u8>>,
     /// The disk was full at the last try: nothing more is taken on before this is written.
     stuck: bool,
     last_commit: Monotonic,
@@ -251,6 +259,7 @@ impl Writer {
             file: None,
             uncommitted: VecDeque::new(),
             written: 0,
+            spares: Vec::new(),
             stuck: false,
             last_commit,
         };
@@ -281,10 +290,9 @@ impl Writer {
     }
 
     fn run(&mut self, commit: &watch::Sender<Position>) -> Result<(), Error> {
-        let mut spare = Vec::new();
         loop {
-            let turn = if self.stuck { self.shared.pause(COMMIT_EVERY) } else { self.take(spare) };
-            spare = self.turn(commit, turn.hurry || turn.stopping)?;
+            let turn = if self.stuck { self.shared.pause(COMMIT_EVERY) } else { self.take() };
+            self.turn(commit, turn.hurry || turn.stopping)?;
             if turn.stopping {
                 return Ok(());
             }
@@ -292,12 +300,12 @@ impl Writer {
     }
 
     /// One round. A full disk is tried again at once where room could be given up for it.
-    fn turn(&mut self, commit: &watch::Sender<Position>, at_once: bool) -> Result<Vec<u8>, Error> {
+    fn turn(&mut self, commit: &watch::Sender<Position>, at_once: bool) -> Result<(), Error> {
         loop {
             match self.write_and_commit(commit, at_once) {
-                Ok(spare) => {
+                Ok(()) => {
                     self.room_again();
-                    return Ok(spare);
+                    return Ok(());
                 }
                 Err(Error::Io { source, .. }) if is_full(&source) => {
                     self.full(&source);
@@ -307,27 +315,35 @@ impl Writer {
                 Err(error) => return Err(error),
             }
             if self.stuck {
-                return Ok(Vec::new());
+                return Ok(());
             }
         }
     }
 
     /// Takes over what waits.
-    fn take(&mut self, spare: Vec<u8>) -> Turn {
+    fn take(&mut self) -> Turn {
+        let spare = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
         let wait = COMMIT_EVERY.saturating_sub(self.clock.monotonic().since(self.last_commit));
         let (chunk, turn) = self.shared.take(spare, wait, &*self.clock);
-        if !chunk.bytes.is_empty() {
+        if chunk.bytes.is_empty() {
+            self.keep(chunk.bytes);
+        } else {
             self.uncommitted.push_back(chunk);
         }
         turn
     }
 
-    /// Writes everything and commits it where that is due. Returns memory that is no longer needed.
-    fn write_and_commit(
-        &mut self,
-        commit: &watch::Sender<Position>,
-        at_once: bool,
-    ) -> Result<Vec<u8>, Error> {
+    /// Keeps the memory of a chunk for another one.
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if self.spares.len() < MOST_SPARES {
+            bytes.clear();
+            bytes.shrink_to(CHUNK_BYTES);
+            self.spares.push(bytes);
+        }
+    }
+
+    /// Writes everything and commits it where that is due.
+    fn write_and_commit(&mut self, commit: &watch::Sender<Position>, at_once: bool) -> Result<(), Error> {
         while self.written < self.uncommitted.len() {
             self.write_next(commit)?;
         }
@@ -338,7 +354,7 @@ impl Writer {
             self.look_at_disk();
             return self.commit(commit);
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     fn write_next(&mut self, commit: &watch::Sender<Position>) -> Result<(), Error> {
@@ -371,21 +387,22 @@ impl Writer {
     }
 
     /// Makes everything in the file durable and tells so.
-    fn commit(&mut self, commit: &watch::Sender<Position>) -> Result<Vec<u8>, Error> {
+    fn commit(&mut self, commit: &watch::Sender<Position>) -> Result<(), Error> {
         let written = self.written;
         let Some(end) = written.checked_sub(1).and_then(|last| self.uncommitted.get(last)).map(Chunk::end)
         else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         if let Some(file) = &mut self.file {
             file.log.sync().map_err(|source| Error::Io { path: self.dir.clone(), source })?;
             file.durable = file.written;
         }
         commit.send_replace(end);
-        let done = self.uncommitted.drain(..written);
-        let spare = done.map(|chunk| chunk.bytes).max_by_key(Vec::capacity).unwrap_or_default();
+        for chunk in self.uncommitted.drain(..written).collect::<Vec<_>>() {
+            self.keep(chunk.bytes);
+        }
         self.written = 0;
-        Ok(emptied(spare))
+        Ok(())
     }
 
     /// After a write or a commit that found no room: the file ends again where it is durable, and
@@ -447,10 +464,4 @@ impl Writer {
 /// Where room is set aside for what ends and frees things.
 fn reserve(dir: &Path) -> PathBuf {
     dir.join(RESERVE)
-}
-
-fn emptied(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.clear();
-    bytes.shrink_to(4 * WRITE_BYTES);
-    bytes
 }
