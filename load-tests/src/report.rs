@@ -1,5 +1,7 @@
 //! Results as one JSON object per line and metric.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,6 +36,18 @@ impl Line<'_> {
         self.peer_value = self.peer_value.map(rounded);
         println!("{}", serde_json::to_string(&self).unwrap_or_default());
     }
+}
+
+/// The time that so large a share of them does not exceed, in milliseconds; `sorted` from short to long.
+#[must_use]
+pub fn quantile_ms(sorted: &[Duration], share: f64) -> f64 {
+    let within = |at: &usize| count(at + 1) >= share * count(sorted.len());
+    let at = (0..sorted.len()).find(within).unwrap_or_default();
+    sorted.get(at).copied().unwrap_or_default().as_secs_f64() * 1_000.0
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn rounded(value: f64) -> f64 {

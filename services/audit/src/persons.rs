@@ -11,7 +11,6 @@
 //! Backups of the file `person-keys.json` must not outlive an erasure; it changes only when someone is erased
 //! or a month's keys expire.
 
-mod aead;
 mod period;
 mod sealing;
 mod secret_file;
@@ -26,11 +25,13 @@ use std::{
 };
 
 use obscura_clock::Timestamp;
+use obscura_row_cipher as row_cipher;
 use tokio::sync::{Mutex as Turn, MutexGuard};
 use zeroize::Zeroizing;
 
 pub use period::Period;
 pub use sealing::{PeriodKey, Sealing};
+pub use secret_file::{Error as FileError, Lock};
 use secret_file::{Generation, SecretFile};
 
 use crate::{
@@ -61,8 +62,8 @@ pub enum Error {
     Crypto,
 }
 
-impl From<aead::Failed> for Error {
-    fn from(_: aead::Failed) -> Self {
+impl From<row_cipher::Failed> for Error {
+    fn from(_: row_cipher::Failed) -> Self {
         Self::Crypto
     }
 }
@@ -107,9 +108,14 @@ impl Persons {
     ///
     /// # Errors
     /// [`Error::File`] where the file is gone, readable by others or not the one of these rows.
-    pub async fn open(path: &Path, store: Arc<Store>, faults: Arc<dyn Faults>) -> Result<Self, Error> {
+    pub async fn open(
+        path: &Path,
+        lock: Lock,
+        store: Arc<Store>,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, Error> {
         let generation = generation_of_rows(&store).await?;
-        let mut secrets = SecretFile::open(path, generation.is_none())?;
+        let mut secrets = SecretFile::open(path, lock, generation.is_none())?;
         settle(&mut secrets, generation, &*faults)?;
         Ok(Self { store, faults, secrets: Turn::new(secrets), cache: Mutex::default() })
     }
@@ -297,14 +303,14 @@ fn wrap(
         generation: generation.0,
         sealed: Vec::new(),
     };
-    row.sealed = aead::seal(&secrets.wrapping_key(generation)?, &context(&row), &clear)?;
+    row.sealed = row_cipher::seal(&secrets.wrapping_key(generation)?, &context(&row), &clear)?;
     Ok(row)
 }
 
 /// The key in a row and the id of its person.
 fn unwrap(secrets: &SecretFile, row: &PersonKeyRow) -> Result<(PeriodKey, Zeroizing<String>), Error> {
     let wrapping = secrets.wrapping_key(Generation(row.generation))?;
-    let clear = aead::open(&wrapping, &context(row), &row.sealed).ok_or(Error::Damaged)?;
+    let clear = row_cipher::open(&wrapping, &context(row), &row.sealed).ok_or(Error::Damaged)?;
     let (key, id) = clear.split_at_checked(32).ok_or(Error::Damaged)?;
     let id = std::str::from_utf8(id).map_err(|_| Error::Damaged)?;
     let key = PeriodKey::from_bytes(key).ok_or(Error::Damaged)?;

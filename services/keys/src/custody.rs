@@ -2,32 +2,42 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex as StdMutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use obscura_access::AccessTrust;
 use obscura_clock::{Monotonic, SharedClock};
 use obscura_daemon::write_atomically;
 use obscura_ids::{Layer, WriterEpoch, ZoneId};
-use obscura_proto::keys::v1::{ImportLayerKeyRequest, WrappedLayerKey};
+use obscura_outbox::staged;
+use obscura_proto::{
+    audit::v1::{Event, Person, key_act::Act},
+    keys::v1::{ImportLayerKeyRequest, WrappedLayerKey},
+};
+use obscura_row_cipher as row_cipher;
 use obscura_seal::{
     Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, NodeSet, RecipientKeyPair, SlotRange, Wrapped,
 };
 use obscura_snapshot::{AuthorityKey, Placement};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
-    aead,
+    epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
     guard::{Guard, Reading, Trusted, Witness},
     hold::Limits,
     intake,
+    journal::Refusals,
     key_encryption::KeyEncryption,
     keyring::Keyring,
     machine::Machine,
     receipts::ReceiptKey,
-    row_key::{Place, RowKey},
+    reports::{act_event, refusal_event},
+    row_key::Place,
     secrets::{self, Secrets},
     store::{
         Store, Writer, destroyed_key, epoch,
@@ -77,7 +87,9 @@ pub struct Custody {
     /// Held by whoever changes what is held or destroyed: one at a time.
     pub(crate) changing: Mutex<()>,
     /// Shared by those who open keys, held alone by a step that exchanges or erases their secrets.
-    pub(crate) serving: RwLock<()>,
+    serving: RwLock<()>,
+    /// How often they were exchanged or erased.
+    exchanges: AtomicU64,
     watch: StdMutex<Watch>,
 }
 
@@ -92,6 +104,8 @@ pub(crate) struct Watch {
     pub(crate) receipts_needed: u64,
     /// When a recovery was last rehearsed.
     pub(crate) rehearsed: Option<Monotonic>,
+    /// What was refused lately.
+    pub(crate) refusals: Refusals,
 }
 
 impl Parts {
@@ -130,6 +144,7 @@ impl Custody {
             rotating: Mutex::new(()),
             changing: Mutex::new(()),
             serving: RwLock::new(()),
+            exchanges: AtomicU64::new(0),
             watch: StdMutex::new(watch),
         };
         custody.move_daily_epochs().await?;
@@ -159,8 +174,62 @@ impl Custody {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To open keys with: what was read of them stays true while it is held.
+    pub(crate) async fn serving(&self) -> RwLockReadGuard<'_, ()> {
+        self.serving.read().await
+    }
+
+    /// To exchange or erase secrets with. Take it before a writer, never behind one.
+    pub(crate) async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        let alone = self.serving.write().await;
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        alone
+    }
+
+    /// Changes whenever secrets may have been exchanged or erased.
+    pub(crate) fn exchanges(&self) -> u64 {
+        self.exchanges.load(Ordering::Relaxed)
+    }
+
+    /// Stages an audit event about an act that has no transaction; it is durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Untold`] and [`Error::Unheard`]: then the act must not be done.
+    pub(crate) async fn tell(&self, event: Event) -> Result<(), Error> {
+        self.parts.store.tell(event).await
+    }
+
+    /// Tells of a refusal, within the bounds of [`crate::journal`]. What cannot be told stays refused.
+    pub(crate) async fn tell_refusal(&self, actor: Option<Person>, act: Act, error: &Error) {
+        let clock = &self.parts.clock;
+        let refused = self.watch().refusals.refuse(clock.monotonic());
+        self.tell_earlier_refusals(refused.earlier).await;
+        if refused.told {
+            self.tell_or_log(refusal_event(clock, actor, act, &error.to_string())).await;
+        }
+    }
+
+    /// Tells how many refusals of a minute that is over were not told one by one.
+    pub async fn tell_refusals(&self) {
+        let untold = self.watch().refusals.close(self.parts.clock.monotonic());
+        self.tell_earlier_refusals(untold).await;
+    }
+
+    async fn tell_earlier_refusals(&self, number: u64) {
+        if number > 0 {
+            let words = format!("{number} more requests were refused within a minute");
+            self.tell_or_log(refusal_event(&self.parts.clock, None, Act::Released, &words)).await;
+        }
+    }
+
+    async fn tell_or_log(&self, event: Event) {
+        if let Err(error) = self.tell(event).await {
+            tracing::error!(%error, "a refusal is missing in the audit log");
+        }
+    }
+
     /// The key of an epoch, which is made where there is none.
-    pub(crate) async fn epoch_for(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<RowKey, Error> {
+    pub(crate) async fn epoch_for(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<EpochKey, Error> {
         if epoch::get(writer.tx(), &self.parts.zone, hour).await?.is_some() {
             let key = self.stored_epoch(writer.tx(), hour).await?;
             return key.ok_or_else(|| Error::NoSecret { row: self.epoch_name(hour) });
@@ -213,7 +282,7 @@ impl Custody {
         };
         let opened = obscura_seal::unwrap(&self.intake, LAYER_KEY_INFO, &context.aad(), &wrapped);
         let bytes = opened.map_err(|_| Error::Unwrap(context.key_id))?;
-        let key = aead::key_from(&bytes).ok_or(Error::Unwrap(context.key_id))?;
+        let key = row_cipher::key_from(&bytes).ok_or(Error::Unwrap(context.key_id))?;
         Ok(LayerKey::from_bytes(*key))
     }
 
@@ -234,12 +303,10 @@ impl Custody {
         }
         let expiry = self.expiry_of(&writer, context.hour, placement).await?;
         let nodes = NodeSet::whole(key);
-        let sealed = self
-            .epoch_for(&writer, expiry)
-            .await?
-            .seal(Place { hold: None, expiry, context: &context }, &nodes)?;
+        let key = self.epoch_for(&writer, expiry).await?;
+        let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &context }, &nodes)?;
         self.hold_new(&writer, &context, expiry, &nodes).await?;
-        let row = KeptRow { context, expiry, sealed, imported: self.parts.clock.wall() };
+        let row = KeptRow { context, expiry, leaf: Some(leaf), sealed, imported: self.parts.clock.wall() };
         kept_key::put(writer.tx(), &[row]).await?;
         Ok(writer.commit().await?)
     }
@@ -269,7 +336,14 @@ async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Er
     }
     let had_keys = kept_key::count(parts.store.reader()).await? > 0;
     let guard = Guard::begin(parts.reading(), parts.stored_trusted(), had_keys);
-    Ok(Watch { guard, stopped: None, receipts, receipts_needed, rehearsed: None })
+    Ok(Watch {
+        guard,
+        stopped: None,
+        receipts,
+        receipts_needed,
+        rehearsed: None,
+        refusals: Refusals::default(),
+    })
 }
 
 /// Writes down which versions of the key-encryption key there are: a crash may have come between
@@ -280,8 +354,11 @@ async fn record_versions(parts: &Parts) -> Result<(), Error> {
     for version in &versions {
         writer.record_version(*version, now).await?;
     }
-    if let Some(oldest) = versions.first() {
-        writer.record_retired_before(*oldest, now).await?;
+    if let Some(oldest) = versions.first()
+        && writer.record_retired_before(*oldest, now).await? > 0
+    {
+        let event = act_event(&parts.clock, None, Act::Rotated, oldest.0, "completed before a crash");
+        staged::stage(writer.tx(), &event).await?;
     }
     Ok(writer.commit().await?)
 }

@@ -5,10 +5,10 @@
 //! key-encryption key of that time, until a rotation has destroyed that.
 
 use obscura_ids::ZoneId;
+use obscura_row_cipher::{self as row_cipher, Key};
 use obscura_seal::{LayerKeyContext, NodeSet};
 
 use crate::{
-    aead::{self, Key},
     custody::Custody,
     error::Error,
     expiry_hour::ExpiryHour,
@@ -45,7 +45,7 @@ impl Custody {
     async fn move_day(&self, day: u32, wrapped: &WrappedSecret) -> Result<usize, Error> {
         let name = || format!("epoch key {}/{day}", self.parts.zone);
         let bytes = self.unwrap(RowKind::EpochKey, &day.to_string(), wrapped, name).await?;
-        let old = aead::key_from(&bytes).ok_or_else(|| Error::Damaged { row: name() })?;
+        let old = row_cipher::key_from(&bytes).ok_or_else(|| Error::Damaged { row: name() })?;
         let writer = self.parts.store.write().await?;
         let moved = self.moved(&writer, day, &old).await?;
         kept_key::put(writer.tx(), &moved).await?;
@@ -66,10 +66,17 @@ impl Custody {
         let mut moved = Vec::with_capacity(rows.len());
         for row in rows {
             let damaged = || Error::Damaged { row: format!("layer key {}", row.context.key_id) };
-            let opened = aead::open(old, &daily_aad(day, &row.context), &row.sealed).ok_or_else(damaged)?;
+            let opened =
+                row_cipher::open(old, &daily_aad(day, &row.context), &row.sealed).ok_or_else(damaged)?;
             let nodes = NodeSet::decode(&opened).map_err(|_| damaged())?;
-            let sealed = key.seal(Place { hold: None, expiry, context: &row.context }, &nodes)?;
-            moved.push(KeptRow { context: row.context, expiry, sealed, imported: row.imported });
+            let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &row.context }, &nodes)?;
+            moved.push(KeptRow {
+                context: row.context,
+                expiry,
+                leaf: Some(leaf),
+                sealed,
+                imported: row.imported,
+            });
         }
         Ok(moved)
     }

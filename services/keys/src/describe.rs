@@ -53,7 +53,7 @@ impl Custody {
     }
 
     async fn known(&self, ids: &[LayerKeyId]) -> Result<BTreeMap<LayerKeyId, Known>, Error> {
-        let _serving = self.serving.read().await;
+        let _serving = self.serving().await;
         let reader = self.parts.store.reader();
         let mut keyring = Keyring::new(self, reader);
         let mut known: BTreeMap<LayerKeyId, Known> = BTreeMap::new();

@@ -2,9 +2,10 @@
 
 use obscura_access::Refusal;
 use obscura_ids::{LayerKeyId, ZoneId};
+use obscura_row_cipher as row_cipher;
 use obscura_status::{Code, Failure};
 
-use crate::{aead, hold::HoldId, key_encryption, secrets};
+use crate::{hold::HoldId, key_encryption, secrets};
 
 /// Why custody refused or failed. Never holds key material.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +135,19 @@ pub enum Error {
     /// A secret outside the database cannot be kept or erased.
     #[error("secrets outside the database: {0}")]
     Secrets(#[from] secrets::Error),
+    /// What cannot be told is not done.
+    #[error("custody could not write this down for the audit log, so it was not done: try again later")]
+    Untold,
+    /// The audit log does not take what it is told.
+    #[error(
+        "{} events wait for the audit log, and nothing is released until it takes them: see why `audit` cannot be \
+         reached (`obscura status`)",
+        crate::journal::MAX_STAGED
+    )]
+    Unheard,
+    /// Keys were exchanged or destroyed while a release was written down, again and again.
+    #[error("the keys changed while they were being released: try again")]
+    Changing,
     /// One rotation at a time.
     #[error("a rotation is under way: wait until it has finished")]
     RotationUnderWay,
@@ -145,7 +159,7 @@ pub enum Error {
     Store(#[from] sea_orm::DbErr),
     /// The cryptographic library failed.
     #[error(transparent)]
-    Crypto(#[from] aead::Failed),
+    Crypto(#[from] row_cipher::Failed),
 }
 
 impl Error {
@@ -189,9 +203,13 @@ impl Error {
             | Self::KeyEncryption(key_encryption::Error::NoRoot | key_encryption::Error::Rotating(_)) => {
                 Code::FailedPrecondition
             }
-            Self::KeyEncryption(_) | Self::Store(_) | Self::Secrets(_) | Self::NoSecret { .. } => {
-                Code::Unavailable
-            }
+            Self::KeyEncryption(_)
+            | Self::Store(_)
+            | Self::Secrets(_)
+            | Self::NoSecret { .. }
+            | Self::Untold
+            | Self::Unheard
+            | Self::Changing => Code::Unavailable,
             Self::Crypto(_) => Code::Internal,
         }
     }

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use obscura_proto::keys::v1::ShredCause;
+use obscura_proto::{
+    audit::v1::{Person, key_act::Act},
+    keys::v1::ShredCause,
+};
 use obscura_seal::SlotSet;
 
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
     hold::HoldId,
     keyring::Keyring,
     ledger::KeyLedger,
+    reports::act_event,
     store::{
         Writer,
         destroyed_key::{self, DestroyedRow},
@@ -23,6 +27,11 @@ use crate::{
         note::{self, Note},
     },
 };
+
+/// Rows of a transaction that takes no further epoch.
+const ROWS_AT_ONCE: usize = 4_000;
+/// Most epochs in one transaction, with or without rows.
+const MAX_EPOCHS_AT_ONCE: usize = 64;
 
 /// What one round destroyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,9 +59,15 @@ impl Custody {
     ///
     /// # Errors
     /// What stands in the way beside them.
-    pub async fn resume_destruction(&self, confirmed_by: &str) -> Result<(String, Destroyed), Error> {
+    pub async fn resume_destruction(
+        &self,
+        confirmed_by: &str,
+        actor: Option<Person>,
+    ) -> Result<(String, Destroyed), Error> {
         crate::hold::text("confirmed_by", confirmed_by, 1..=crate::hold::MAX_PERSON)?;
         let _turn = self.changing.lock().await;
+        let words = "an operator confirms clock and volume: destruction goes on";
+        self.tell(act_event(&self.parts.clock, actor, Act::DestructionStopped, 0, words)).await?;
         let was_stopped = self.stopped().unwrap_or_default();
         let now = self.reading();
         let trusted = self.watch().guard.confirm(&now);
@@ -91,8 +106,9 @@ impl Custody {
             self.check_volume(current, due, hours).await?;
         }
         let epochs = epoch::before(self.parts.store.reader(), &self.parts.zone, current).await?;
-        for hour in &epochs {
-            self.destroy_epoch(*hour).await?;
+        let mut left = epochs.as_slice();
+        while !left.is_empty() {
+            left = self.destroy_some(left).await?;
         }
         self.remember(current, due, hours).await?;
         let trusted = self.watch().guard.trusted(&now);
@@ -159,20 +175,37 @@ impl Custody {
         Ok(writer.commit().await?)
     }
 
-    /// Destroys an epoch: its rows, its half in the database and its secret outside; what holds have of
-    /// its keys stays under theirs.
-    async fn destroy_epoch(&self, hour: ExpiryHour) -> Result<(), Error> {
-        self.decide_epoch(hour).await?;
+    /// Destroys the first of these epochs, as many as one transaction may take, and returns the others.
+    async fn destroy_some<'a>(&self, epochs: &'a [ExpiryHour]) -> Result<&'a [ExpiryHour], Error> {
+        let (now, later) = epochs.split_at(self.decide_epochs(epochs).await?);
         self.finish().await?;
-        Ok(self.parts.secrets.erase_strays(&format!("epoch-{hour}-"))?)
+        let prefixes: Vec<String> = now.iter().map(|hour| format!("epoch-{hour}-")).collect();
+        self.parts.secrets.erase_strays(&prefixes)?;
+        Ok(later)
     }
 
-    async fn decide_epoch(&self, hour: ExpiryHour) -> Result<(), Error> {
-        let zone = &self.parts.zone;
-        let _alone = self.serving.write().await;
+    /// Releases and imports wait meanwhile, so it stops once it has decided on enough; returns on how many.
+    async fn decide_epochs(&self, epochs: &[ExpiryHour]) -> Result<usize, Error> {
+        let _alone = self.alone().await;
         let writer = self.parts.store.write().await?;
+        let (mut decided, mut rows) = (0, 0);
+        for hour in epochs.iter().take(MAX_EPOCHS_AT_ONCE) {
+            rows += self.decide_epoch(&writer, *hour).await?;
+            decided += 1;
+            if rows >= ROWS_AT_ONCE {
+                break;
+            }
+        }
+        writer.commit().await?;
+        Ok(decided)
+    }
+
+    /// Destroys an epoch: its rows, its half in the database and its secret outside; what holds have of
+    /// its keys stays under theirs. Returns how many rows there were.
+    async fn decide_epoch(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<usize, Error> {
+        let zone = &self.parts.zone;
         let rows = kept_key::of_epoch(writer.tx(), zone, hour).await?;
-        let decision = self.expired(&writer, &rows).await?;
+        let decision = self.expired(writer, &rows).await?;
         let gone: Vec<DestroyedRow> = rows.iter().map(DestroyedRow::from).collect();
         let ids: Vec<_> = gone.iter().map(|row| row.key).collect();
         destroyed_key::put(writer.tx(), zone, &gone).await?;
@@ -181,8 +214,8 @@ impl Custody {
             doomed_secret::put(writer.tx(), &row.secret).await?;
             epoch::delete(writer.tx(), zone, hour).await?;
         }
-        self.await_receipts(&writer, ShredCause::Expiry, Some(hour), decision).await?;
-        Ok(writer.commit().await?)
+        self.await_receipts(writer, ShredCause::Expiry, Some(hour), decision).await?;
+        Ok(rows.len())
     }
 
     /// What no longer opens when the retention of these keys ends.

@@ -5,8 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, stream};
 use obscura_identity::{Peer, SpiffeId};
 use obscura_outbox::actor;
-use obscura_proto::access::v1::GrantClaims;
-use obscura_proto::audit::v1::{Person, key_act::Act};
+use obscura_proto::audit::v1::Person;
 use obscura_proto::keys::v1::{
     CreateRecoverySharesRequest, CreateRecoverySharesResponse, DescribeKeysRequest, DescribeKeysResponse,
     GetIntakeKeyRequest, GetIntakeKeyResponse, GetKeyStatusRequest, GetKeyStatusResponse,
@@ -19,7 +18,6 @@ use obscura_proto::keys::v1::{
     keys_service_server::KeysService,
 };
 use obscura_status::{Code, Failure};
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -28,7 +26,6 @@ use crate::{
     custody::Custody,
     error::Error,
     metrics::KeyMetrics,
-    reports::Reports,
     rotation::{Progress, Rotation},
 };
 
@@ -42,22 +39,12 @@ pub struct KeysGrpc {
     custody: Arc<Custody>,
     metrics: KeyMetrics,
     rewrap_batch: u32,
-    reports: Reports,
 }
 
 impl KeysGrpc {
     /// The service in front of `custody`.
-    pub const fn new(
-        custody: Arc<Custody>,
-        metrics: KeyMetrics,
-        rewrap_batch: u32,
-        reports: Reports,
-    ) -> Self {
-        Self { custody, metrics, rewrap_batch, reports }
-    }
-
-    fn tell(&self, actor: Option<Person>, act: Act, detail: &str) {
-        self.reports.act(&self.custody.parts.clock, actor, act, 0, detail);
+    pub const fn new(custody: Arc<Custody>, metrics: KeyMetrics, rewrap_batch: u32) -> Self {
+        Self { custody, metrics, rewrap_batch }
     }
 
     /// Does what must not stop half way when the caller hangs up.
@@ -97,18 +84,11 @@ impl KeysService for KeysGrpc {
         request: Request<ReleaseNodesRequest>,
     ) -> Result<Response<ReleaseNodesResponse>, Status> {
         let by = actor(request.metadata());
-        let clock = &self.custody.parts.clock;
-        let keys = match self.custody.release(&caller(&request)?, request.get_ref()).await {
-            Ok(keys) => {
-                self.reports.released(clock, by, granted(request.get_ref()), &keys);
-                keys
-            }
-            Err(error) => {
-                self.metrics.refused();
-                self.reports.refused(clock, by, &error.to_string());
-                return Err(status(error));
-            }
-        };
+        let released = self.custody.release(&caller(&request)?, request.get_ref(), by).await;
+        let keys = released.map_err(|error| {
+            self.metrics.refused();
+            status(error)
+        })?;
         self.metrics.released(keys.len());
         Ok(Response::new(ReleaseNodesResponse { keys }))
     }
@@ -117,15 +97,12 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<RotateKeyEncryptionKeyRequest>,
     ) -> Result<Response<ProgressStream>, Status> {
-        let (by, reports) = (actor(request.metadata()), self.reports.clone());
+        let by = actor(request.metadata());
         let (sender, receiver) = mpsc::channel(PROGRESS_QUEUE);
         let (custody, metrics, batch) = (self.custody.clone(), self.metrics.clone(), self.rewrap_batch);
         // On its own, so that it goes on when the caller does not wait for the end.
         tokio::spawn(async move {
-            let last = rotate(&custody, batch, &metrics, &sender).await;
-            if let Ok(last) = &last {
-                reports.act(&custody.parts.clock, by, Act::Rotated, last.version.0, "");
-            }
+            let last = rotate(&custody, batch, by, &metrics, &sender).await;
             // A caller that went away needs no answer.
             let _ = sender.send(last.map(message).map_err(status)).await;
         });
@@ -217,10 +194,9 @@ impl KeysService for KeysGrpc {
         let by = actor(request.metadata());
         let confirmed_by = request.into_inner().confirmed_by;
         let resumed =
-            self.act(|custody| async move { custody.resume_destruction(&confirmed_by).await }).await;
+            self.act(|custody| async move { custody.resume_destruction(&confirmed_by, by).await }).await;
         self.metrics.expired(resumed.as_ref().ok().map(|(_, destroyed)| *destroyed));
         let (was_stopped, destroyed) = resumed?;
-        self.tell(by, Act::DestructionStopped, "an operator confirmed clock and volume: destruction goes on");
         Ok(Response::new(ResumeDestructionResponse { was_stopped, destroyed_keys: destroyed.layer_keys }))
     }
 
@@ -246,9 +222,7 @@ impl KeysService for KeysGrpc {
     ) -> Result<Response<CreateRecoverySharesResponse>, Status> {
         let by = actor(request.metadata());
         let CreateRecoverySharesRequest { shares, threshold } = request.into_inner();
-        let words = format!("{shares} shares of which {threshold} restore the root");
-        let shares = self.custody.recovery_shares(threshold, shares).await.map_err(status)?;
-        self.tell(by, Act::SharesMade, &words);
+        let shares = self.custody.recovery_shares(threshold, shares, by).await.map_err(status)?;
         Ok(Response::new(CreateRecoverySharesResponse { shares }))
     }
 
@@ -258,8 +232,7 @@ impl KeysService for KeysGrpc {
     ) -> Result<Response<RehearseRecoveryResponse>, Status> {
         let by = actor(request.metadata());
         let shares = Zeroizing::new(request.into_inner().shares);
-        let version = self.custody.rehearse_recovery(&shares).await.map_err(status)?;
-        self.tell(by, Act::SharesRehearsed, "");
+        let version = self.custody.rehearse_recovery(&shares, by).await.map_err(status)?;
         Ok(Response::new(RehearseRecoveryResponse { version }))
     }
 }
@@ -267,10 +240,11 @@ impl KeysService for KeysGrpc {
 async fn rotate(
     custody: &Custody,
     batch: u32,
+    by: Option<Person>,
     metrics: &KeyMetrics,
     sender: &mpsc::Sender<Result<RotateKeyEncryptionKeyResponse, Status>>,
 ) -> Result<Progress, Error> {
-    let mut rotation = Rotation::begin(custody, batch).await?;
+    let mut rotation = Rotation::begin(custody, batch, by).await?;
     let last = rotation
         .run(|progress| {
             metrics.rotating(progress);
@@ -298,12 +272,6 @@ fn caller<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
     peer.map(|Peer(id)| id.clone()).ok_or_else(|| unknown().into())
 }
 
-/// UUID of the grant of a request whose grant has been verified.
-fn granted(request: &ReleaseNodesRequest) -> String {
-    let claims = request.grant.as_ref().and_then(|grant| GrantClaims::decode(grant.claims.clone()).ok());
-    claims.unwrap_or_default().grant_id
-}
-
 /// Who acts: the person behind the call, or the program where it names none.
 fn person_or_program<T>(request: &Request<T>) -> Result<Person, Status> {
     let program = Person { id: caller(request)?.to_string(), ..Person::default() };
@@ -322,7 +290,7 @@ mod tests {
     use crate::test_support::{Bench, HOUR, caller as cli, node_set};
 
     async fn service(bench: &Bench) -> KeysGrpc {
-        KeysGrpc::new(Arc::new(bench.open().await), KeyMetrics::new(), 2, Reports::nobody())
+        KeysGrpc::new(Arc::new(bench.open().await), KeyMetrics::new(), 2)
     }
 
     fn from_cli<T>(message: T) -> Request<T> {

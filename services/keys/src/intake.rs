@@ -1,10 +1,10 @@
 //! The intake key: the pair to which recorders wrap layer keys, made at the first start.
 
 use obscura_ids::ZoneId;
+use obscura_row_cipher::Failed;
 use obscura_seal::RecipientKeyPair;
 
 use crate::{
-    aead::Failed,
     error::Error,
     key_encryption::{KeyEncryption, Row, RowKind},
     store::{IntakeRow, Store},

@@ -122,7 +122,7 @@ pub enum Error {
     },
     /// The cryptographic library failed.
     #[error(transparent)]
-    Crypto(#[from] crate::aead::Failed),
+    Crypto(#[from] obscura_row_cipher::Failed),
 }
 
 /// Wraps small secrets under a versioned key that never leaves the back end.

@@ -5,12 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use obscura_row_cipher::{self as row_cipher, Failed};
 use obscura_seal::NodeSet;
 use sea_orm::ConnectionTrait;
+use zeroize::Zeroizing;
 
 use crate::{
-    aead,
     custody::Custody,
+    epoch_key::{EpochKey, root},
     error::Error,
     expiry_hour::ExpiryHour,
     hold::HoldId,
@@ -31,7 +33,7 @@ const MAX_REREADS: usize = 3;
 pub struct Keyring<'a, C> {
     custody: &'a Custody,
     database: &'a C,
-    epochs: BTreeMap<ExpiryHour, Option<Arc<RowKey>>>,
+    epochs: BTreeMap<ExpiryHour, Option<Arc<EpochKey>>>,
     holds: BTreeMap<HoldId, Option<Arc<RowKey>>>,
 }
 
@@ -45,7 +47,7 @@ impl<'a, C: ConnectionTrait> Keyring<'a, C> {
     ///
     /// # Errors
     /// [`Error::Damaged`] where its row is missing or does not open.
-    pub async fn epoch(&mut self, hour: ExpiryHour) -> Result<Option<Arc<RowKey>>, Error> {
+    pub async fn epoch(&mut self, hour: ExpiryHour) -> Result<Option<Arc<EpochKey>>, Error> {
         match self.epochs.entry(hour) {
             Entry::Occupied(opened) => Ok(opened.get().clone()),
             Entry::Vacant(unopened) => {
@@ -63,7 +65,7 @@ impl<'a, C: ConnectionTrait> Keyring<'a, C> {
         match self.holds.entry(id) {
             Entry::Occupied(opened) => Ok(opened.get().clone()),
             Entry::Vacant(unopened) => {
-                let key = self.custody.stored_key(self.database, Owner::Hold(id)).await?.map(Arc::new);
+                let key = self.custody.stored_hold(self.database, id).await?.map(Arc::new);
                 Ok(unopened.insert(key).clone())
             }
         }
@@ -74,9 +76,8 @@ impl<'a, C: ConnectionTrait> Keyring<'a, C> {
     /// # Errors
     /// [`Error::Damaged`].
     pub async fn kept(&mut self, row: &KeptRow) -> Result<NodeSet, Error> {
-        let place = Place { hold: None, expiry: row.expiry, context: &row.context };
         match self.epoch(row.expiry).await? {
-            Some(key) => key.open(place, &row.sealed),
+            Some(key) => key.open(row.place(), row.leaf, &row.sealed),
             None => Ok(NodeSet::new(Vec::new())),
         }
     }
@@ -97,17 +98,44 @@ impl<'a, C: ConnectionTrait> Keyring<'a, C> {
 impl Custody {
     /// Makes a new key for an epoch: its secret is durable on return, its row is for the caller to store.
     /// Call it with a writer in hand: a rotation retires older versions only while it is the writer.
-    pub(crate) async fn make_epoch(&self, hour: ExpiryHour) -> Result<(EpochRow, RowKey), Error> {
-        let secret = format!("epoch-{hour}-{}", random_name()?);
-        let (key, half) = self.make_row_key(&secret, RowKind::EpochHalf, &epoch_id(hour, &secret)).await?;
-        Ok((EpochRow { hour, secret, half, stale: false }, key))
+    pub(crate) async fn make_epoch(&self, hour: ExpiryHour) -> Result<(EpochRow, EpochKey), Error> {
+        let (secret, half) = (epoch_secret(hour)?, row_cipher::generate()?);
+        let tree = self.parts.secrets.create(&secret)?;
+        self.epoch_of(hour, secret, tree, half.as_ref()).await
+    }
+
+    /// Makes a new key for an epoch of what is left of the tree of its old one, in the same way.
+    pub(crate) async fn thin_epoch(
+        &self,
+        hour: ExpiryHour,
+        tree: NodeSet,
+        half: &[u8],
+    ) -> Result<(EpochRow, EpochKey), Error> {
+        let secret = epoch_secret(hour)?;
+        self.parts.secrets.put(&secret, &tree)?;
+        self.epoch_of(hour, secret, tree, half).await
+    }
+
+    async fn epoch_of(
+        &self,
+        hour: ExpiryHour,
+        secret: String,
+        tree: NodeSet,
+        half: &[u8],
+    ) -> Result<(EpochRow, EpochKey), Error> {
+        let wrapped = self.wrap(RowKind::EpochHalf, &epoch_id(hour, &secret), half).await?;
+        let key = EpochKey::new(tree, Zeroizing::new(half.to_vec()));
+        Ok((EpochRow { hour, secret, half: wrapped, stale: false }, key))
     }
 
     /// Makes a new key for a hold, in the same way.
     pub(crate) async fn make_hold_key(&self, id: HoldId) -> Result<(String, WrappedSecret, RowKey), Error> {
         let secret = format!("hold-{id}-{}", random_name()?);
-        let (key, half) = self.make_row_key(&secret, RowKind::HoldHalf, &hold_id(id, &secret)).await?;
-        Ok((secret, half, key))
+        let half = row_cipher::generate()?;
+        let outside = self.parts.secrets.create(&secret)?;
+        let wrapped = self.wrap(RowKind::HoldHalf, &hold_id(id, &secret), half.as_ref()).await?;
+        let key = RowKey::derive(root(&outside).ok_or(Failed)?, half.as_ref());
+        Ok((secret, wrapped, key))
     }
 
     /// Puts the half of an epoch's key under the newest version.
@@ -132,7 +160,7 @@ impl Custody {
         id: &str,
         wrapped: &WrappedSecret,
         name: impl FnOnce() -> String,
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let row = Row { kind, id, zone: &self.parts.zone };
         self.parts.encryption.unwrap(row, wrapped).await.map_err(Error::opening(name))
     }
@@ -157,28 +185,26 @@ impl Custody {
         self.wrap(kind, id, &half).await
     }
 
-    async fn make_row_key(
-        &self,
-        secret: &str,
-        kind: RowKind,
-        id: &str,
-    ) -> Result<(RowKey, WrappedSecret), Error> {
-        let half = aead::generate()?;
-        let outside = self.parts.secrets.create(secret)?;
-        let wrapped = self.wrap(kind, id, half.as_ref()).await?;
-        Ok((RowKey::derive(&outside, half.as_ref()), wrapped))
-    }
-
     /// The key of an epoch that has a row; `None` once its secret is erased.
     pub(crate) async fn stored_epoch(
         &self,
         database: &impl ConnectionTrait,
         hour: ExpiryHour,
-    ) -> Result<Option<RowKey>, Error> {
-        self.stored_key(database, Owner::Epoch(hour)).await
+    ) -> Result<Option<EpochKey>, Error> {
+        let stored = self.stored_key(database, Owner::Epoch(hour)).await?;
+        Ok(stored.map(|(tree, half)| EpochKey::new(tree, half)))
     }
 
-    /// Reads and opens a key.
+    async fn stored_hold(
+        &self,
+        database: &impl ConnectionTrait,
+        id: HoldId,
+    ) -> Result<Option<RowKey>, Error> {
+        let stored = self.stored_key(database, Owner::Hold(id)).await?;
+        Ok(stored.and_then(|(outside, half)| Some(RowKey::derive(root(&outside)?, &half))))
+    }
+
+    /// Reads and opens the halves of a key.
     ///
     /// Without a turn among writers, a rotation may move the row and destroy the version it was under
     /// between the two steps. So a row that does not open is read again, and only one that stands
@@ -187,7 +213,7 @@ impl Custody {
         &self,
         database: &impl ConnectionTrait,
         owner: Owner,
-    ) -> Result<Option<RowKey>, Error> {
+    ) -> Result<Option<(NodeSet, Zeroizing<Vec<u8>>)>, Error> {
         let damaged = || Error::Damaged { row: self.owner_name(owner) };
         let mut stored = self.halves(database, owner).await?.ok_or_else(damaged)?;
         for _ in 0..MAX_REREADS {
@@ -200,7 +226,7 @@ impl Custody {
                     }
                     stored = again;
                 }
-                opened => return Ok(Some(RowKey::derive(&outside, &opened?))),
+                opened => return Ok(Some((outside, opened?))),
             }
         }
         Err(damaged())
@@ -223,7 +249,7 @@ impl Custody {
         &self,
         owner: Owner,
         Halves { secret, half }: &Halves,
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let (kind, id) = match owner {
             Owner::Epoch(hour) => (RowKind::EpochHalf, epoch_id(hour, secret)),
             Owner::Hold(hold) => (RowKind::HoldHalf, hold_id(hold, secret)),
@@ -262,7 +288,11 @@ fn hold_id(id: HoldId, secret: &str) -> String {
     format!("{id}/{secret}")
 }
 
+fn epoch_secret(hour: ExpiryHour) -> Result<String, Error> {
+    Ok(format!("epoch-{hour}-{}", random_name()?))
+}
+
 /// Tells secrets of the same epoch apart.
 fn random_name() -> Result<String, Error> {
-    Ok(aead::generate()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(row_cipher::generate()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! key-encryption key   behind a `KeyEncryption` back end, versioned
-//!   epoch key          one per zone and expiry hour: a wrapped half in the database and a secret outside
-//!     layer-key row    one per camera, layer, hour and recorder run, sealed with AEAD
+//!   epoch key          one per zone and expiry hour: a wrapped half in the database and a tree outside
+//!     layer-key row    one per camera, layer, hour and recorder run, sealed with AEAD under a leaf of the tree
 //!   hold key           one per hold, in the same way
 //!     held-key row     the cover of the held slots of one layer key
 //! ```
@@ -17,12 +17,12 @@
 //! of the key tree that cover their grant, and nothing more. The service needs no other service; where it
 //! can reach the registry it follows changes of retention.
 
-mod aead;
 mod config;
 mod custody;
 mod daily;
 mod describe;
 mod destruction;
+mod epoch_key;
 mod error;
 mod expiry;
 mod expiry_hour;
@@ -31,10 +31,13 @@ mod guard;
 mod hold;
 mod holds;
 mod intake;
+mod journal;
 pub mod key_encryption;
 mod keyring;
 mod ledger;
 mod machine;
+#[cfg(feature = "measure")]
+pub mod measured;
 mod metrics;
 mod receipts;
 mod recovery;
@@ -68,7 +71,6 @@ use crate::{
     key_encryption::{KeyEncryption, LocalKeyFile},
     machine::Linux,
     metrics::KeyMetrics,
-    reports::Reports,
     rotation::Rotation,
     secrets::Secrets,
     store::Store,
@@ -99,10 +101,8 @@ pub async fn router(daemon: &Daemon, reporting: &Arc<Reporting>) -> anyhow::Resu
         daemon.shutdown.clone(),
     ));
     follow_registry(daemon, &custody)?;
-    let outbox = reporting.outbox();
-    tokio::spawn(pump(Arc::clone(&custody), outbox.clone(), daemon.shutdown.clone()));
-    let reports = Reports::to(outbox.clone());
-    let grpc = KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows, reports);
+    tokio::spawn(pump(Arc::clone(&custody), reporting.outbox().clone(), daemon.shutdown.clone()));
+    let grpc = KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows);
     let service = KeysServiceServer::new(grpc);
     Ok(tonic::service::Routes::new(service).into_axum_router())
 }
@@ -141,6 +141,7 @@ async fn expire_for_ever(
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(rounds.tick()).await.is_some() {
         metrics.expired(custody.expire().await.ok());
+        custody.tell_refusals().await;
         reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
         if let Ok(counts) = custody.parts.store.counts().await {
             metrics.counted(counts.shred_receipts, counts.holds);

@@ -18,8 +18,8 @@ pub use key::{ReceiptKey, rewrap as rewrap_key};
 use crate::{
     custody::Custody,
     error::Error,
-    reports::destruction_event,
-    store::{pending_receipt, shred_receipt},
+    reports::{approval_event, destruction_event},
+    store::{Writer, doomed_secret, pending_receipt, shred_receipt},
 };
 
 /// Most receipts in one answer or request.
@@ -57,32 +57,57 @@ impl Custody {
         Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed })
     }
 
-    /// Step 4 of a destruction (`crate::destruction`): numbers, signs and stores the receipt.
-    pub(crate) async fn conclude(
-        &self,
-        pending: pending_receipt::Model,
-    ) -> Result<SignedShredReceipt, Error> {
+    /// Step 4 of a destruction (`crate::destruction`): strikes off the secrets that are erased; numbers, signs
+    /// and stores the receipts that waited for that, with what the audit log hears of them.
+    pub(crate) async fn conclude(&self, erased: &[String]) -> Result<Vec<SignedShredReceipt>, Error> {
         let writer = self.parts.store.write().await?;
-        let number = shred_receipt::newest(writer.tx()).await?.saturating_add(1);
-        let signed = self.signed(number, &pending)?;
-        let (requested_by, approved_by) = (&pending.requested_by, &pending.approved_by);
-        shred_receipt::insert(writer.tx(), number, &signed, requested_by, approved_by).await?;
-        pending_receipt::delete(writer.tx(), pending.id).await?;
-        let event = self.told(&signed, &pending)?;
-        staged::stage(writer.tx(), &event).await?;
+        let mut number = shred_receipt::newest(writer.tx()).await?;
+        let (behind, mut receipts) = (self.check_not_behind().is_err(), Vec::new());
+        for pending in pending_receipt::all(writer.tx()).await? {
+            // The numbers behind those of an old copy are taken: its own destructions are in receipts to come.
+            if behind && pending.signature.is_empty() {
+                continue;
+            }
+            number = number.saturating_add(1);
+            receipts.push(self.conclude_one(&writer, number, &pending).await?);
+        }
+        doomed_secret::delete(writer.tx(), erased).await?;
         writer.commit().await?;
         self.parts.store.staged();
         self.watch().receipts = number;
         self.parts.secrets.raise_mark(number, &self.receipt_key.public_key())?;
-        tracing::info!(number, "layer keys destroyed; the receipt is made");
+        tracing::info!(number, receipts = receipts.len(), "layer keys destroyed; the receipts are made");
+        Ok(receipts)
+    }
+
+    async fn conclude_one(
+        &self,
+        writer: &Writer<'_>,
+        number: u64,
+        pending: &pending_receipt::Model,
+    ) -> Result<SignedShredReceipt, Error> {
+        let signed = self.signed(number, pending)?;
+        let (requested_by, approved_by) = (&pending.requested_by, &pending.approved_by);
+        shred_receipt::insert(writer.tx(), number, &signed, requested_by, approved_by).await?;
+        pending_receipt::delete(writer.tx(), pending.id).await?;
+        for event in self.told(&signed, pending)? {
+            staged::stage(writer.tx(), &event).await?;
+        }
         Ok(signed)
     }
 
-    /// What the audit log hears of it.
-    fn told(&self, signed: &SignedShredReceipt, pending: &pending_receipt::Model) -> Result<Event, Error> {
+    /// What the audit log hears of it: the destruction by who asked for it, and the approval by who gave it.
+    fn told(
+        &self,
+        signed: &SignedShredReceipt,
+        pending: &pending_receipt::Model,
+    ) -> Result<Vec<Event>, Error> {
         let damaged = |_| Error::Damaged { row: format!("pending receipt {}", pending.id) };
         let receipt = ShredReceipt::decode(signed.receipt.clone()).map_err(damaged)?;
-        Ok(destruction_event(&self.parts.clock, signed, &receipt, &pending.requested_by))
+        let clock = &self.parts.clock;
+        let destruction = destruction_event(clock, signed, &receipt, &pending.requested_by);
+        let approval = approval_event(clock, &destruction, &pending.approved_by);
+        Ok(std::iter::once(destruction).chain(approval).collect())
     }
 
     /// A replayed receipt stays as it was signed; ours gets its number and the time from which on nothing

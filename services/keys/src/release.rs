@@ -5,6 +5,7 @@ use obscura_clock::{Span, Timestamp};
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId};
 use obscura_proto::{
+    audit::v1::{Person, key_act::Act},
     footage::v1 as footage,
     keys::v1::{Node, ReleaseNodesRequest, ReleasedKey},
 };
@@ -16,6 +17,7 @@ use crate::{
     error::Error,
     guard::Witness,
     keyring::Keyring,
+    reports::release_event,
     store::{
         destroyed_key,
         held_key::{self, HeldRow},
@@ -25,6 +27,9 @@ use crate::{
 
 /// Most keys in one request.
 pub const MAX_KEYS: usize = 256;
+
+/// Times that a release is tried again because keys were exchanged while it was written down.
+const MAX_ATTEMPTS: usize = 3;
 
 /// A key of which the grant covers some slots, and where it may be opened from.
 struct Covered {
@@ -39,27 +44,60 @@ impl Custody {
     /// Verifies the grant for the calling service and releases, for each named key, the nodes that
     /// cover those slots of its hour which the grant's span touches and which still open. One key outside
     /// the grant refuses the whole request; of a key that is destroyed nothing is released.
+    ///
+    /// The audit log is told first: nothing is returned whose release is not durably written down. Refusals are
+    /// told as well.
     pub async fn release(
         &self,
         caller: &SpiffeId,
         request: &ReleaseNodesRequest,
+        actor: Option<Person>,
+    ) -> Result<Vec<ReleasedKey>, Error> {
+        let released = self.release_told(caller, request, actor.as_ref()).await;
+        if let Err(error) = &released {
+            self.tell_refusal(actor, Act::Released, error).await;
+        }
+        released
+    }
+
+    async fn release_told(
+        &self,
+        caller: &SpiffeId,
+        request: &ReleaseNodesRequest,
+        actor: Option<&Person>,
     ) -> Result<Vec<ReleasedKey>, Error> {
         let key_ids = key_ids(request)?;
         self.check_not_behind()?;
         let grant = self.verify(caller, request)?;
-        let _serving = self.serving.read().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let (released, exchanges) = self.opened(&grant, &key_ids).await?;
+            let clock = &self.parts.clock;
+            self.tell(release_event(clock, actor.cloned(), grant.id.to_string(), &released)).await?;
+            self.check_not_behind()?;
+            // What was destroyed while it was written down is not released any more.
+            if self.exchanges() == exchanges {
+                tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");
+                return Ok(released);
+            }
+        }
+        Err(Error::Changing)
+    }
+
+    /// What the grant opens now, and the number of exchanges so far.
+    async fn opened(&self, grant: &Grant, key_ids: &[LayerKeyId]) -> Result<(Vec<ReleasedKey>, u64), Error> {
+        let _serving = self.serving().await;
+        let exchanges = self.exchanges();
         // Everything is checked before anything is opened.
         let mut covered = Vec::with_capacity(key_ids.len());
         for key_id in key_ids {
-            covered.push(self.covered(&grant, key_id).await?);
+            covered.push(self.covered(grant, *key_id).await?);
         }
         let mut keyring = Keyring::new(self, self.parts.store.reader());
         let mut released = Vec::with_capacity(covered.len());
         for key in &covered {
             released.push(released_key(&open_covered(key, &mut keyring).await?, key));
         }
-        tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");
-        Ok(released)
+        Ok((released, exchanges))
     }
 
     fn verify(&self, caller: &SpiffeId, request: &ReleaseNodesRequest) -> Result<Grant, Error> {
@@ -208,7 +246,7 @@ mod tests {
         let span = Span::try_new(start + Duration::from_millis(1_999), start + Duration::from_millis(6_001))
             .unwrap();
         let request = bench.release_of(&[&key], span);
-        let released = custody.release(&caller(), &request).await.unwrap();
+        let released = custody.release(&caller(), &request, None).await.unwrap();
         assert_eq!(released.len(), 1);
         assert_eq!(released[0].released.unwrap().start_unix_ns, start.unix_nanos());
         let end = start + 4 * SLOT_DURATION;
@@ -228,7 +266,8 @@ mod tests {
         custody.import(&bench.import_of(&custody, &second)).await.unwrap();
         let border = second.context.hour.slot_start(Slot::new(0).unwrap());
         let span = Span::try_new(border - SLOT_DURATION, border + SLOT_DURATION).unwrap();
-        let released = custody.release(&caller(), &bench.release_of(&[&second, &first], span)).await.unwrap();
+        let released =
+            custody.release(&caller(), &bench.release_of(&[&second, &first], span), None).await.unwrap();
         assert_eq!(released[0].key_id, second.context.key_id.to_string());
         assert!(opens(&node_set(&released[0]), &second, 0) && !opens(&node_set(&released[0]), &second, 1));
         assert!(
@@ -243,19 +282,20 @@ mod tests {
         custody.import(&bench.import_of(&custody, &other)).await.unwrap();
         let mut camera_missing = bench.release_of(&[&key], bench.hour_of(&key));
         camera_missing.key_ids.push(other.context.key_id.to_string());
-        let refused = custody.release(&caller(), &camera_missing).await.unwrap_err();
+        let refused = custody.release(&caller(), &camera_missing, None).await.unwrap_err();
         let Error::OutsideGrant { key_id, reason } = refused else { panic!("{refused}") };
         assert_eq!((key_id, reason), (other.context.key_id, Refusal::CameraNotGranted(other.context.camera)));
 
         let before =
             Span::try_new(bench.hour_of(&key).start() - SLOT_DURATION, bench.hour_of(&key).start()).unwrap();
-        let refused = custody.release(&caller(), &bench.release_of(&[&key], before)).await;
+        let refused = custody.release(&caller(), &bench.release_of(&[&key], before), None).await;
         assert!(matches!(refused, Err(Error::OutsideGrant { reason: Refusal::OutsideSpan(_), .. })));
 
         let mut masked = bench.made_key(HOUR);
         masked.context.layer = Layer::Masked;
         custody.import(&bench.import_of(&custody, &masked)).await.unwrap();
-        let refused = custody.release(&caller(), &bench.release_of(&[&masked], bench.hour_of(&masked))).await;
+        let refused =
+            custody.release(&caller(), &bench.release_of(&[&masked], bench.hour_of(&masked)), None).await;
         let reason = Refusal::LayerNotGranted(Layer::Masked);
         assert!(matches!(refused, Err(Error::OutsideGrant { reason: found, .. }) if found == reason));
     }
@@ -265,14 +305,14 @@ mod tests {
         let (bench, custody, key) = with_key().await;
         let request = bench.release_of(&[&key], bench.hour_of(&key));
         let stranger = "spiffe://example.org/obscura/export".parse().unwrap();
-        let refused = custody.release(&stranger, &request).await;
+        let refused = custody.release(&stranger, &request, None).await;
         assert!(matches!(refused, Err(Error::Refused(Refusal::WrongHolder { .. }))));
         bench.clock.advance(Duration::from_secs(31));
-        let refused = custody.release(&caller(), &request).await;
+        let refused = custody.release(&caller(), &request, None).await;
         assert!(matches!(refused, Err(Error::Refused(Refusal::StaleNote { .. }))));
         bench.clock.advance(Duration::from_secs(600));
         let fresh = ReleaseNodesRequest { status_note: Some(bench.issuer.status_note()), ..request };
-        let refused = custody.release(&caller(), &fresh).await;
+        let refused = custody.release(&caller(), &fresh, None).await;
         assert!(matches!(refused, Err(Error::Refused(Refusal::Expired(_)))));
     }
 
@@ -280,7 +320,7 @@ mod tests {
     async fn a_grant_by_another_issuer_opens_nothing() {
         let (bench, custody, key) = with_key().await;
         let request = Bench::new().release_of(&[&key], bench.hour_of(&key));
-        let refused = custody.release(&caller(), &request).await;
+        let refused = custody.release(&caller(), &request, None).await;
         assert!(matches!(refused, Err(Error::Refused(Refusal::BadSignature { .. }))));
     }
 
@@ -290,14 +330,17 @@ mod tests {
         let request = bench.release_of(&[&key], bench.hour_of(&key));
         let with = |key_ids| ReleaseNodesRequest { key_ids, ..request.clone() };
         let unknown = LayerKeyId::generate();
-        let refused = custody.release(&caller(), &with(vec![unknown.to_string()])).await;
+        let refused = custody.release(&caller(), &with(vec![unknown.to_string()]), None).await;
         assert!(matches!(refused, Err(Error::UnknownKey(id)) if id == unknown));
-        let refused = custody.release(&caller(), &with(vec!["x".into()])).await;
+        let refused = custody.release(&caller(), &with(vec!["x".into()]), None).await;
         assert!(matches!(refused, Err(Error::Malformed { .. })));
         let most = vec![key.context.key_id.to_string(); MAX_KEYS];
-        assert_eq!(custody.release(&caller(), &with(most)).await.unwrap().len(), MAX_KEYS);
+        assert_eq!(custody.release(&caller(), &with(most), None).await.unwrap().len(), MAX_KEYS);
         let too_many = vec![key.context.key_id.to_string(); MAX_KEYS + 1];
-        assert!(matches!(custody.release(&caller(), &with(too_many)).await, Err(Error::TooManyKeys(257))));
+        assert!(matches!(
+            custody.release(&caller(), &with(too_many), None).await,
+            Err(Error::TooManyKeys(257))
+        ));
     }
 
     #[tokio::test]
@@ -313,7 +356,8 @@ mod tests {
         for (what, sql) in changes {
             let (bench, custody, key) = with_key().await;
             bench.sql(&sql).await;
-            let refused = custody.release(&caller(), &bench.release_of(&[&key], bench.hour_of(&key))).await;
+            let refused =
+                custody.release(&caller(), &bench.release_of(&[&key], bench.hour_of(&key)), None).await;
             let Err(Error::Damaged { row }) = refused else { panic!("{sql} went unnoticed") };
             assert!(row.replace(' ', "_").starts_with(what), "{sql}: {row}");
         }
@@ -328,7 +372,7 @@ mod tests {
         pretended.context.key_id = secret.context.key_id;
         pretended.context.camera = granted;
         let request = bench.release_of(&[&pretended], bench.hour_of(&pretended));
-        assert!(matches!(custody.release(&caller(), &request).await, Err(Error::Damaged { .. })));
+        assert!(matches!(custody.release(&caller(), &request, None).await, Err(Error::Damaged { .. })));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -337,13 +381,13 @@ mod tests {
         let request = bench.release_of(&[&key], bench.hour_of(&key));
         let rotations = async {
             for _ in 0..20 {
-                Rotation::begin(&custody, 1).await.unwrap().run(|_| {}).await.unwrap();
+                Rotation::begin(&custody, 1, None).await.unwrap().run(|_| {}).await.unwrap();
             }
         };
         let caller = caller();
         let releases = async {
             for _ in 0..200 {
-                custody.release(&caller, &request).await.unwrap();
+                custody.release(&caller, &request, None).await.unwrap();
             }
         };
         tokio::join!(rotations, releases);

@@ -1,12 +1,14 @@
 //! What the audit log hears from custody.
 //!
-//! Holds and destruction are staged in the transaction that brings them about; the rest is told once it is
-//! done.
+//! All of it is staged in the key database: what changes the database in the transaction that changes it, the
+//! rest before it is answered ([`crate::journal`]).
 
 use obscura_clock::SharedClock;
-use obscura_outbox::{Outbox, event};
+use obscura_outbox::event;
 use obscura_proto::{
-    audit::v1::{Destruction, Event, HoldAct, KeyAct, Outcome, Person, event::Body, hold_act, key_act::Act},
+    audit::v1::{
+        Change, Destruction, Event, HoldAct, KeyAct, Outcome, Person, event::Body, hold_act, key_act::Act,
+    },
     footage::v1::Span,
     keys::v1::{ReleasedKey, ShredCause, ShredReceipt, SignedShredReceipt},
 };
@@ -14,57 +16,37 @@ use prost::Message as _;
 
 use crate::hold::Hold;
 
-/// Tells the audit log what is done with keys.
-#[derive(Clone, Debug)]
-pub struct Reports(Option<Outbox>);
+/// Longest detail that comes from a request or an error, in characters.
+const MAX_DETAIL: usize = 300;
 
-impl Reports {
-    /// Tells it through this outbox.
-    pub const fn to(outbox: Outbox) -> Self {
-        Self(Some(outbox))
-    }
+/// Something was done with keys by a person, where one is known.
+pub fn act_event(clock: &SharedClock, actor: Option<Person>, act: Act, version: u32, detail: &str) -> Event {
+    let body = KeyAct { act: act.into(), version, detail: detail.to_owned(), ..KeyAct::default() };
+    Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) }
+}
 
-    /// Tells nobody.
-    #[cfg(test)]
-    pub const fn nobody() -> Self {
-        Self(None)
-    }
+/// Parts of keys are released under a grant; `released` has what really is.
+pub fn release_event(
+    clock: &SharedClock,
+    actor: Option<Person>,
+    grant_id: String,
+    released: &[ReleasedKey],
+) -> Event {
+    let body = KeyAct {
+        act: Act::Released.into(),
+        grant_id,
+        key_ids: released.iter().map(|key| key.key_id.clone()).collect(),
+        released: released.iter().filter_map(|key| key.released).collect(),
+        ..KeyAct::default()
+    };
+    Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) }
+}
 
-    /// Something was done with keys by a person, where one is known.
-    pub fn act(&self, clock: &SharedClock, actor: Option<Person>, act: Act, version: u32, detail: &str) {
-        let body = KeyAct { act: act.into(), version, detail: detail.to_owned(), ..KeyAct::default() };
-        self.record(Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) });
-    }
-
-    /// Parts of keys were released under a grant; `released` has what really was.
-    pub fn released(
-        &self,
-        clock: &SharedClock,
-        actor: Option<Person>,
-        grant_id: String,
-        released: &[ReleasedKey],
-    ) {
-        let body = KeyAct {
-            act: Act::Released.into(),
-            grant_id,
-            key_ids: released.iter().map(|key| key.key_id.clone()).collect(),
-            released: released.iter().filter_map(|key| key.released).collect(),
-            ..KeyAct::default()
-        };
-        self.record(Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) });
-    }
-
-    /// A release was refused.
-    pub fn refused(&self, clock: &SharedClock, actor: Option<Person>, why: &str) {
-        let body = KeyAct { act: Act::Released.into(), detail: why.to_owned(), ..KeyAct::default() };
-        self.record(Event { actor, ..event(clock, Outcome::Failure, Body::Key(body)) });
-    }
-
-    fn record(&self, event: Event) {
-        if let Some(outbox) = &self.0 {
-            outbox.record(event);
-        }
-    }
+/// A release or a rehearsal was refused.
+pub fn refusal_event(clock: &SharedClock, actor: Option<Person>, act: Act, why: &str) -> Event {
+    let detail = why.chars().take(MAX_DETAIL).collect();
+    let body = KeyAct { act: act.into(), detail, ..KeyAct::default() };
+    Event { actor, ..event(clock, Outcome::Failure, Body::Key(body)) }
 }
 
 /// A hold was placed or released.
@@ -102,6 +84,21 @@ pub fn destruction_event(
     Event { actor, ..event(clock, Outcome::Success, Body::Destruction(body)) }
 }
 
+/// The second approver's own event, which refers to the destruction; `None` where there was none.
+pub fn approval_event(clock: &SharedClock, destruction: &Event, approved_by: &str) -> Option<Event> {
+    if approved_by.is_empty() {
+        return None;
+    }
+    let change = Change {
+        object_kind: "destruction".to_owned(),
+        object_id: destruction.event_id.clone(),
+        changed_fields: vec!["approval".to_owned()],
+        ..Change::default()
+    };
+    let actor = Some(Person { id: approved_by.to_owned(), ..Person::default() });
+    Some(Event { actor, ..event(clock, Outcome::Success, Body::Change(change)) })
+}
+
 /// From the start of the first destroyed hour to the end of the last.
 fn hull(receipt: &ShredReceipt) -> Option<Span> {
     const HOUR_NANOS: i64 = 3_600_000_000_000;
@@ -109,3 +106,6 @@ fn hull(receipt: &ShredReceipt) -> Option<Span> {
     let (first, last) = (hours().min()?, hours().max()?);
     Some(Span { start_unix_ns: first * HOUR_NANOS, end_unix_ns: (last + 1) * HOUR_NANOS })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     custody::Custody,
+    destruction::Punctures,
     error::Error,
     expiry_hour::ExpiryHour,
     keyring::Keyring,
     retention::{self, Period},
     row_key::Place,
     store::{
-        Writer, epoch,
+        Writer,
         kept_key::{self, KeptRow},
         retention as table,
     },
@@ -106,8 +107,8 @@ impl Custody {
         Ok(periods)
     }
 
-    /// Moves keys that a shorter retention concerns to earlier epochs, and has the epochs that they leave
-    /// re-keyed: a copy of the database would still have them there for the longer time. Call it with
+    /// Moves keys that a shorter retention concerns to earlier epochs, and exchanges the keys of those that they
+    /// leave: a copy of the database would still have them there for the longer time. Call it with
     /// `changing` in hand.
     pub(crate) async fn apply_retentions(&self) -> Result<(), Error> {
         let cameras = table::cameras_to_apply(self.parts.store.reader()).await?;
@@ -122,12 +123,12 @@ impl Custody {
     }
 
     async fn apply_retention(&self, camera: CameraId) -> Result<usize, Error> {
-        let _alone = self.serving.write().await;
+        let _alone = self.alone().await;
         let writer = self.parts.store.write().await?;
         let periods = table::of_camera(writer.tx(), camera).await?;
         let rows = kept_key::of_camera(writer.tx(), &self.parts.zone, camera, 0..=u32::MAX).await?;
         let mut keyring = Keyring::new(self, writer.tx());
-        let mut moved = Vec::new();
+        let (mut moved, mut left) = (Vec::new(), Punctures::default());
         for row in rows {
             let expiry = retention::expiry(row.context.hour, &periods).unwrap_or(row.expiry);
             if expiry >= row.expiry {
@@ -138,11 +139,12 @@ impl Custody {
                 continue;
             }
             let key = self.epoch_for(&writer, expiry).await?;
-            let sealed = key.seal(Place { hold: None, expiry, context: &row.context }, &nodes)?;
-            epoch::set_stale(writer.tx(), &self.parts.zone, row.expiry, true).await?;
-            moved.push(KeptRow { expiry, sealed, ..row });
+            let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &row.context }, &nodes)?;
+            moved.push(KeptRow { expiry, leaf: Some(leaf), sealed, ..row.clone() });
+            left.gone(row);
         }
         kept_key::put(writer.tx(), &moved).await?;
+        self.exchange_epochs(&writer, left).await?;
         let newest = periods.iter().map(|period| period.version).max().unwrap_or_default();
         table::set_applied(writer.tx(), camera, newest).await?;
         writer.commit().await?;

@@ -1,5 +1,7 @@
 //! Rotation of the key-encryption key.
 //!
+//! The audit log hears of the beginning before it begins, and of the end in the transaction that ends it.
+//!
 //! 1. The back end makes a new version, durably. A crash before leaves nothing, a crash after leaves
 //!    a version with nothing under it.
 //! 2. Rows move under it, batch by batch, each batch one transaction. Every row names the version it
@@ -13,6 +15,8 @@
 //! After a crash the next start goes on at 2. A row that does not open is left, the rest moves, and
 //! the older versions stay.
 
+use obscura_outbox::staged;
+use obscura_proto::audit::v1::{Person, key_act::Act};
 use tokio::sync::MutexGuard;
 
 use crate::{
@@ -22,6 +26,7 @@ use crate::{
     intake,
     key_encryption::KeyVersion,
     receipts,
+    reports::act_event,
     store::{
         Writer,
         epoch::{self, EpochRow},
@@ -48,15 +53,18 @@ pub struct Rotation<'a> {
     /// Rows up to here are done or damaged.
     after: Option<ExpiryHour>,
     damaged: Option<Error>,
+    /// Who asked for it; unknown once a crash came between.
+    actor: Option<Person>,
     _alone: MutexGuard<'a, ()>,
 }
 
 impl<'a> Rotation<'a> {
     /// Makes a new version. `batch` rows move in each step.
-    pub async fn begin(custody: &'a Custody, batch: u32) -> Result<Self, Error> {
+    pub async fn begin(custody: &'a Custody, batch: u32, actor: Option<Person>) -> Result<Self, Error> {
         let alone = custody.rotating.try_lock().map_err(|_| Error::RotationUnderWay)?;
+        custody.tell(act_event(&custody.parts.clock, actor.clone(), Act::Rotated, 0, "begins")).await?;
         let version = custody.parts.encryption.rotate().await?;
-        Ok(Self { custody, version, batch, after: None, damaged: None, _alone: alone })
+        Ok(Self { custody, version, batch, after: None, damaged: None, actor, _alone: alone })
     }
 
     /// The rotation that a crash cut short, where there is one.
@@ -66,7 +74,7 @@ impl<'a> Rotation<'a> {
             return Ok(None);
         }
         let version = custody.parts.encryption.current().await?;
-        Ok(Some(Self { custody, version, batch, after: None, damaged: None, _alone: alone }))
+        Ok(Some(Self { custody, version, batch, after: None, damaged: None, actor: None, _alone: alone }))
     }
 
     /// Moves everything and destroys the older versions. Returns the last progress.
@@ -151,7 +159,7 @@ impl<'a> Rotation<'a> {
         let (stale, _) = writer.rows_not_under(self.version).await?;
         if stale > 0 {
             tracing::warn!(rows = stale, "rows of other zones keep the older key versions alive");
-            return Ok(());
+            return self.tell_end(writer, "rows of other zones keep older versions alive").await;
         }
         for version in parts.encryption.versions().await? {
             if version < self.version {
@@ -160,7 +168,16 @@ impl<'a> Rotation<'a> {
         }
         writer.record_version(self.version, parts.clock.wall()).await?;
         writer.record_retired_before(self.version, parts.clock.wall()).await?;
-        Ok(writer.commit().await?)
+        self.tell_end(writer, "complete").await
+    }
+
+    async fn tell_end(&mut self, writer: Writer<'_>, words: &str) -> Result<(), Error> {
+        let clock = &self.custody.parts.clock;
+        let event = act_event(clock, self.actor.take(), Act::Rotated, self.version.0, words);
+        staged::stage(writer.tx(), &event).await?;
+        writer.commit().await?;
+        self.custody.parts.store.staged();
+        Ok(())
     }
 
     async fn progress(&self) -> Result<Progress, Error> {
@@ -196,7 +213,7 @@ mod tests {
         let bench = Bench::new();
         let (custody, keys) = three_epochs(&bench).await;
         let mut seen = Vec::new();
-        let mut rotation = Rotation::begin(&custody, 2).await.unwrap();
+        let mut rotation = Rotation::begin(&custody, 2, None).await.unwrap();
         let last = rotation.run(|progress| seen.push(progress.rewrapped)).await.unwrap();
         drop(rotation);
         assert_eq!(last, Progress { version: KeyVersion(2), rewrapped: 5, total: 5 });
@@ -212,7 +229,7 @@ mod tests {
         for steps in 0..5 {
             let bench = Bench::new();
             let (custody, keys) = three_epochs(&bench).await;
-            let mut rotation = Rotation::begin(&custody, 1).await.unwrap();
+            let mut rotation = Rotation::begin(&custody, 1, None).await.unwrap();
             if steps > 0 {
                 rotation.rewrap_own_keys().await.unwrap();
             }
@@ -244,7 +261,7 @@ mod tests {
     async fn keys_imported_during_a_rotation_survive_it() {
         let bench = Bench::new();
         let (custody, _) = three_epochs(&bench).await;
-        let mut rotation = Rotation::begin(&custody, 1).await.unwrap();
+        let mut rotation = Rotation::begin(&custody, 1, None).await.unwrap();
         rotation.rewrap_batch().await.unwrap();
         let late = bench.made_key(HOUR + 24 * 9);
         custody.import(&bench.import_of(&custody, &late)).await.unwrap();
@@ -256,8 +273,8 @@ mod tests {
     async fn there_is_one_rotation_at_a_time() {
         let bench = Bench::new();
         let custody = bench.open().await;
-        let _first = Rotation::begin(&custody, 1).await.unwrap();
-        assert!(matches!(Rotation::begin(&custody, 1).await, Err(Error::RotationUnderWay)));
+        let _first = Rotation::begin(&custody, 1, None).await.unwrap();
+        assert!(matches!(Rotation::begin(&custody, 1, None).await, Err(Error::RotationUnderWay)));
         assert_eq!(versions(&custody).await.len(), 2);
     }
 
@@ -266,7 +283,7 @@ mod tests {
         let bench = Bench::new();
         let (custody, keys) = three_epochs(&bench).await;
         bench.sql("UPDATE epoch SET wrapped_half = x'00' WHERE expiry_hour = (SELECT MIN(expiry_hour) FROM epoch)").await;
-        let mut rotation = Rotation::begin(&custody, 1).await.unwrap();
+        let mut rotation = Rotation::begin(&custody, 1, None).await.unwrap();
         let error = rotation.run(|_| {}).await.unwrap_err();
         assert!(matches!(&error, Error::Damaged { row } if row.starts_with("epoch key eea/")), "{error}");
         assert_eq!(versions(&custody).await.len(), 2);

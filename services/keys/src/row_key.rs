@@ -1,4 +1,4 @@
-//! The keys that seal rows: one per epoch, one per hold.
+//! The keys that seal rows: one per leaf of an epoch ([`crate::epoch_key`]), one per hold.
 //!
 //! Each is made of two halves, and without either there is no key:
 //!
@@ -11,14 +11,10 @@
 //! the database together with the key-encryption key opens nothing whose secret is erased.
 
 use aws_lc_rs::hmac;
+use obscura_row_cipher::{self as row_cipher, Failed, Key};
 use obscura_seal::{LayerKeyContext, NodeSet};
 
-use crate::{
-    aead::{self, Failed, Key},
-    error::Error,
-    expiry_hour::ExpiryHour,
-    hold::HoldId,
-};
+use crate::{error::Error, expiry_hour::ExpiryHour, hold::HoldId};
 
 const KEY_DOMAIN: &[u8] = b"obscura row key v1\0";
 const KEPT_DOMAIN: &[u8] = b"obscura kept key v2\0";
@@ -40,9 +36,9 @@ pub struct Place<'a> {
 
 impl RowKey {
     /// The key of these halves.
-    pub fn derive(secret: &Key, half: &[u8]) -> Self {
+    pub fn derive(secret: &[u8; 32], half: &[u8]) -> Self {
         let message = zeroize::Zeroizing::new([KEY_DOMAIN, half].concat());
-        let whole = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA512, secret.as_ref()), &message);
+        let whole = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA512, secret), &message);
         let mut key = Key::default();
         key.iter_mut().zip(whole.as_ref()).for_each(|(to, from)| *to = *from);
         Self(key)
@@ -51,7 +47,7 @@ impl RowKey {
     /// Seals what is left of a layer key.
     pub fn seal(&self, place: Place<'_>, nodes: &NodeSet) -> Result<Vec<u8>, Error> {
         let bytes = nodes.encode().map_err(|_| Failed)?;
-        Ok(aead::seal(&self.0, &place.aad(), &bytes)?)
+        Ok(row_cipher::seal(&self.0, &place.aad(), &bytes)?)
     }
 
     /// Opens a row.
@@ -59,7 +55,7 @@ impl RowKey {
     /// # Errors
     /// [`Error::Damaged`] where any part of the row was changed.
     pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<NodeSet, Error> {
-        let opened = aead::open(&self.0, &place.aad(), sealed);
+        let opened = row_cipher::open(&self.0, &place.aad(), sealed);
         opened.and_then(|bytes| NodeSet::decode(&bytes).ok()).ok_or_else(|| place.damaged())
     }
 
@@ -109,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_row_opens_only_as_what_it_was_sealed_as() {
-        let key = RowKey::derive(&aead::generate().unwrap(), &[1; 32]);
+        let key = RowKey::derive(&row_cipher::generate().unwrap(), &[1; 32]);
         let (expiry, hold) = (ExpiryHour::from_number(498_100), HoldId::generate());
         let nodes = NodeSet::whole(&LayerKey::generate().unwrap());
         let context_of = context();
@@ -137,7 +133,7 @@ mod tests {
 
     #[test]
     fn without_either_half_there_is_no_key() {
-        let (secret, other) = (aead::generate().unwrap(), aead::generate().unwrap());
+        let (secret, other) = (row_cipher::generate().unwrap(), row_cipher::generate().unwrap());
         let key = RowKey::derive(&secret, &[1; 32]);
         assert_ne!(key.expose(), RowKey::derive(&other, &[1; 32]).expose());
         assert_ne!(key.expose(), RowKey::derive(&secret, &[2; 32]).expose());

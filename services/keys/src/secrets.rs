@@ -2,8 +2,10 @@
 //!
 //! A row that is deleted from a database survives in its write-ahead log, in free pages, in replicas
 //! and in backups. So every row key needs a second half that is in none of these ([`crate::row_key`]):
-//! 32 random bytes in a file of their own in `epoch-secrets/`. To destroy is to overwrite the file, wait
-//! for the disk and unlink it. What this reaches, honestly:
+//! 32 random bytes in a file of their own in `epoch-secrets/`, or what is left of them: the secret of an epoch
+//! is the root of a tree ([`crate::epoch_key`]), and when some of its rows die before the others a new file has
+//! the nodes of those that stay. To destroy is to overwrite the file, wait for the disk and unlink it. What this
+//! reaches, honestly:
 //!
 //! - **A copy of the database alone**, however old, with the key-encryption key: opens what is alive now
 //!   and was alive then. What was destroyed since then stays dead, and with an early destruction also
@@ -20,6 +22,8 @@
 //! - **Disks**: on file systems that overwrite in place the bytes are gone. Flash and copy-on-write file
 //!   systems keep old blocks for a while, readable only with the raw device; there the key-encryption key
 //!   is what protects them, and rotating it ends that too.
+use obscura_row_cipher::Failed;
+use obscura_seal::{LayerKey, NodeSet};
 
 use std::{
     collections::BTreeSet,
@@ -33,8 +37,6 @@ use obscura_daemon::write_atomically;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::aead::{self, Failed, Key};
-
 /// Where a data directory has them.
 pub const FOLDER: &str = "epoch-secrets";
 
@@ -43,7 +45,8 @@ const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # Secrets of Obscura's key service. A backup of this folder would undo the destruction of footage.\n";
 const MARK: &str = "receipts.mark";
 const MAX_MARK_BYTES: u64 = 64 << 10;
-const SECRET_BYTES: u64 = 32;
+/// Longest file: a set of nodes with one for each leaf.
+const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 /// Why a secret cannot be kept or erased.
 #[derive(Debug, thiserror::Error)]
@@ -110,16 +113,28 @@ impl Secrets {
     }
 
     /// Makes a secret; it is durable in every folder on return.
-    pub fn create(&self, name: &str) -> Result<Key, Error> {
-        let secret = aead::generate()?;
-        #[cfg(test)]
-        self.fault("create")?;
+    pub fn create(&self, name: &str) -> Result<NodeSet, Error> {
+        let secret = NodeSet::whole(&LayerKey::generate().map_err(|_| Failed)?);
         self.put(name, &secret)?;
         Ok(secret)
     }
 
+    /// Stores what is left of a secret under a name of its own; it is durable in every folder on return.
+    pub fn put(&self, name: &str, secret: &NodeSet) -> Result<(), Error> {
+        #[cfg(test)]
+        self.fault("create")?;
+        let bytes = encoded(secret)?;
+        for folder in &self.folders {
+            check_mounted(folder)?;
+            let path = folder.join(name);
+            create_file(&path, &bytes).map_err(io_error(&path))?;
+            sync(folder)?;
+        }
+        Ok(())
+    }
+
     /// A secret; `None` once it is erased.
-    pub fn read(&self, name: &str) -> Result<Option<Key>, Error> {
+    pub fn read(&self, name: &str) -> Result<Option<NodeSet>, Error> {
         for folder in &self.folders {
             if let Some(secret) = read_secret(&folder.join(name))? {
                 return Ok(Some(secret));
@@ -128,26 +143,28 @@ impl Secrets {
         Ok(None)
     }
 
-    /// Overwrites and unlinks a secret in every folder, durably. Erasing again is harmless.
+    /// Overwrites secrets in every folder, durably, and unlinks them. Erasing again is harmless.
     ///
     /// # Errors
-    /// [`Error::NotMounted`], or what the file system says; then it may live on in one of the folders.
-    pub fn erase(&self, name: &str) -> Result<(), Error> {
+    /// [`Error::NotMounted`], or what the file system says; then they may live on in one of the folders.
+    pub fn erase<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), Error> {
         #[cfg(test)]
         self.fault("erase")?;
-        for folder in &self.folders {
-            check_mounted(folder)?;
-            let path = folder.join(name);
-            erase_file(&path).map_err(io_error(&path))?;
-            sync(folder)?;
+        for name in names {
+            for folder in &self.folders {
+                check_mounted(folder)?;
+                let path = folder.join(name);
+                // Nobody waits for the unlinking: a file of zeros that comes back after a power cut is no secret.
+                erase_file(&path).map_err(io_error(&path))?;
+            }
         }
         Ok(())
     }
 
-    /// Erases what a crash left of an epoch: secrets that no row ever used.
-    pub fn erase_strays(&self, prefix: &str) -> Result<(), Error> {
-        let strays = self.names()?.into_iter().filter(|name| name.starts_with(prefix));
-        strays.into_iter().try_for_each(|name| self.erase(&name))
+    /// Erases what crashes left of epochs, each named by its prefix: secrets that no row ever used.
+    pub fn erase_strays(&self, prefixes: &[String]) -> Result<(), Error> {
+        let is_stray = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        self.erase(self.names()?.iter().filter(is_stray))
     }
 
     /// Names of all secrets.
@@ -193,16 +210,6 @@ impl Secrets {
         if self.faults.lock().unwrap().contains(what) { Err(failed) } else { Ok(()) }
     }
 
-    fn put(&self, name: &str, secret: &Key) -> Result<(), Error> {
-        for folder in &self.folders {
-            check_mounted(folder)?;
-            let path = folder.join(name);
-            create_file(&path, secret).map_err(io_error(&path))?;
-            sync(folder)?;
-        }
-        Ok(())
-    }
-
     /// A place that was away or is new gets what it lacks. A secret is erased from all places before its
     /// receipt is made, so nothing comes back here that a receipt has ended.
     fn heal(&self) -> Result<(), Error> {
@@ -211,7 +218,7 @@ impl Secrets {
             for folder in &self.folders {
                 let path = folder.join(&name);
                 if read_secret(&path)?.is_none() {
-                    create_file(&path, &secret).map_err(io_error(&path))?;
+                    create_file(&path, &encoded(&secret)?).map_err(io_error(&path))?;
                     sync(folder)?;
                 }
             }
@@ -246,28 +253,41 @@ fn secret_names(folder: &Path) -> Result<BTreeSet<String>, Error> {
     Ok(names.into_iter().filter_map(Result::ok).filter(secret).collect())
 }
 
-fn read_secret(path: &Path) -> Result<Option<Key>, Error> {
+/// A whole secret is its 32 bytes, anything else a set of nodes.
+fn encoded(secret: &NodeSet) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    match secret.nodes() {
+        [root] if root.depth() == 0 => Ok(Zeroizing::new(root.secret().to_vec())),
+        _ => secret.encode().map_err(|_| Failed),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Option<NodeSet>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(path)(error)),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
-    file.take(SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(io_error(path))?;
-    // A file cut by a crash was never used: its name is written down only after it is durable.
-    Ok(aead::key_from(&bytes))
+    let length = file.metadata().map_err(io_error(path))?.len().min(MAX_SECRET_BYTES);
+    // Room for everything at once, because growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 64));
+    file.take(MAX_SECRET_BYTES).read_to_end(&mut bytes).map_err(io_error(path))?;
+    // A file cut by a crash was never used: its name is written down only after it is durable. Zeros are what
+    // an erased one was overwritten with.
+    let erased = bytes.iter().all(|byte| *byte == 0);
+    Ok(NodeSet::decode(&bytes).ok().filter(|_| !erased))
 }
 
-fn create_file(path: &Path, secret: &Key) -> io::Result<()> {
+fn create_file(path: &Path, secret: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(secret.as_ref())?;
+    file.write_all(secret)?;
     file.sync_all()
 }
 
 fn erase_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).open(path) {
         Ok(mut file) => {
-            file.write_all(&[0; 32])?;
+            let length = file.metadata()?.len();
+            io::copy(&mut io::repeat(0).take(length), &mut file)?;
             file.sync_all()?;
             fs::remove_file(path)
         }
@@ -300,6 +320,8 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use obscura_seal::{SlotRange, SlotSet};
+
     use super::*;
 
     struct Places {
@@ -320,6 +342,10 @@ mod tests {
         }
     }
 
+    fn root(secret: &NodeSet) -> [u8; 32] {
+        *secret.nodes()[0].secret()
+    }
+
     #[test]
     fn a_secret_is_the_same_in_both_places_and_private() {
         let places = Places::new();
@@ -327,10 +353,10 @@ mod tests {
         let made = secrets.create("epoch-7-a").unwrap();
         for place in ["one", "two"] {
             let path = places.path(place).join("epoch-7-a");
-            assert_eq!(fs::read(&path).unwrap(), made.as_ref());
+            assert_eq!(fs::read(&path).unwrap(), root(&made));
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
         }
-        assert_eq!(places.open().unwrap().read("epoch-7-a").unwrap().as_ref(), Some(&made));
+        assert_eq!(root(&places.open().unwrap().read("epoch-7-a").unwrap().unwrap()), root(&made));
     }
 
     #[test]
@@ -341,11 +367,32 @@ mod tests {
         // A second name for the same bytes on the disk shows what they are overwritten with.
         fs::hard_link(places.path("one/epoch-7-a"), places.path("seen")).unwrap();
         for _ in 0..2 {
-            secrets.erase("epoch-7-a").unwrap();
+            secrets.erase([&"epoch-7-a".to_owned()]).unwrap();
             assert_eq!(fs::read(places.path("seen")).unwrap(), [0; 32]);
             assert!(secrets.read("epoch-7-a").unwrap().is_none());
         }
         assert!(places.open().unwrap().names().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_secret_reads_back_and_its_zeros_are_none() {
+        let places = Places::new();
+        let secrets = places.open().unwrap();
+        let slot = |number| SlotSet::from(SlotRange::try_from((number, number)).unwrap());
+        let left = secrets.create("epoch-7-a").unwrap().puncture(&slot(5)).puncture(&slot(900));
+        secrets.put("epoch-7-b", &left).unwrap();
+        let read = places.open().unwrap().read("epoch-7-b").unwrap().unwrap();
+        assert_eq!(read.slots(), SlotSet::whole_hour().difference(&slot(5)).difference(&slot(900)));
+        fs::hard_link(places.path("one/epoch-7-b"), places.path("seen")).unwrap();
+        let length = fs::read(places.path("seen")).unwrap().len();
+        secrets.erase([&"epoch-7-b".to_owned()]).unwrap();
+        assert_eq!(fs::read(places.path("seen")).unwrap(), vec![0; length]);
+        // As after a power cut that came before the unlinking was on the disk.
+        for zeros in [32, length] {
+            fs::write(places.path("one/epoch-7-b"), vec![0; zeros]).unwrap();
+            assert!(places.open().unwrap().read("epoch-7-b").unwrap().is_none());
+            assert!(!places.path("two/epoch-7-b").exists());
+        }
     }
 
     #[test]
@@ -355,11 +402,11 @@ mod tests {
         secrets.create("epoch-7-a").unwrap();
         fs::rename(places.path("two"), places.path("elsewhere")).unwrap();
         fs::create_dir(places.path("two")).unwrap();
-        assert!(matches!(secrets.erase("epoch-7-a"), Err(Error::NotMounted(_))));
+        assert!(matches!(secrets.erase([&"epoch-7-a".to_owned()]), Err(Error::NotMounted(_))));
         assert!(matches!(secrets.create("epoch-8-a"), Err(Error::NotMounted(_))));
         fs::remove_dir(places.path("two")).unwrap();
         fs::rename(places.path("elsewhere"), places.path("two")).unwrap();
-        secrets.erase("epoch-7-a").unwrap();
+        secrets.erase([&"epoch-7-a".to_owned()]).unwrap();
         assert!(!places.path("two/epoch-7-a").exists());
     }
 
@@ -369,8 +416,8 @@ mod tests {
         let made = places.open().unwrap().create("hold-x").unwrap();
         fs::remove_dir_all(places.path("one")).unwrap();
         let secrets = places.open().unwrap();
-        assert_eq!(fs::read(places.path("one/hold-x")).unwrap(), made.as_ref());
-        assert_eq!(secrets.read("hold-x").unwrap(), Some(made));
+        assert_eq!(fs::read(places.path("one/hold-x")).unwrap(), root(&made));
+        assert_eq!(root(&secrets.read("hold-x").unwrap().unwrap()), root(&made));
     }
 
     #[test]
@@ -380,7 +427,7 @@ mod tests {
         for name in ["epoch-7-a", "epoch-7-b", "epoch-70-a", "hold-7"] {
             secrets.create(name).unwrap();
         }
-        secrets.erase_strays("epoch-7-").unwrap();
+        secrets.erase_strays(&["epoch-7-".to_owned()]).unwrap();
         assert_eq!(secrets.names().unwrap().into_iter().collect::<Vec<_>>(), ["epoch-70-a", "hold-7"]);
     }
 

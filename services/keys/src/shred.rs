@@ -1,4 +1,4 @@
-//! Early destruction of a span: co-path, new epoch, receipt.
+//! Early destruction of a span: co-path, new key of its epoch, receipt.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use obscura_proto::keys::v1::{ShredCause, ShredRequest, SignedShredReceipt};
 
 use crate::{
     custody::Custody,
-    destruction::Decision,
+    destruction::{Decision, Punctures},
     error::Error,
     hold::{MAX_PERSON, MAX_TEXT, Selection, text},
     holds::layers_touch,
@@ -31,6 +31,7 @@ impl Custody {
         let _turn = self.changing.lock().await;
         self.check_not_behind()?;
         self.finish().await?;
+        let alone = self.alone().await;
         let writer = self.parts.store.write().await?;
         self.check_not_held(&writer, &selection).await?;
         let decision = self.take_out(&writer, &selection, decision).await?;
@@ -39,6 +40,7 @@ impl Custody {
         }
         self.await_receipts(&writer, ShredCause::Early, None, decision).await?;
         writer.commit().await?;
+        drop(alone);
         self.finish().await?.pop().ok_or(Error::NothingToDestroy)
     }
 
@@ -72,7 +74,7 @@ impl Custody {
         mut decision: Decision,
     ) -> Result<Decision, Error> {
         let mut keyring = Keyring::new(self, writer.tx());
-        let zone = &self.parts.zone;
+        let (zone, mut left) = (&self.parts.zone, Punctures::default());
         for row in kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await? {
             let wanted = selection.slots(row.context.hour, row.context.layer);
             let live = keyring.kept(&row).await?.slots();
@@ -80,9 +82,10 @@ impl Custody {
             let taken = KeyLedger::new(live, BTreeMap::new()).shred(&wanted);
             if !taken.is_empty() {
                 decision.add(&(&row).into(), &taken);
-                self.puncture(writer, &mut keyring, &row, &taken).await?;
+                self.puncture(writer, &mut keyring, row, &taken, &mut left).await?;
             }
         }
+        self.exchange_epochs(writer, left).await?;
         Ok(decision)
     }
 }

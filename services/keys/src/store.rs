@@ -29,6 +29,7 @@ use obscura_clock::Timestamp;
 use obscura_database::{Database, Location, Migration, create_table};
 use obscura_ids::ZoneId;
 use obscura_outbox::{Outbox, staged};
+use obscura_proto::audit::v1::Event;
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait as _, PaginatorTrait as _,
     Statement,
@@ -40,6 +41,7 @@ pub use writer::Writer;
 
 use crate::{
     error::Error,
+    journal::Journal,
     key_encryption::{KeyVersion, WrappedSecret},
 };
 
@@ -57,6 +59,7 @@ const MIGRATIONS: &[Migration] = &[
         statements: custody_tables,
     },
     Migration { version: 3, name: "staged audit events", statements: staged::create_table },
+    Migration { version: 4, name: "leaves of epoch keys", statements: leaves },
 ];
 
 /// The database.
@@ -64,6 +67,7 @@ pub struct Store {
     database: Arc<Database>,
     /// Told when an audit event was staged.
     staged: Arc<Notify>,
+    journal: Arc<Journal>,
     /// Tests live in another time than their server, unless they say otherwise.
     #[cfg(test)]
     listens: std::sync::atomic::AtomicBool,
@@ -87,10 +91,12 @@ pub struct Counts {
 impl Store {
     /// Opens the database, which makes its tables where there are none.
     pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
-        let database = Database::open(location, MIGRATIONS).await?;
+        let database = Arc::new(Database::open(location, MIGRATIONS).await?);
+        let staged = Arc::<Notify>::default();
         Ok(Self {
-            database: Arc::new(database),
-            staged: Arc::default(),
+            journal: Arc::new(Journal::new(Arc::clone(&database), Arc::clone(&staged))),
+            database,
+            staged,
             #[cfg(test)]
             listens: std::sync::atomic::AtomicBool::new(false),
         })
@@ -99,6 +105,14 @@ impl Store {
     /// Hands staged audit events over to the outbox, until `shutdown`.
     pub async fn pump(&self, outbox: Outbox, shutdown: CancellationToken) {
         staged::pump(Arc::clone(&self.database), outbox, Arc::clone(&self.staged), shutdown).await;
+    }
+
+    /// Stages an audit event about an act that has no transaction; it is durable on return.
+    ///
+    /// # Errors
+    /// As [`Journal::tell`]; the act must not be done then.
+    pub async fn tell(&self, event: Event) -> Result<(), Error> {
+        self.journal.tell(event).await
     }
 
     /// Tells that an audit event was staged.
@@ -184,7 +198,7 @@ fn first_tables(backend: DbBackend) -> Vec<Statement> {
 fn custody_tables(backend: DbBackend) -> Vec<Statement> {
     [
         create_table(backend, epoch::Entity),
-        create_table(backend, kept_key::Entity),
+        kept_keys_without_leaves(backend),
         create_table(backend, hold::Entity),
         create_table(backend, held_key::Entity),
         create_table(backend, destroyed_key::Entity),
@@ -196,6 +210,34 @@ fn custody_tables(backend: DbBackend) -> Vec<Statement> {
         create_table(backend, note::Entity),
     ]
     .concat()
+}
+
+/// The table of version 2, before a row had a leaf.
+fn kept_keys_without_leaves(backend: DbBackend) -> Vec<Statement> {
+    let bytes = if backend == DbBackend::Postgres { "bytea" } else { "blob" };
+    let table = format!(
+        "CREATE TABLE IF NOT EXISTS kept_key (key_id varchar NOT NULL PRIMARY KEY, camera_id varchar NOT NULL, \
+         layer smallint NOT NULL, hour bigint NOT NULL, zone varchar NOT NULL, writer_epoch bigint NOT NULL, \
+         expiry_hour bigint NOT NULL, sealed_key {bytes} NOT NULL, imported_unix_ns bigint NOT NULL)"
+    );
+    [
+        &*table,
+        "CREATE INDEX IF NOT EXISTS \"idx-kept_key-camera_id\" ON kept_key (camera_id)",
+        "CREATE INDEX IF NOT EXISTS \"idx-kept_key-expiry_hour\" ON kept_key (expiry_hour)",
+    ]
+    .map(|statement| Statement::from_string(backend, statement))
+    .into()
+}
+
+/// Rows that are there stay under the roots of their epochs.
+fn leaves(backend: DbBackend) -> Vec<Statement> {
+    [
+        "ALTER TABLE kept_key ADD COLUMN leaf smallint",
+        "DROP INDEX \"idx-kept_key-expiry_hour\"",
+        "CREATE INDEX \"idx-kept_key-expiry_hour-leaf\" ON kept_key (expiry_hour, leaf)",
+    ]
+    .map(|statement| Statement::from_string(backend, statement))
+    .into()
 }
 
 fn intake_row(row: intake_key::Model) -> Result<IntakeRow, Error> {

@@ -13,7 +13,9 @@ use obscura_clock::{SimulatedClock, Span};
 use obscura_database::{Location, PostgresUrl};
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
+use obscura_outbox::staged;
 use obscura_proto::{
+    audit::v1::Event,
     footage::v1 as footage,
     keys::v1::{
         Hold as HoldMessage, ImportLayerKeyRequest, ReleaseNodesRequest, ReleasedKey, ShredReceipt,
@@ -28,7 +30,7 @@ use obscura_seal::{
 use obscura_snapshot::{Authority, AuthorityKey};
 use obscura_test_servers::postgres::shared;
 use prost::Message as _;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, EntityTrait as _, QueryOrder as _, sea_query::Expr};
 
 use crate::{
     custody::{Custody, Parts},
@@ -130,6 +132,15 @@ impl Bench {
             limits: self.limits,
         };
         Custody::open(parts).await.unwrap()
+    }
+
+    /// Custody with one key that expires with hour `HOUR + 72`; now is the start of hour `HOUR + 1`.
+    pub async fn with_key(&self) -> (Custody, MadeKey) {
+        let custody = self.open().await;
+        let key = self.made_key(HOUR);
+        self.import(&custody, &key).await;
+        custody.expire().await.unwrap();
+        (custody, key)
     }
 
     /// Changes rows behind custody's back.
@@ -247,7 +258,7 @@ impl Bench {
     /// The key comes back exactly as the recorder made it.
     pub async fn assert_releasable(&self, custody: &Custody, key: &MadeKey) {
         let request = self.release_of(&[key], self.hour_of(key));
-        let released = custody.release(&caller(), &request).await.unwrap();
+        let released = custody.release(&caller(), &request, None).await.unwrap();
         let nodes = node_set(&released[0]);
         for slot in [Slot::new(0).unwrap(), Slot::new(777).unwrap(), Slot::MAX] {
             assert_eq!(nodes.leaf(slot).unwrap().expose(), key.key.leaf(slot).expose());
@@ -278,7 +289,7 @@ impl Bench {
     /// The slots of the key that a reader gets, each of them checked against the key.
     pub async fn opens(&self, custody: &Custody, key: &MadeKey) -> SlotSet {
         let request = self.release_of(&[key], self.hour_of(key));
-        let released = custody.release(&caller(), &request).await.unwrap();
+        let released = custody.release(&caller(), &request, None).await.unwrap();
         let nodes = node_set(&released[0]);
         for range in nodes.slots().ranges() {
             for slot in [range.first(), range.last()] {
@@ -317,6 +328,25 @@ impl Bench {
             review_on: "2030-01-01".into(),
             ..HoldMessage::default()
         }
+    }
+
+    /// What is staged for the audit log, in the order in which it came; on SQLite.
+    pub async fn told(&self, custody: &Custody) -> Vec<Event> {
+        let query = staged::Entity::find().order_by_asc(Expr::cust("rowid"));
+        let rows = query.all(custody.parts.store.reader()).await.unwrap();
+        rows.iter().map(|row| Event::decode(&*row.event).unwrap()).collect()
+    }
+
+    /// Lets no event be staged, or lets them again.
+    pub async fn silence(&self, silent: bool) {
+        let set = "CREATE TRIGGER silence BEFORE INSERT ON staged_events BEGIN SELECT RAISE(ABORT, 'injected'); END";
+        self.run(if silent { set } else { "DROP TRIGGER silence" }).await;
+    }
+
+    /// Places a hold on these slots, both inclusive; its id.
+    pub async fn held(&self, custody: &Custody, key: &MadeKey, first: u16, last: u16) -> String {
+        let placed = custody.place_hold(&self.hold(key, first, last), nobody()).await.unwrap();
+        placed.hold.id.to_string()
     }
 
     pub fn shred(&self, key: &MadeKey, first: u16, last: u16) -> ShredRequest {

@@ -2,9 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use data_encoding::BASE32_NOPAD;
+use obscura_row_cipher::{self as row_cipher, Failed, Key};
 use zeroize::Zeroizing;
-
-use super::aead::{self, Failed, Key};
 
 /// Bytes of a pseudonym: 128 bits never meet.
 const PSEUDONYM_BYTES: usize = 16;
@@ -26,7 +25,7 @@ impl std::fmt::Debug for PeriodKey {
 impl PeriodKey {
     /// A new random key.
     pub fn generate() -> Result<Self, Failed> {
-        Self::new(aead::generate()?)
+        Self::new(row_cipher::generate()?)
     }
 
     /// The key with these 32 bytes.
@@ -37,8 +36,8 @@ impl PeriodKey {
     }
 
     fn new(secret: Key) -> Result<Self, Failed> {
-        let fields = aead::derive(&secret, b"obscura sealed field v1")?;
-        let name = aead::derive(&secret, b"obscura pseudonym v1")?;
+        let fields = row_cipher::derive(&secret, b"obscura sealed field v1")?;
+        let name = row_cipher::derive(&secret, b"obscura pseudonym v1")?;
         let name = BASE32_NOPAD.encode(name.get(..PSEUDONYM_BYTES).unwrap_or_default());
         Ok(Self { secret, fields, pseudonym: format!("p-{}", name.to_ascii_lowercase()) })
     }
@@ -56,7 +55,7 @@ impl PeriodKey {
     /// Opens a sealed field (standard base64) of the event.
     pub fn open(&self, event_id: &str, pointer: &str, sealed: &str) -> Option<Zeroizing<String>> {
         let sealed = STANDARD.decode(sealed).ok()?;
-        let clear = aead::open(&self.fields, &context(event_id, pointer), &sealed)?;
+        let clear = row_cipher::open(&self.fields, &context(event_id, pointer), &sealed)?;
         std::str::from_utf8(&clear).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 }
@@ -84,7 +83,7 @@ impl obscura_ocsf::Persons for Sealing<'_> {
 
     fn seal(&mut self, person_id: &str, pointer: &str, clear: &str) -> Result<String, String> {
         let key = self.key(person_id)?;
-        let sealed = aead::seal(&key.fields, &context(self.event_id, pointer), clear.as_bytes());
+        let sealed = row_cipher::seal(&key.fields, &context(self.event_id, pointer), clear.as_bytes());
         Ok(STANDARD.encode(sealed.map_err(|failed| failed.to_string())?))
     }
 }

@@ -10,10 +10,9 @@ use std::{
 
 use aws_lc_rs::hmac;
 use obscura_daemon::write_atomically;
+use obscura_row_cipher::{self as row_cipher, Failed, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
-
-use super::aead::{self, Failed, Key};
 
 /// What the file says it is.
 const FORMAT: &str = "obscura person keys v1";
@@ -60,8 +59,12 @@ pub enum Error {
 pub struct SecretFile {
     path: PathBuf,
     secrets: BTreeMap<u64, Key>,
-    _lock: File,
+    _lock: Lock,
 }
+
+/// Keeps other processes away from the file.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock ends with the open file")] File);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,8 +94,7 @@ impl<'de> Deserialize<'de> for HexKey {
 
 impl SecretFile {
     /// Opens the file, or makes it where it may be made.
-    pub fn open(path: &Path, may_create: bool) -> Result<Self, Error> {
-        let lock = lock(&path.with_extension("lock"))?;
+    pub fn open(path: &Path, lock: Lock, may_create: bool) -> Result<Self, Error> {
         let mut file = Self { path: path.to_owned(), secrets: BTreeMap::new(), _lock: lock };
         match fs::metadata(path) {
             Ok(metadata) => file.secrets = read(path, &metadata)?,
@@ -122,7 +124,7 @@ impl SecretFile {
     pub fn add(&mut self) -> Result<Generation, Error> {
         let next = self.secrets.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
         let mut secrets = self.secrets.clone();
-        secrets.insert(next, aead::generate()?);
+        secrets.insert(next, row_cipher::generate()?);
         self.replace(secrets)?;
         Ok(Generation(next))
     }
@@ -139,12 +141,12 @@ impl SecretFile {
 
     /// The key that wraps rows of the generation.
     pub fn wrapping_key(&self, generation: Generation) -> Result<Key, Error> {
-        Ok(aead::derive(self.secret(generation)?, b"obscura person key wrapping v1")?)
+        Ok(row_cipher::derive(self.secret(generation)?, b"obscura person key wrapping v1")?)
     }
 
     /// What rows of the generation call the person with this id.
     pub fn tag(&self, generation: Generation, id: &str) -> Result<Vec<u8>, Error> {
-        let key = aead::derive(self.secret(generation)?, b"obscura person tag v1")?;
+        let key = row_cipher::derive(self.secret(generation)?, b"obscura person tag v1")?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
         Ok(hmac::sign(&key, id.as_bytes()).as_ref().to_vec())
     }
@@ -190,14 +192,21 @@ fn read(path: &Path, metadata: &fs::Metadata) -> Result<BTreeMap<u64, Key>, Erro
     Ok(content.generations.into_iter().map(|(number, HexKey(key))| (number, key)).collect())
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(Error::Io { path: path.to_owned(), source }),
+impl Lock {
+    /// Locks the file of secrets, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process has it.
+    pub fn take(secrets: &Path) -> Result<Self, Error> {
+        let path = secrets.with_extension("lock");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|source| Error::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked(path)),
+            Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
+        }
     }
 }
 
@@ -207,17 +216,21 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path, may_create: bool) -> Result<SecretFile, Error> {
+        SecretFile::open(path, Lock::take(path)?, may_create)
+    }
+
     #[test]
     fn secrets_read_back_and_destroyed_ones_are_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("person-keys.json");
-        let mut file = SecretFile::open(&path, true).unwrap();
+        let mut file = open(&path, true).unwrap();
         let (first, tag) = (file.newest().unwrap(), file.tag(file.newest().unwrap(), "user:alice").unwrap());
         let text = fs::read_to_string(&path).unwrap();
         let second = file.add().unwrap();
         assert_ne!(file.tag(second, "user:alice").unwrap(), tag);
         drop(file);
-        let mut file = SecretFile::open(&path, false).unwrap();
+        let mut file = open(&path, false).unwrap();
         assert_eq!(file.tag(first, "user:alice").unwrap(), tag);
         file.keep_only(Some(second)).unwrap();
         let old = hex::encode(hex::decode(text.split('"').nth(9).unwrap()).unwrap());
@@ -230,11 +243,11 @@ mod tests {
     fn a_lost_public_or_shared_file_is_refused_in_words() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("person-keys.json");
-        let complaint = |may_create| SecretFile::open(&path, may_create).err().unwrap().to_string();
+        let complaint = |may_create| open(&path, may_create).err().unwrap().to_string();
         assert!(complaint(false).contains("restore it from its backup"));
-        let open = SecretFile::open(&path, true).unwrap();
+        let opened = open(&path, true).unwrap();
         assert!(complaint(true).contains("another process"));
-        drop(open);
+        drop(opened);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(complaint(true).contains("chmod 600"));
     }
@@ -245,7 +258,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("person-keys.json");
             write_atomically(&path, &bytes, 0o600).unwrap();
-            prop_assert!(SecretFile::open(&path, true).is_err());
+            prop_assert!(open(&path, true).is_err());
         }
     }
 }

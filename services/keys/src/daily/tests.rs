@@ -9,12 +9,12 @@ use crate::{
 
 /// Stores a key as versions with daily epochs did.
 async fn store_daily(bench: &Bench, custody: &Custody, key: &MadeKey, day: u32) {
-    let epoch = aead::generate().unwrap();
+    let epoch = row_cipher::generate().unwrap();
     let (id, zone) = (day.to_string(), &custody.parts.zone);
     let row = Row { kind: RowKind::EpochKey, id: &id, zone };
     let wrapped = custody.parts.encryption.wrap(row, epoch.as_ref()).await.unwrap();
     let LayerKeyContext { key_id, camera, layer, hour, writer_epoch, .. } = &key.context;
-    let sealed = aead::seal(&epoch, &daily_aad(day, &key.context), key.key.expose()).unwrap();
+    let sealed = row_cipher::seal(&epoch, &daily_aad(day, &key.context), key.key.expose()).unwrap();
     bench
         .sql(&format!("INSERT INTO epoch_key VALUES ('eea', {day}, x'{}', 1)", hex::encode(wrapped.bytes)))
         .await;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::test_support::{Bench, HOUR, RETENTION_HOURS};
+use crate::test_support::{Bench, HOUR, RETENTION_HOURS, nobody};
 
 #[tokio::test]
 async fn unknown_live_held_and_destroyed_keys_are_told_apart() {
@@ -9,7 +9,7 @@ async fn unknown_live_held_and_destroyed_keys_are_told_apart() {
     for key in [&live, &held, &gone] {
         bench.import(&custody, key).await;
     }
-    custody.place_hold(&bench.hold(&held, 7, 9), crate::test_support::nobody()).await.unwrap();
+    custody.place_hold(&bench.hold(&held, 7, 9), nobody()).await.unwrap();
     custody.expire().await.unwrap();
     bench.wait_hours(RETENTION_HOURS - 30);
     custody.expire().await.unwrap();

@@ -8,7 +8,7 @@ use obscura_seal::SlotSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, slots};
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, nobody, slots};
 
 /// An hour that expires before [`HOUR`].
 const EARLIER: u32 = HOUR - 40;
@@ -64,13 +64,7 @@ async fn scene() -> (Scene, Custody) {
     for key in [&key].into_iter().chain(&others) {
         bench.import(&custody, key).await;
     }
-    let hold = custody
-        .place_hold(&bench.hold(&key, 100, 199), crate::test_support::nobody())
-        .await
-        .unwrap()
-        .hold
-        .id
-        .to_string();
+    let hold = bench.held(&custody, &key, 100, 199).await;
     custody.expire().await.unwrap();
     (Scene { bench, key, others, hold }, custody)
 }
@@ -97,15 +91,11 @@ impl Scene {
             },
             Act::PlaceHold => {
                 if custody.list_holds("", false).await?.len() < 2 {
-                    custody
-                        .place_hold(&bench.hold(&self.key, 600, 699), crate::test_support::nobody())
-                        .await?;
+                    custody.place_hold(&bench.hold(&self.key, 600, 699), nobody()).await?;
                 }
                 Ok(())
             }
-            Act::ReleaseHold => {
-                custody.release_hold(&self.hold, crate::test_support::nobody()).await.map(drop)
-            }
+            Act::ReleaseHold => custody.release_hold(&self.hold, nobody()).await.map(drop),
             Act::Shorten => {
                 let placement = bench.placement_version(self.key.context.camera, 60, 2);
                 let camera = Camera { placement: Some(placement), ..Camera::default() };
@@ -193,7 +183,7 @@ async fn invariant_no_secret_is_left_over(bench: &Bench, custody: &Custody) {
     assert!(pending_receipt::all(reader).await.unwrap().is_empty());
     assert!(epoch::stale(reader, &custody.parts.zone).await.unwrap().is_empty());
     bench.wait_hours(1_000);
-    custody.resume_destruction("Ada Ventura").await.unwrap();
+    custody.resume_destruction("Ada Ventura", None).await.unwrap();
     let left = custody.parts.secrets.names().unwrap();
     assert!(left.iter().all(|name| name.starts_with("hold-")), "{left:?}");
 }
@@ -229,7 +219,7 @@ async fn an_import_that_fails_at_any_step_can_be_repeated() {
         let (scene, custody) = scene().await;
         let new = scene.bench.sibling(&scene.key, HOUR);
         let whole = scene.bench.hold(&new, 0, 1_799);
-        custody.place_hold(&whole, crate::test_support::nobody()).await.unwrap();
+        custody.place_hold(&whole, nobody()).await.unwrap();
         set(&scene.bench, &custody, fault).await;
         for _ in 0..2 {
             let _ = custody.import(&scene.bench.import_of(&custody, &new)).await;
@@ -243,7 +233,7 @@ async fn an_import_that_fails_at_any_step_can_be_repeated() {
         let keys: Vec<_> = scene.keys().into_iter().chain([&new]).collect();
         scene.bench.invariant_every_slot_is_accounted_for(&custody, &keys).await;
         scene.bench.wait_hours(1_000);
-        custody.resume_destruction("Ada Ventura").await.unwrap();
+        custody.resume_destruction("Ada Ventura", None).await.unwrap();
         assert_eq!(scene.bench.opens(&custody, &new).await, SlotSet::whole_hour(), "{fault:?}: not held");
     }
 }
@@ -278,7 +268,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Naive {
     keys: Vec<(MadeKey, BTreeSet<u16>)>,
     /// Hold, key, slots; by the order of placing.
-    holds: Vec<(String, std::collections::BTreeMap<usize, BTreeSet<u16>>)>,
+    holds: Vec<(String, BTreeMap<usize, BTreeSet<u16>>)>,
 }
 
 impl Naive {
@@ -304,10 +294,8 @@ async fn walk(steps: Vec<Step>) {
             }
             Step::Hold(key, first, last) => {
                 let Some(key) = of(key, &naive) else { continue };
-                let placed = custody
-                    .place_hold(&bench.hold(&naive.keys[key].0, first, last), crate::test_support::nobody())
-                    .await
-                    .unwrap();
+                let placed =
+                    custody.place_hold(&bench.hold(&naive.keys[key].0, first, last), nobody()).await.unwrap();
                 let held: BTreeSet<u16> =
                     naive.opens(key).into_iter().filter(|slot| (first..=last).contains(slot)).collect();
                 assert_eq!(placed.slots, held.len() as u64);
@@ -318,7 +306,7 @@ async fn walk(steps: Vec<Step>) {
                     continue;
                 }
                 let (id, _) = naive.holds.remove(hold % naive.holds.len());
-                custody.release_hold(&id, crate::test_support::nobody()).await.unwrap();
+                custody.release_hold(&id, nobody()).await.unwrap();
             }
             Step::Shred(key, first, last) => {
                 let Some(key) = of(key, &naive) else { continue };
@@ -342,7 +330,7 @@ async fn walk(steps: Vec<Step>) {
                 }
             }
             Step::Rotate => {
-                crate::rotation::Rotation::begin(&custody, 3).await.unwrap().run(|_| {}).await.unwrap();
+                crate::rotation::Rotation::begin(&custody, 3, None).await.unwrap().run(|_| {}).await.unwrap();
             }
             Step::Restart => {
                 drop(custody);

@@ -5,24 +5,15 @@ use obscura_proto::keys::v1::ReleaseNodesRequest;
 use obscura_seal::SlotSet;
 
 use super::*;
-use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, slots};
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, nobody, slots};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// A key that expires with hour `HOUR + 72`, now at the start of hour `HOUR + 1`.
-async fn with_key(bench: &Bench) -> (Custody, MadeKey) {
-    let custody = bench.open().await;
-    let key = bench.made_key(HOUR);
-    bench.import(&custody, &key).await;
-    custody.expire().await.unwrap();
-    (custody, key)
-}
-
 #[tokio::test]
 async fn a_key_is_destroyed_when_its_retention_ends_and_not_a_moment_before() {
     for bench in [Bench::new(), Bench::on_postgres()] {
-        let (custody, key) = with_key(&bench).await;
+        let (custody, key) = bench.with_key().await;
         bench.wait_hours(RETENTION_HOURS - 1);
         bench.wait(Duration::from_secs(3_599));
         assert_eq!(custody.expire().await.unwrap(), Destroyed::default());
@@ -43,11 +34,9 @@ async fn a_key_is_destroyed_when_its_retention_ends_and_not_a_moment_before() {
 #[tokio::test]
 async fn neighbours_of_a_held_slot_die_on_time_and_held_slots_when_their_last_hold_ends() {
     for bench in [Bench::new(), Bench::on_postgres()] {
-        let (custody, key) = with_key(&bench).await;
-        let first =
-            custody.place_hold(&bench.hold(&key, 100, 199), crate::test_support::nobody()).await.unwrap();
-        let second =
-            custody.place_hold(&bench.hold(&key, 150, 300), crate::test_support::nobody()).await.unwrap();
+        let (custody, key) = bench.with_key().await;
+        let first = custody.place_hold(&bench.hold(&key, 100, 199), nobody()).await.unwrap();
+        let second = custody.place_hold(&bench.hold(&key, 150, 300), nobody()).await.unwrap();
         bench.wait_hours(RETENTION_HOURS);
         custody.expire().await.unwrap();
         assert_eq!(bench.opens(&custody, &key).await, slots(100, 300));
@@ -55,11 +44,11 @@ async fn neighbours_of_a_held_slot_die_on_time_and_held_slots_when_their_last_ho
         assert_eq!(described[0].live, described[0].held);
         bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
 
-        custody.release_hold(&first.hold.id.to_string(), crate::test_support::nobody()).await.unwrap();
+        custody.release_hold(&first.hold.id.to_string(), nobody()).await.unwrap();
         assert_eq!(bench.opens(&custody, &key).await, slots(150, 300));
         let receipts = bench.receipts(&custody).await;
         assert_eq!(receipts[1].cause(), ShredCause::HoldReleased);
-        custody.release_hold(&second.hold.id.to_string(), crate::test_support::nobody()).await.unwrap();
+        custody.release_hold(&second.hold.id.to_string(), nobody()).await.unwrap();
         assert!(bench.opens(&custody, &key).await.is_empty());
         bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
         assert!(custody.parts.secrets.names().unwrap().is_empty());
@@ -72,7 +61,7 @@ async fn a_clock_set_by_minutes_or_a_year_destroys_nothing_early_and_says_why() 
         for ahead in [true, false] {
             for restart in [false, true] {
                 let bench = Bench::new();
-                let (mut custody, key) = with_key(&bench).await;
+                let (mut custody, key) = bench.with_key().await;
                 // Four minutes before the end, so that six minutes matter.
                 bench.wait_hours(RETENTION_HOURS - 1);
                 bench.wait(56 * MINUTE);
@@ -101,7 +90,7 @@ async fn a_clock_set_by_minutes_or_a_year_destroys_nothing_early_and_says_why() 
 #[tokio::test]
 async fn after_a_restart_of_the_machine_an_unknown_gap_waits_for_a_person() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     drop(custody);
     bench.clock.advance(YEAR);
     *bench.machine.0.lock().unwrap() =
@@ -109,8 +98,8 @@ async fn after_a_restart_of_the_machine_an_unknown_gap_waits_for_a_person() {
     let custody = bench.open().await;
     assert!(matches!(custody.expire().await, Err(Error::InDoubt(_))));
     assert_eq!(bench.describes(&custody, &key).await, SlotSet::whole_hour());
-    assert!(custody.resume_destruction(" ").await.is_err());
-    let (was_stopped, destroyed) = custody.resume_destruction("Ada Ventura").await.unwrap();
+    assert!(custody.resume_destruction(" ", None).await.is_err());
+    let (was_stopped, destroyed) = custody.resume_destruction("Ada Ventura", None).await.unwrap();
     assert!(was_stopped.contains("no time server"), "{was_stopped}");
     assert_eq!((destroyed.layer_keys, custody.stopped()), (1, None));
 }
@@ -118,14 +107,14 @@ async fn after_a_restart_of_the_machine_an_unknown_gap_waits_for_a_person() {
 #[tokio::test]
 async fn a_status_note_from_another_time_stops_destruction() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     bench.wait_hours(RETENTION_HOURS - 1);
     let old = bench.release_of(&[&key], bench.hour_of(&key));
     // Our clock and the machine's agree with each other, and not with the signer's.
     bench.wait_hours(1);
     let request = bench.release_of(&[&key], bench.hour_of(&key));
     let request = ReleaseNodesRequest { status_note: old.status_note, ..request };
-    assert!(custody.release(&crate::test_support::caller(), &request).await.is_err());
+    assert!(custody.release(&crate::test_support::caller(), &request, None).await.is_err());
     let Err(Error::InDoubt(why)) = custody.expire().await else { panic!("destroyed") };
     assert!(why.contains("status notes"), "{why}");
     bench.opens(&custody, &key).await;
@@ -135,7 +124,7 @@ async fn a_status_note_from_another_time_stops_destruction() {
 #[tokio::test]
 async fn the_clock_of_the_database_server_is_listened_to() {
     let bench = Bench::on_postgres();
-    let (custody, _) = with_key(&bench).await;
+    let (custody, _) = bench.with_key().await;
     custody.parts.store.listen_to_server();
     let Err(Error::InDoubt(why)) = custody.expire().await else {
         panic!("the simulated time is not that of the server")
@@ -167,7 +156,7 @@ async fn more_than_twice_the_norm_waits_for_a_person() {
     let Err(Error::InDoubt(why)) = custody.expire().await else { panic!("destroyed") };
     assert!(why.contains("60 layer keys"), "{why}");
     assert_eq!(bench.describes(&custody, &many[0]).await, SlotSet::whole_hour());
-    let (_, destroyed) = custody.resume_destruction("Ada Ventura").await.unwrap();
+    let (_, destroyed) = custody.resume_destruction("Ada Ventura", None).await.unwrap();
     assert_eq!(destroyed.layer_keys, 60);
 }
 
@@ -195,7 +184,7 @@ async fn hours_that_passed_while_custody_was_away_are_caught_up_with() {
 #[tokio::test]
 async fn a_key_that_comes_after_its_time_is_taken_and_destroyed_with_its_own_receipt() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     bench.wait_hours(RETENTION_HOURS + 1);
     custody.expire().await.unwrap();
     let late = bench.sibling(&key, HOUR);

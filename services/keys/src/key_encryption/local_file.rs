@@ -15,11 +15,11 @@ use std::{
 
 use async_trait::async_trait;
 use obscura_daemon::write_atomically;
+use obscura_row_cipher::{self as row_cipher, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use super::{Error, KeyEncryption, KeyVersion, Row, WrappedSecret};
-use crate::aead::{self, Key};
 
 const FORMAT: &str = "obscura key-encryption key v1";
 /// A file with the most versions stays well below.
@@ -89,7 +89,7 @@ impl KeyEncryption for LocalKeyFile {
     async fn wrap(&self, row: Row<'_>, secret: &[u8]) -> Result<WrappedSecret, Error> {
         self.with(|versions| {
             let (version, key) = versions.newest()?;
-            Ok(WrappedSecret { version, bytes: aead::seal(key, &row.aad(version), secret)? })
+            Ok(WrappedSecret { version, bytes: row_cipher::seal(key, &row.aad(version), secret)? })
         })
     }
 
@@ -97,7 +97,7 @@ impl KeyEncryption for LocalKeyFile {
         let version = wrapped.version;
         self.with(|versions| {
             let HexKey(key) = versions.0.get(&version.0).ok_or(Error::UnknownVersion(version))?;
-            aead::open(key, &row.aad(version), &wrapped.bytes).ok_or(Error::DoesNotOpen(version))
+            row_cipher::open(key, &row.aad(version), &wrapped.bytes).ok_or(Error::DoesNotOpen(version))
         })
     }
 
@@ -106,7 +106,7 @@ impl KeyEncryption for LocalKeyFile {
             let full = Error::TooManyVersions(versions.0.len());
             let next = versions.newest()?.0.0.checked_add(1).filter(|_| versions.0.len() < MAX_VERSIONS);
             let next = next.ok_or(full)?;
-            versions.0.insert(next, HexKey(aead::generate()?));
+            versions.0.insert(next, HexKey(row_cipher::generate()?));
             Ok(KeyVersion(next))
         })
     }
@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for HexKey {
 }
 
 fn create(path: &Path) -> Result<Versions, Error> {
-    let versions = Versions(BTreeMap::from([(1, HexKey(aead::generate()?))]));
+    let versions = Versions(BTreeMap::from([(1, HexKey(row_cipher::generate()?))]));
     write(path, &versions)?;
     Ok(versions)
 }

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use obscura_proto::keys::v1::{ShredReceipt, SignedShredReceipt};
+use obscura_row_cipher::{self as row_cipher, Failed};
 use prost::Message as _;
 
 use crate::{
-    aead::{self, Failed},
     custody::Parts,
     error::Error,
     key_encryption::{Row, RowKind},
@@ -39,7 +39,7 @@ impl ReceiptKey {
     }
 
     async fn create(parts: &Parts) -> Result<Self, Error> {
-        let seed = aead::generate()?;
+        let seed = row_cipher::generate()?;
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map_err(|_| Failed)?;
         let writer = parts.store.write().await?;
         let wrapped = parts.encryption.wrap(row(parts), seed.as_ref()).await?;

@@ -10,6 +10,7 @@ use prost::Message as _;
 use super::{MAX_RECEIPTS, key::verifies};
 use crate::{
     custody::Custody,
+    destruction::Punctures,
     error::Error,
     expiry_hour::ExpiryHour,
     hold::HoldId,
@@ -40,6 +41,9 @@ impl Custody {
             return Err(Error::malformed("request", "it has more than 100 receipts"));
         }
         let _turn = self.changing.lock().await;
+        if self.check_not_behind().is_err() {
+            self.forget_unsigned().await?;
+        }
         // What is decided gets its receipts first, so that numbers do not cross.
         self.finish().await?;
         let signers = self.signers()?;
@@ -50,6 +54,18 @@ impl Custody {
         }
         tracing::info!(receipts = receipts.len(), destroyed_again, "replayed receipts of destruction");
         Ok(destroyed_again)
+    }
+
+    /// A copy made amid a destruction: the custody that went on has numbered and signed its receipts, and they
+    /// are among those to come.
+    async fn forget_unsigned(&self) -> Result<(), Error> {
+        let writer = self.parts.store.write().await?;
+        for pending in pending_receipt::all(writer.tx()).await? {
+            if pending.signature.is_empty() {
+                pending_receipt::delete(writer.tx(), pending.id).await?;
+            }
+        }
+        Ok(writer.commit().await?)
     }
 
     /// Our own key and those that custody had before its database was lost.
@@ -83,12 +99,14 @@ impl Custody {
             return Err(refused("another receipt has its number: this custody went on from an old copy"));
         }
         let named = named(receipt).ok_or_else(|| refused("it names slots that do not exist"))?;
+        let alone = self.alone().await;
         let writer = self.parts.store.write().await?;
         let destroyed_again = self.destroy_named(&writer, &named).await?;
         if stored.is_none() {
             pending_receipt::push(writer.tx(), pending(signed)).await?;
         }
         writer.commit().await?;
+        drop(alone);
         self.finish().await?;
         Ok(destroyed_again)
     }
@@ -98,16 +116,17 @@ impl Custody {
         let ids: Vec<LayerKeyId> = named.keys().copied().collect();
         let mut keyring = Keyring::new(self, writer.tx());
         let mut alive = std::collections::BTreeSet::new();
-        let mut unknown = named.clone();
+        let (mut unknown, mut left) = (named.clone(), Punctures::default());
         for chunk in ids.chunks(256) {
             for row in kept_key::of_ids(writer.tx(), chunk).await? {
                 let Some((_, slots)) = unknown.remove(&row.context.key_id) else { continue };
                 if !keyring.kept(&row).await?.slots().intersection(&slots).is_empty() {
                     alive.insert(row.context.key_id);
-                    self.puncture(writer, &mut keyring, &row, &slots).await?;
+                    self.puncture(writer, &mut keyring, row, &slots, &mut left).await?;
                 }
             }
         }
+        self.exchange_epochs(writer, left).await?;
         // A key that came after the backup must not come back whole by a late import.
         let gone: Vec<DestroyedRow> = unknown.into_values().map(|(row, _)| row).collect();
         destroyed_key::put(writer.tx(), &self.parts.zone, &gone).await?;

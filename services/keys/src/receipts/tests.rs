@@ -2,7 +2,7 @@ use obscura_proto::keys::v1::ShredCause;
 use obscura_seal::SlotSet;
 
 use super::*;
-use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, caller, slots};
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, caller, nobody, slots};
 
 /// A key of which slots die early, one that dies by expiry, one that lives; and copies from before.
 struct Drill {
@@ -24,13 +24,7 @@ async fn drill() -> Drill {
     for key in [&early, &expired, &living, &held] {
         bench.import(&custody, key).await;
     }
-    let hold = custody
-        .place_hold(&bench.hold(&held, 10, 19), crate::test_support::nobody())
-        .await
-        .unwrap()
-        .hold
-        .id
-        .to_string();
+    let hold = bench.held(&custody, &held, 10, 19).await;
     custody.expire().await.unwrap();
     bench.close(custody).await;
     let (database, everything) = (bench.back_up(false), bench.back_up(true));
@@ -38,7 +32,7 @@ async fn drill() -> Drill {
     custody.shred(&bench.shred(&early, 100, 199)).await.unwrap();
     bench.wait_hours(RETENTION_HOURS - 40);
     custody.expire().await.unwrap();
-    custody.release_hold(&hold, crate::test_support::nobody()).await.unwrap();
+    custody.release_hold(&hold, nobody()).await.unwrap();
     let receipts = custody.list_receipts(0).await.unwrap();
     assert_eq!(receipts.len(), 3);
     bench.close(custody).await;
@@ -56,7 +50,7 @@ impl Drill {
 
     async fn releases(&self, custody: &Custody) -> Result<(), Error> {
         let request = self.bench.release_of(&[&self.living], self.bench.hour_of(&self.living));
-        custody.release(&caller(), &request).await.map(drop)
+        custody.release(&caller(), &request, None).await.map(drop)
     }
 }
 
@@ -68,9 +62,15 @@ async fn a_restored_database_releases_and_destroys_nothing_before_the_receipts_a
     assert!(matches!(drill.releases(&custody).await, Err(Error::Behind { have: 0, need: 3 })));
     assert!(matches!(custody.expire().await, Err(Error::Behind { .. })));
     assert!(matches!(
-        custody.place_hold(&drill.bench.hold(&drill.living, 0, 9), crate::test_support::nobody()).await,
+        custody.place_hold(&drill.bench.hold(&drill.living, 0, 9), nobody()).await,
         Err(Error::Behind { .. })
     ));
+    let shred = drill.bench.shred(&drill.living, 0, 9);
+    let refused = custody.shred(&shred).await.unwrap_err();
+    assert!(matches!(refused, Error::Behind { .. }) && refused.to_string().contains("`obscura key replay`"));
+    let hold = custody.list_holds("", false).await.unwrap()[0].id.to_string();
+    assert!(matches!(custody.release_hold(&hold, nobody()).await, Err(Error::Behind { .. })));
+    assert!(matches!(custody.resume_destruction("Ada Ventura", None).await, Err(Error::Behind { .. })));
     assert!(custody.stopped().unwrap().contains("receipts 1 to 3"));
     // Imports go on: recording never waits for an operator.
     let new = drill.bench.made_key(HOUR + 30);
@@ -88,6 +88,58 @@ async fn a_restored_database_releases_and_destroys_nothing_before_the_receipts_a
     assert_eq!(custody.list_receipts(0).await.unwrap(), drill.receipts);
     custody.expire().await.unwrap();
     drill.bench.assert_releasable(&custody, &new).await;
+}
+
+#[tokio::test]
+async fn a_restored_database_stays_closed_through_restarts_and_with_half_of_the_receipts() {
+    let drill = drill().await;
+    drill.bench.restore(&drill.database, false);
+    for have in 0..3_u64 {
+        let custody = drill.bench.open().await;
+        let behind = |error: &Error| matches!(error, Error::Behind { have: here, need: 3 } if *here == have);
+        assert!(behind(&drill.releases(&custody).await.unwrap_err()));
+        let shred = drill.bench.shred(&drill.living, 0, 9);
+        assert!(behind(&custody.shred(&shred).await.unwrap_err()));
+        let hold = drill.bench.hold(&drill.living, 0, 9);
+        assert!(behind(&custody.place_hold(&hold, nobody()).await.unwrap_err()));
+        let next = usize::try_from(have).unwrap();
+        custody.replay(&drill.receipts[next..=next]).await.unwrap();
+        drill.bench.close(custody).await;
+    }
+    let custody = drill.bench.open().await;
+    drill.releases(&custody).await.unwrap();
+    drill.invariant_the_dead_stay_dead(&custody).await;
+}
+
+#[tokio::test]
+async fn a_database_restored_from_amid_a_destruction_numbers_no_receipt_of_its_own() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let living = bench.made_key(HOUR + 1);
+    bench.import(&custody, &living).await;
+    custody.parts.secrets.faults.lock().unwrap().insert("erase");
+    custody.shred(&bench.shred(&key, 0, 9)).await.unwrap_err();
+    bench.close(custody).await;
+    let amid = bench.back_up(false);
+    let custody = bench.open().await;
+    bench.wait_hours(1);
+    custody.shred(&bench.shred(&key, 20, 29)).await.unwrap();
+    let receipts = custody.list_receipts(0).await.unwrap();
+    assert_eq!(receipts.len(), 2);
+    bench.close(custody).await;
+    bench.restore(&amid, false);
+    for _ in 0..2 {
+        let custody = bench.open().await;
+        assert!(matches!(custody.check_not_behind(), Err(Error::Behind { have: 0, need: 2 })));
+        assert!(custody.list_receipts(0).await.unwrap().is_empty());
+        bench.close(custody).await;
+    }
+    let custody = bench.open().await;
+    custody.replay(&receipts).await.unwrap();
+    assert_eq!(custody.list_receipts(0).await.unwrap(), receipts, "each once, as signed");
+    assert_eq!(bench.opens(&custody, &living).await, SlotSet::whole_hour());
+    custody.shred(&bench.shred(&living, 0, 9)).await.unwrap();
+    assert_eq!(bench.receipts(&custody).await.len(), 3);
 }
 
 #[tokio::test]
@@ -167,7 +219,7 @@ async fn the_receipt_key_survives_restarts_and_rotations() {
     let bench = Bench::new();
     let custody = bench.open().await;
     let public = custody.receipt_key.public_key();
-    crate::rotation::Rotation::begin(&custody, 8).await.unwrap().run(|_| {}).await.unwrap();
+    crate::rotation::Rotation::begin(&custody, 8, None).await.unwrap().run(|_| {}).await.unwrap();
     bench.close(custody).await;
     let custody = bench.open().await;
     assert_eq!(custody.receipt_key.public_key(), public);

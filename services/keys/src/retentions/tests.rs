@@ -4,16 +4,7 @@ use obscura_clock::Clock as _;
 use obscura_proto::registry::v1::{Camera, SignedPlacement};
 
 use super::*;
-use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS};
-
-/// A key with 72 h, now at the start of the hour after its own.
-async fn with_key(bench: &Bench) -> (Custody, MadeKey) {
-    let custody = bench.open().await;
-    let key = bench.made_key(HOUR);
-    bench.import(&custody, &key).await;
-    custody.expire().await.unwrap();
-    (custody, key)
-}
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, nobody};
 
 fn snapshot(bench: &Bench, placement: SignedPlacement) -> Snapshot {
     let camera = Camera { placement: Some(placement), ..Camera::default() };
@@ -33,7 +24,7 @@ async fn expires(custody: &Custody, key: &MadeKey) -> u32 {
 #[tokio::test]
 async fn a_shorter_retention_counts_for_what_is_already_recorded_and_old_copies_follow() {
     for bench in [Bench::new(), Bench::on_postgres()] {
-        let (custody, key) = with_key(&bench).await;
+        let (custody, key) = bench.with_key().await;
         let before = custody.parts.secrets.names().unwrap();
         let shorter = bench.placement_version(key.context.camera, 24, 2);
         custody.note_snapshot(&snapshot(&bench, shorter)).await.unwrap();
@@ -51,7 +42,7 @@ async fn a_shorter_retention_counts_for_what_is_already_recorded_and_old_copies_
 #[tokio::test]
 async fn a_longer_retention_lengthens_nothing_that_is_recorded() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     bench.wait(Duration::from_secs(60));
     let longer = bench.placement_version(key.context.camera, 720, 2);
     custody.note_snapshot(&snapshot(&bench, longer.clone())).await.unwrap();
@@ -68,7 +59,7 @@ async fn a_longer_retention_lengthens_nothing_that_is_recorded() {
 #[tokio::test]
 async fn a_recorder_with_an_old_placement_gets_no_longer_retention_by_it() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     let shorter = bench.placement_version(key.context.camera, 24, 2);
     custody.note_snapshot(&snapshot(&bench, shorter)).await.unwrap();
     let late = bench.sibling(&key, HOUR + 1);
@@ -79,7 +70,7 @@ async fn a_recorder_with_an_old_placement_gets_no_longer_retention_by_it() {
 #[tokio::test]
 async fn without_the_registry_the_newer_placement_of_an_import_counts() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
+    let (custody, key) = bench.with_key().await;
     let late = bench.sibling(&key, HOUR + 1);
     let shorter = bench.placement_version(key.context.camera, 24, 2);
     custody.import(&bench.import_with(&custody, &late, shorter)).await.unwrap();
@@ -90,8 +81,8 @@ async fn without_the_registry_the_newer_placement_of_an_import_counts() {
 #[tokio::test]
 async fn holds_and_destroyed_slots_stay_what_they_are_when_a_retention_gets_shorter() {
     let bench = Bench::new();
-    let (custody, key) = with_key(&bench).await;
-    custody.place_hold(&bench.hold(&key, 500, 599), crate::test_support::nobody()).await.unwrap();
+    let (custody, key) = bench.with_key().await;
+    custody.place_hold(&bench.hold(&key, 500, 599), nobody()).await.unwrap();
     custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
     let shorter = bench.placement_version(key.context.camera, 1, 2);
     custody.note_snapshot(&snapshot(&bench, shorter)).await.unwrap();

@@ -1,7 +1,9 @@
-use obscura_seal::SlotSet;
+use std::collections::BTreeSet;
+
+use obscura_seal::{Slot, SlotSet};
 
 use super::*;
-use crate::test_support::{Bench, HOUR, MadeKey, slots};
+use crate::test_support::{Bench, HOUR, MadeKey, RETENTION_HOURS, nobody, slots};
 
 /// Two cameras in one epoch, and the first camera's next hour.
 async fn three_keys(bench: &Bench) -> (Custody, [MadeKey; 3]) {
@@ -56,18 +58,12 @@ async fn a_key_that_is_destroyed_whole_never_comes_back() {
 async fn held_slots_refuse_it_and_name_their_holds() {
     let bench = Bench::new();
     let (custody, [key, ..]) = three_keys(&bench).await;
-    let hold = custody
-        .place_hold(&bench.hold(&key, 100, 100), crate::test_support::nobody())
-        .await
-        .unwrap()
-        .hold
-        .id
-        .to_string();
+    let hold = bench.held(&custody, &key, 100, 100).await;
     let refused = custody.shred(&bench.shred(&key, 50, 150)).await.unwrap_err();
     assert!(refused.to_string().contains(&hold), "{refused}");
     assert_eq!(bench.opens(&custody, &key).await, SlotSet::whole_hour());
     custody.shred(&bench.shred(&key, 101, 150)).await.unwrap();
-    custody.release_hold(&hold, crate::test_support::nobody()).await.unwrap();
+    custody.release_hold(&hold, nobody()).await.unwrap();
     custody.shred(&bench.shred(&key, 50, 150)).await.unwrap();
     bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
 }
@@ -110,25 +106,91 @@ async fn neither_an_old_database_nor_any_file_opens_what_was_destroyed() {
     assert_eq!(bench.describes(&custody, &next).await, SlotSet::whole_hour());
 }
 
-/// Prints what it costs: rows of one epoch, not bytes of footage.
+async fn rows(custody: &Custody, hour: crate::expiry_hour::ExpiryHour) -> Vec<kept_key::KeptRow> {
+    kept_key::of_epoch(custody.parts.store.reader(), &custody.parts.zone, hour).await.unwrap()
+}
+
 #[tokio::test]
-#[ignore = "a measurement"]
-async fn measure_an_early_destruction_of_a_camera_hour_among_a_thousand_cameras() {
+async fn rows_under_other_leaves_are_not_touched() {
+    for bench in [Bench::new(), Bench::on_postgres()] {
+        let (custody, key) = bench.with_key().await;
+        let others: Vec<_> = (0..40).map(|_| bench.made_key(HOUR)).collect();
+        for other in &others {
+            bench.import(&custody, other).await;
+        }
+        let before = rows(&custody, bench.expiry(&key)).await;
+        let dead = before.iter().find(|row| row.context.key_id == key.context.key_id).unwrap().leaf;
+        custody.shred(&bench.shred(&key, 5, 9)).await.unwrap();
+        for (before, after) in before.iter().zip(&rows(&custody, bench.expiry(&key)).await) {
+            assert_eq!(
+                before == after,
+                before.leaf != dead,
+                "sealed anew where the leaf is dead, and only there"
+            );
+            assert_ne!(after.leaf, dead);
+        }
+        let all: Vec<_> = std::iter::once(&key).chain(&others).collect();
+        bench.invariant_every_slot_is_accounted_for(&custody, &all).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_share_a_leaf_live_on_and_an_epoch_without_leaves_gets_a_new_tree() {
     let bench = Bench::new();
-    let custody = bench.open().await;
-    let key = bench.made_key(HOUR);
-    bench.import(&custody, &key).await;
-    for _ in 0..999 {
-        bench.import(&custody, &bench.made_key(HOUR)).await;
+    let (custody, key) = bench.with_key().await;
+    let hour = bench.expiry(&key);
+    // Two leaves are left, as after nearly as many destructions as there are leaves.
+    let kept = rows(&custody, hour).await[0].leaf.unwrap();
+    let free = Slot::new((kept.get() + 1) % 1_800).unwrap();
+    let dead = (0..1_800).map(|leaf| Slot::new(leaf).unwrap()).filter(|leaf| ![kept, free].contains(leaf));
+    let writer = custody.parts.store.write().await.unwrap();
+    let whole = custody.stored_epoch(writer.tx(), hour).await.unwrap().unwrap();
+    let tree = whole.without(&dead.collect()).unwrap();
+    let (row, _) = custody.thin_epoch(hour, tree, whole.half()).await.unwrap();
+    crate::store::epoch::put(writer.tx(), &custody.parts.zone, &row).await.unwrap();
+    writer.commit().await.unwrap();
+    let others: Vec<_> = (0..8).map(|_| bench.made_key(HOUR)).collect();
+    for other in &others {
+        bench.import(&custody, other).await;
     }
-    let clock = obscura_clock::SystemClock::shared();
-    for part in 0..5 {
-        let before = clock.monotonic();
-        custody.shred(&bench.shred(&key, part * 100, part * 100 + 99)).await.unwrap();
-        println!("shred of a camera-hour's part, 1,000 rows: {:?}", clock.monotonic().since(before));
+    let leaves = |rows: &[kept_key::KeptRow]| rows.iter().filter_map(|row| row.leaf).collect::<BTreeSet<_>>();
+    assert!(leaves(&rows(&custody, hour).await).is_subset(&[kept, free].into()));
+    let all: Vec<_> = std::iter::once(&key).chain(&others).collect();
+    for key in &all {
+        custody.shred(&bench.shred(key, 3, 4)).await.unwrap();
+        bench.invariant_every_slot_is_accounted_for(&custody, &all).await;
     }
-    bench.wait_hours(73);
-    let before = clock.monotonic();
-    custody.resume_destruction("measurement").await.unwrap();
-    println!("expiry of 1,000 keys: {:?}", clock.monotonic().since(before));
+    let tree = custody.stored_epoch(custody.parts.store.reader(), hour).await.unwrap().unwrap();
+    assert!(!tree.without(&[kept, free].into()).unwrap().is_empty(), "it has more leaves than two again");
+    bench.wait_hours(RETENTION_HOURS + 2);
+    custody.expire().await.unwrap();
+    assert!(custody.parts.secrets.names().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rows_from_before_there_were_leaves_open_and_get_leaves_with_the_first_destruction() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let other = bench.made_key(HOUR);
+    bench.import(&custody, &other).await;
+    let hour = bench.expiry(&key);
+    let writer = custody.parts.store.write().await.unwrap();
+    let epoch = custody.stored_epoch(writer.tx(), hour).await.unwrap().unwrap();
+    let mut old = Vec::new();
+    for row in kept_key::of_epoch(writer.tx(), &custody.parts.zone, hour).await.unwrap() {
+        let nodes = epoch.open(row.place(), row.leaf, &row.sealed).unwrap();
+        let sealed = epoch.seal_under_root(row.place(), &nodes);
+        old.push(kept_key::KeptRow { leaf: None, sealed, ..row });
+    }
+    kept_key::put(writer.tx(), &old[..1]).await.unwrap();
+    writer.commit().await.unwrap();
+    let new = bench.made_key(HOUR);
+    bench.import(&custody, &new).await;
+    let all = [&key, &other, &new];
+    bench.invariant_every_slot_is_accounted_for(&custody, &all).await;
+    for key in all {
+        custody.shred(&bench.shred(key, 3, 4)).await.unwrap();
+        bench.invariant_every_slot_is_accounted_for(&custody, &all).await;
+        assert!(rows(&custody, hour).await.iter().all(|row| row.leaf.is_some()));
+    }
 }

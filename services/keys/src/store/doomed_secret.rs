@@ -3,6 +3,7 @@
 
 use sea_orm::{QueryOrder as _, entity::prelude::*};
 
+use super::CHUNK;
 use crate::error::Error;
 
 /// One secret.
@@ -32,8 +33,10 @@ pub async fn all(database: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> 
     Ok(rows.into_iter().map(|row| row.name).collect())
 }
 
-/// Forgets one that is erased.
-pub async fn delete(database: &impl ConnectionTrait, name: &str) -> Result<(), Error> {
-    Entity::delete_by_id(name).exec(database).await?;
+/// Forgets those that are erased.
+pub async fn delete(database: &impl ConnectionTrait, names: &[String]) -> Result<(), Error> {
+    for names in names.chunks(CHUNK) {
+        Entity::delete_many().filter(Column::Name.is_in(names)).exec(database).await?;
+    }
     Ok(())
 }

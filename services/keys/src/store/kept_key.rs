@@ -1,18 +1,18 @@
 //! One row per layer key of which slots are within their retention, sealed under its epoch's key.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use obscura_clock::Timestamp;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch, ZoneId};
-use obscura_seal::{Hour, LayerKeyContext};
+use obscura_seal::{Hour, LayerKeyContext, Slot};
 use sea_orm::{
     PaginatorTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*, sea_query::OnConflict,
 };
 
 use super::{CHUNK, damaged, unsigned};
-use crate::{error::Error, expiry_hour::ExpiryHour};
+use crate::{error::Error, expiry_hour::ExpiryHour, row_key::Place};
 
-/// One layer key. Every column but the last two is part of what the seal binds.
+/// One layer key. Every column but the last three is part of what the seal binds.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "kept_key")]
 pub struct Model {
@@ -20,7 +20,6 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub key_id: String,
     /// UUID of the camera.
-    #[sea_orm(indexed)]
     pub camera_id: String,
     /// Code of the layer.
     pub layer: i16,
@@ -31,8 +30,9 @@ pub struct Model {
     /// Run of the recorder that made the key.
     pub writer_epoch: i64,
     /// Hour at whose end it expires, hours since the Unix epoch.
-    #[sea_orm(indexed)]
     pub expiry_hour: i64,
+    /// Leaf of its epoch's tree; null for a row from before there were leaves.
+    pub leaf: Option<i16>,
     /// Nonce, ciphertext and tag of the nodes that are left.
     pub sealed_key: Vec<u8>,
     /// When it was imported, nanoseconds since the Unix epoch.
@@ -49,8 +49,17 @@ impl ActiveModelBehavior for ActiveModel {}
 pub struct KeptRow {
     pub context: LayerKeyContext,
     pub expiry: ExpiryHour,
+    /// Leaf of its epoch's tree; `None` for the root.
+    pub leaf: Option<Slot>,
     pub sealed: Vec<u8>,
     pub imported: Timestamp,
+}
+
+impl KeptRow {
+    /// Which row of which epoch it is.
+    pub const fn place(&self) -> Place<'_> {
+        Place { hold: None, expiry: self.expiry, context: &self.context }
+    }
 }
 
 /// One layer key.
@@ -70,13 +79,46 @@ pub async fn of_epoch(
     zone: &ZoneId,
     hour: ExpiryHour,
 ) -> Result<Vec<KeptRow>, Error> {
-    let rows = Entity::find()
-        .filter(Column::Zone.eq(zone.as_str()))
-        .filter(Column::ExpiryHour.eq(i64::from(hour.number())))
+    let rows = in_epoch(zone, hour).order_by_asc(Column::KeyId).all(database).await?;
+    rows.into_iter().map(row).collect()
+}
+
+/// Layer keys that expire with this epoch and are under one of these leaves, by id.
+pub async fn of_leaves(
+    database: &impl ConnectionTrait,
+    zone: &ZoneId,
+    hour: ExpiryHour,
+    leaves: &BTreeSet<Slot>,
+) -> Result<Vec<KeptRow>, Error> {
+    let rows = in_epoch(zone, hour)
+        .filter(Column::Leaf.is_in(leaves.iter().map(|leaf| column(*leaf))))
         .order_by_asc(Column::KeyId)
         .all(database)
         .await?;
     rows.into_iter().map(row).collect()
+}
+
+/// Whether any layer key expires with this epoch.
+pub async fn has_any(
+    database: &impl ConnectionTrait,
+    zone: &ZoneId,
+    hour: ExpiryHour,
+) -> Result<bool, DbErr> {
+    Ok(in_epoch(zone, hour).one(database).await?.is_some())
+}
+
+/// Whether a layer key of this epoch is from before there were leaves.
+pub async fn has_leafless(
+    database: &impl ConnectionTrait,
+    zone: &ZoneId,
+    hour: ExpiryHour,
+) -> Result<bool, DbErr> {
+    Ok(in_epoch(zone, hour).filter(Column::Leaf.is_null()).one(database).await?.is_some())
+}
+
+fn in_epoch(zone: &ZoneId, hour: ExpiryHour) -> Select<Entity> {
+    let rows = Entity::find().filter(Column::Zone.eq(zone.as_str()));
+    rows.filter(Column::ExpiryHour.eq(i64::from(hour.number())))
 }
 
 /// Layer keys of a camera for these hours, by id.
@@ -96,12 +138,12 @@ pub async fn of_camera(
     rows.into_iter().map(row).collect()
 }
 
-/// Adds rows, or replaces what is sealed in them and when they expire.
+/// Adds rows, or replaces what is sealed in them, under which leaf and when they expire.
 pub async fn put(database: &impl ConnectionTrait, rows: &[KeptRow]) -> Result<(), Error> {
     for rows in rows.chunks(CHUNK) {
         let models = rows.iter().map(model).collect::<Result<Vec<_>, _>>()?;
         let mut replace = OnConflict::column(Column::KeyId);
-        replace.update_columns([Column::SealedKey, Column::ExpiryHour]);
+        replace.update_columns([Column::SealedKey, Column::ExpiryHour, Column::Leaf]);
         let insert = Entity::insert_many(models.into_iter().map(ActiveModel::from)).on_conflict(replace);
         insert.exec_without_returning(database).await?;
     }
@@ -162,9 +204,15 @@ fn model(row: &KeptRow) -> Result<Model, Error> {
         zone: context.zone.to_string(),
         writer_epoch: writer_epoch(context.writer_epoch)?,
         expiry_hour: row.expiry.number().into(),
+        leaf: row.leaf.map(column),
         sealed_key: row.sealed.clone(),
         imported_unix_ns: row.imported.unix_nanos(),
     })
+}
+
+/// Leaves are below 1,800.
+fn column(leaf: Slot) -> i16 {
+    i16::try_from(leaf.get()).unwrap_or(i16::MAX)
 }
 
 /// Writer epochs of databases have 63 bits.
@@ -179,7 +227,9 @@ fn row(model: Model) -> Result<KeptRow, Error> {
     let columns =
         (&*model.key_id, &*model.camera_id, model.layer, model.hour, &*model.zone, model.writer_epoch);
     let context = context(columns).ok_or_else(name)?;
-    Ok(KeptRow { context, expiry, sealed: model.sealed_key, imported })
+    let leaf = model.leaf.map(|leaf| u16::try_from(leaf).ok().and_then(|leaf| Slot::new(leaf).ok()));
+    let leaf = leaf.map(|leaf| leaf.ok_or_else(name)).transpose()?;
+    Ok(KeptRow { context, expiry, leaf, sealed: model.sealed_key, imported })
 }
 
 /// Reads the columns that name a layer key; `None` where one holds what was never stored.

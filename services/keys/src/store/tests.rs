@@ -5,7 +5,7 @@ use std::sync::Arc;
 use obscura_clock::Timestamp;
 use obscura_database::PostgresUrl;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
-use obscura_seal::{Hour, LayerKeyContext};
+use obscura_seal::{Hour, LayerKeyContext, Slot};
 use obscura_test_servers::postgres::{Postgres, shared};
 use sea_orm::QueryOrder as _;
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ fn row(number: u8) -> KeptRow {
         writer_epoch: WriterEpoch(7),
     };
     let imported = Timestamp::from_unix_nanos(1);
-    KeptRow { context, expiry: EXPIRY, sealed: vec![number; 60], imported }
+    KeptRow { context, expiry: EXPIRY, leaf: Some(Slot::new(9).unwrap()), sealed: vec![number; 60], imported }
 }
 
 async fn import(store: &Store, number: u8) -> Result<(), Error> {
@@ -100,7 +100,7 @@ async fn a_layer_key_reads_back_and_is_replaced_under_its_id() {
         import(&store, 3).await.unwrap();
         let id = LayerKeyId::from_bytes([3; 16]);
         assert_eq!(kept_key::get(store.reader(), id).await.unwrap(), Some(row(3)));
-        let moved = KeptRow { expiry: ExpiryHour::from_number(5), sealed: vec![9; 60], ..row(3) };
+        let moved = KeptRow { expiry: ExpiryHour::from_number(5), leaf: None, sealed: vec![9; 60], ..row(3) };
         let writer = store.write().await.unwrap();
         kept_key::put(writer.tx(), std::slice::from_ref(&moved)).await.unwrap();
         writer.commit().await.unwrap();
@@ -121,6 +121,25 @@ async fn a_database_from_before_versions_were_counted_is_taken_over() {
     assert_eq!(epoch_key::count(store.reader()).await.unwrap(), 1);
     assert!(!store.is_empty().await.unwrap());
     import(&store, 4).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_from_before_there_were_leaves_stay_as_they_are() {
+    let (_directory, locations) = both();
+    for location in locations {
+        let before = Database::open(&location, &MIGRATIONS[..3]).await.unwrap();
+        let (id, camera) = (LayerKeyId::from_bytes([3; 16]), CameraId::from_bytes([1; 16]));
+        let bytes = if before.backend() == DbBackend::Postgres { "'\\x0909'" } else { "x'0909'" };
+        let old = format!(
+            "INSERT INTO kept_key VALUES ('{id}', '{camera}', 1, 498800, 'eea', 7, 498872, {bytes}, 1)"
+        );
+        before.readers().execute_unprepared(&old).await.unwrap();
+        before.close().await.unwrap();
+        let store = Store::open(&location).await.unwrap();
+        let kept = kept_key::get(store.reader(), id).await.unwrap();
+        assert_eq!(kept, Some(KeptRow { leaf: None, sealed: vec![9; 2], ..row(3) }));
+        import(&store, 4).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,15 +80,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes down that every version before `version` is destroyed.
-    pub async fn record_retired_before(&self, version: KeyVersion, now: Timestamp) -> Result<(), DbErr> {
-        key_version::Entity::update_many()
+    /// Writes down that every version before `version` is destroyed; returns of how many that is news.
+    pub async fn record_retired_before(&self, version: KeyVersion, now: Timestamp) -> Result<u64, DbErr> {
+        let retired = key_version::Entity::update_many()
             .col_expr(key_version::Column::RetiredUnixNs, now.unix_nanos().into())
             .filter(key_version::Column::Version.lt(i64::from(version.0)))
             .filter(key_version::Column::RetiredUnixNs.is_null())
             .exec(self.tx())
             .await?;
-        Ok(())
+        Ok(retired.rows_affected)
     }
 
     /// Makes everything that was written durable.
