@@ -183,6 +183,14 @@ async fn keys_are_listed_in_order_and_page_by_page(store: &dyn BlobStore) {
     let below_a: Vec<_> = expected.iter().filter(|key| key.as_str().contains("/a/")).cloned().collect();
     assert_eq!(list_by_pages(store, &format!("{prefix}a/"), 10).await, below_a);
     assert!(store.list(&prefix, None, 0).await.expect("it lists").is_empty());
+    let longer = key(&prefix, "b/longer");
+    put(store, &longer, b"0123456789").await;
+    let walked = store.walk(&format!("{prefix}b/"), None, 10).await.expect("it lists");
+    // A store may keep sizes to itself; what it says is true.
+    let told: Vec<_> = walked.iter().map(|found| (&found.key, found.size.unwrap_or(0))).collect();
+    let below_b = expected.iter().find(|key| key.as_str().contains("/b/")).expect("there is one");
+    assert!(told.iter().all(|(key, size)| *size == if *key == &longer { 10 } else { 1 }), "{told:?}");
+    assert_eq!(told.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [below_b, &longer]);
 }
 
 async fn list_by_pages(store: &dyn BlobStore, prefix: &str, page: usize) -> Vec<BlobKey> {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use crate::{BlobKey, BlobStore, ByteStream, Error};
+use crate::{BlobKey, BlobStore, ByteStream, Error, Found};
 
 /// What befalls one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +154,8 @@ impl BlobStore for WithFaults {
         self.change("deleting an object", self.inner.delete(key)).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
-        self.ask("listing objects", self.inner.list(prefix, after, limit)).await
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
+        self.ask("listing objects", self.inner.walk(prefix, after, limit)).await
     }
 }
 

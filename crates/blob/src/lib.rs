@@ -101,11 +101,30 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Those of the store.
     async fn delete(&self, key: &BlobKey) -> Result<(), Error>;
 
-    /// At most `limit` keys that start with `prefix` and come after `after`, in the order of their bytes.
+    /// At most `limit` objects whose keys start with `prefix` and come after `after`, in the order of the bytes
+    /// of their keys.
     ///
     /// # Errors
     /// Those of the store.
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error>;
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error>;
+
+    /// The keys of [`Self::walk`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
+        let found = self.walk(prefix, after, limit).await?;
+        Ok(found.into_iter().map(|found| found.key).collect())
+    }
+}
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its key.
+    pub key: BlobKey,
+    /// Number of its bytes, where the store says so in a listing.
+    pub size: Option<u64>,
 }
 
 /// A body made of bytes that are in memory already.

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
 use self::{directories::Directories, partial::Partial, reading::Reading};
-use crate::{BlobKey, BlobStore, ByteStream, Error, check_replaceable};
+use crate::{BlobKey, BlobStore, ByteStream, Error, Found, check_replaceable};
 
 /// Bytes that travel to or from the blocking pool at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -136,10 +136,10 @@ impl BlobStore for LocalDirectory {
         self.blocking("deleting an object", move |inner| inner.delete(&key)).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
         self.blocking("listing objects", move |inner| {
-            listing::list(&inner.root, &prefix, after.as_ref(), limit).map_err(Error::io("listing objects"))
+            listing::walk(&inner.root, &prefix, after.as_ref(), limit).map_err(Error::io("listing objects"))
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{BlobKey, BlobStore, ByteStream, Error};
+use crate::{BlobKey, BlobStore, ByteStream, Error, Found};
 
 /// A store that replaces an object instead of refusing a second one, as some S3 stores do that ignore
 /// `If-None-Match`.
@@ -47,7 +47,7 @@ impl BlobStore for Overwriting {
         self.0.delete(key).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
-        self.0.list(prefix, after, limit).await
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
+        self.0.walk(prefix, after, limit).await
     }
 }

@@ -11,7 +11,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use crate::{BlobKey, BlobStore, ByteStream, Error};
+use crate::{BlobKey, BlobStore, ByteStream, Error, Found};
 
 /// Bodies up to this size are kept so that they can be sent again; larger ones get one attempt here,
 /// and come again from whoever has them.
@@ -163,8 +163,8 @@ impl BlobStore for WithRetry {
         self.patiently(|| self.inner.delete(key)).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
-        self.patiently(|| self.inner.list(prefix, after, limit)).await
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
+        self.patiently(|| self.inner.walk(prefix, after, limit)).await
     }
 }
 

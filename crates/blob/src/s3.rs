@@ -31,7 +31,7 @@ use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
 use url::Url;
 
 use crate::{
-    BlobKey, BlobStore, ByteStream, Error, WebBody, WebClient, WebError, WebTrust, web::is_loopback,
+    BlobKey, BlobStore, ByteStream, Error, Found, WebBody, WebClient, WebError, WebTrust, web::is_loopback,
 };
 
 /// How long the signature of an own request holds.
@@ -214,8 +214,8 @@ impl BlobStore for S3Bucket {
         }
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
-        self.list_keys(prefix, after, limit).await
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
+        self.walk_keys(prefix, after, limit).await
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-use crate::{BlobKey, BlobStore, ByteStream, Error};
+use crate::{BlobKey, BlobStore, ByteStream, Error, Found};
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +91,8 @@ impl BlobStore for WithTimeout {
         self.answer("deleting an object", self.inner.delete(key)).await
     }
 
-    async fn list(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>, Error> {
-        self.answer("listing objects", self.inner.list(prefix, after, limit)).await
+    async fn walk(&self, prefix: &str, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Found>, Error> {
+        self.answer("listing objects", self.inner.walk(prefix, after, limit)).await
     }
 }
 

@@ -21,6 +21,9 @@ use crate::Error;
 
 /// How long a statement of SQLite waits for a lock.
 const BUSY: Duration = Duration::from_secs(10);
+/// Pages of 4 KiB after which SQLite moves what was committed from its log to the database. The more, the more
+/// often the same page has been written by then and moves once; 16 MiB are read again in a moment after a crash.
+const CHECKPOINT_PAGES: &str = "4000";
 /// How long to wait for a connection, which is also how long a restart of the server may take before
 /// anybody sees an error.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -160,6 +163,7 @@ fn sqlite(path: PathBuf) -> ConnectOptions {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .disable_statement_logging()
     });
     options

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use obscura_ids::{CameraId, GapId};
-use obscura_storage::{PackRow, SCHEMA};
+use obscura_storage::{PackRow, SCHEMA, stored_head};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection,
     postgres::PgConnectOptions,
@@ -155,7 +155,7 @@ impl Plain {
                 i64::from(row.segments),
                 i64::try_from(row.bytes)?,
                 i64::try_from(row.head.len())?,
-                row.head.to_vec()
+                stored_head(&row.head)
             ],
             execute
         );
@@ -249,7 +249,7 @@ fn copy_line(mut text: String, row: &PackRow) -> Result<String> {
     let (pack, camera) = (hex::encode(row.pack.as_bytes()), hex::encode(row.camera.as_bytes()));
     let (start, end) = (row.span.start().unix_nanos(), row.span.end().unix_nanos());
     let (zone, segments, bytes, length) = (&row.zone, row.segments, row.bytes, row.head.len());
-    let head = hex::encode(&row.head);
+    let head = hex::encode(stored_head(&row.head));
     writeln!(
         text,
         "\\\\x{pack}\t\\\\x{camera}\t{LAYER}\t{zone}\t{key}\t{start}\t{end}\tf\t{segments}\t{bytes}\t{length}\t\\\\x{head}"

@@ -3,7 +3,7 @@
 use obscura_clock::SharedClock;
 use obscura_proto::{
     access::v1::SignedReceipt,
-    audit::v1::{AppendRequest, Event, Export, GrantDecision, Outcome, Person, Search, View, event::Body},
+    audit::v1::{AppendRequest, Event, Export, GrantDecision, Outcome, Person, View, event::Body},
 };
 use uuid::Uuid;
 
@@ -60,11 +60,6 @@ impl<'a> Log<'a> {
         self.append("write the export into the audit log", Body::Export(export)).await
     }
 
-    /// Appends that something was searched for.
-    pub async fn search(&self, search: Search) -> Result<SignedReceipt> {
-        self.append("write the search into the audit log", Body::Search(search)).await
-    }
-
     async fn append(&self, doing: &str, body: Body) -> Result<SignedReceipt> {
         let event = Event {
             event_id: Uuid::now_v7().to_string(),
@@ -80,6 +75,7 @@ impl<'a> Log<'a> {
             Problem::new(format_args!(
                 "cannot {doing}: the log answered without a receipt, so nothing is done"
             ))
+            .next("see the log of audit (`obscura status` names the file), then run the command again")
         })
     }
 }

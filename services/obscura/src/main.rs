@@ -9,6 +9,8 @@ mod output;
 mod problem;
 mod reader;
 mod services;
+#[cfg(test)]
+mod settings_page;
 mod source;
 mod status;
 mod supervisor;

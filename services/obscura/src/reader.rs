@@ -7,6 +7,7 @@
 mod fault;
 mod fetch;
 mod find;
+pub mod manifests;
 mod open;
 mod release;
 pub mod verify;

@@ -140,7 +140,21 @@ impl Services {
         }
         let problem = Problem::new(format_args!("cannot {doing}: {}", status.message()));
         match status.code() {
-            Code::Internal | Code::Unknown | Code::DataLoss => problem.next(self.look_at(service)),
+            Code::Internal
+            | Code::Unknown
+            | Code::DataLoss
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled => problem.next(self.look_at(service)),
+            Code::ResourceExhausted => problem.next("wait a little and run the command again"),
+            Code::PermissionDenied | Code::Unauthenticated => problem.next(format_args!(
+                "see with `{}` whether the services belong to this installation, and name another with --state",
+                command(&self.installation, "status")
+            )),
+            Code::Unimplemented => problem.next(format_args!(
+                "{service} is of another version than this program: `{}` starts the installed one",
+                command(&self.installation, "up")
+            )),
             _ => problem,
         }
     }

@@ -86,6 +86,12 @@ pub enum Error {
     /// Custody does not answer, or refuses to.
     #[error("custody gives no answer ({}): see whether the keys service runs and what its log says", .0.message())]
     CustodyAway(Box<tonic::Status>),
+    /// The audit log could not be told.
+    #[error(
+        "the search could not be written down for the audit log, so nothing is found: see whether the disk of \
+         storage is full and whether the audit service runs (`obscura status`), then ask again"
+    )]
+    Unlogged,
     /// Nothing says where custody is.
     #[error("the configuration does not say where `keys` is: add it under [peers]")]
     NoCustody,
@@ -112,6 +118,17 @@ impl Error {
         Self::Invalid { field, why: why.into() }
     }
 
+    /// Why a request was refused, in words that hold nothing of what the caller wrote.
+    pub fn refusal(&self) -> String {
+        match self {
+            Self::Access(refusal) => refusal.to_string(),
+            Self::Invalid { .. } | Self::Id(_) | Self::Key(_) => "the request makes no sense".to_owned(),
+            Self::UnknownPack(_) => "an object is not in the index".to_owned(),
+            Self::NoPeer => self.to_string(),
+            _ => "storage failed; its log has the cause".to_owned(),
+        }
+    }
+
     fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } | Self::Id(_) | Self::Key(_) => Code::InvalidArgument,
@@ -133,6 +150,7 @@ impl Error {
             | Self::Address(_)
             | Self::CustodyAway(_)
             | Self::NoCustody
+            | Self::Unlogged
             | Self::GoneAway => Code::Unavailable,
         }
     }

@@ -1,7 +1,9 @@
 //! `obscura.storage.v1.StorageService`: validate, ask the index, translate.
 
 mod commit;
+mod describe;
 mod downloads;
+mod receipts;
 mod reconcile;
 mod recordings;
 mod reindex;
@@ -25,8 +27,9 @@ use obscura_proto::{
     footage::v1 as footage,
     storage::v1::{
         CommitPackRequest, CommitPackResponse, CreateDownloadsRequest, CreateDownloadsResponse,
-        CreateUploadRequest, CreateUploadResponse, FindSegmentsRequest, FindSegmentsResponse,
-        GetStorageStatusRequest, GetStorageStatusResponse, ListRecordingsRequest, ListRecordingsResponse,
+        CreateUploadRequest, CreateUploadResponse, DescribePacksRequest, DescribePacksResponse,
+        FindSegmentsRequest, FindSegmentsResponse, GetStorageStatusRequest, GetStorageStatusResponse,
+        ListKeptReceiptsRequest, ListKeptReceiptsResponse, ListRecordingsRequest, ListRecordingsResponse,
         ReconcileRequest, ReconcileResponse, RecordGapsRequest, RecordGapsResponse, ReindexRequest,
         ReindexResponse, ScrubRequest, ScrubResponse, storage_service_server::StorageService,
     },
@@ -34,7 +37,14 @@ use obscura_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Error, gap, links::Links, metrics::Metrics, placement::PlacementCheck, report::Reports, store::Store,
+    Error,
+    access_log::{AccessLog, behind},
+    gap,
+    links::Links,
+    metrics::Metrics,
+    placement::PlacementCheck,
+    report::Reports,
+    store::Store,
     upkeep::Upkeep,
 };
 
@@ -62,6 +72,8 @@ pub struct Grpc {
     pub clock: SharedClock,
     /// Counters.
     pub metrics: Metrics,
+    /// Tells of searches and refusals.
+    pub access_log: Arc<AccessLog>,
     /// What keeps index and bucket in order.
     pub upkeep: Arc<Upkeep>,
 }
@@ -102,22 +114,43 @@ impl StorageService for Grpc {
         &self,
         request: Request<ListRecordingsRequest>,
     ) -> Result<Response<ListRecordingsResponse>, Status> {
-        Ok(Response::new(self.recordings(request.into_inner()).await?))
+        let (by, request) = (behind(&request), request.into_inner());
+        let asked = recordings::search(&request);
+        let found = self.recordings(request).await;
+        let results = |found: &ListRecordingsResponse| found.runs.len() + found.gaps.len();
+        Ok(Response::new(self.access_log.search(by, asked, found, results).await?))
     }
 
     async fn find_segments(
         &self,
         request: Request<FindSegmentsRequest>,
     ) -> Result<Response<FindSegmentsResponse>, Status> {
-        Ok(Response::new(self.segments(request.into_inner()).await?))
+        let (by, request) = (behind(&request), request.into_inner());
+        let (asked, is_first) = (segments::search(&request), request.page_token.is_empty());
+        let found = self.segments(request).await;
+        if found.is_ok() && !is_first {
+            // Further pages are the same search.
+            return Ok(Response::new(found?));
+        }
+        let results = |found: &FindSegmentsResponse| found.segments.len();
+        Ok(Response::new(self.access_log.search(by, asked, found, results).await?))
     }
 
     async fn create_downloads(
         &self,
         request: Request<CreateDownloadsRequest>,
     ) -> Result<Response<CreateDownloadsResponse>, Status> {
-        let Peer(caller) = request.extensions().get().cloned().ok_or(Error::NoPeer)?;
-        Ok(Response::new(self.downloads(&caller, request.into_inner()).await?))
+        let (by, caller) = (behind(&request), request.extensions().get().cloned());
+        let request = request.into_inner();
+        let answer = match &caller {
+            Some(Peer(caller)) => self.downloads(caller, &request).await,
+            None => Err(Error::NoPeer),
+        };
+        let refused = |error| {
+            self.access_log.refused(by, downloads::refusal(&request, &error));
+            error
+        };
+        Ok(Response::new(answer.map_err(refused)?))
     }
 
     async fn get_storage_status(
@@ -140,6 +173,20 @@ impl StorageService for Grpc {
 
     async fn scrub(&self, request: Request<ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
         Ok(Response::new(self.scrubbed(request.get_ref())?))
+    }
+
+    async fn describe_packs(
+        &self,
+        request: Request<DescribePacksRequest>,
+    ) -> Result<Response<DescribePacksResponse>, Status> {
+        Ok(Response::new(self.described(request.get_ref()).await?))
+    }
+
+    async fn list_kept_receipts(
+        &self,
+        request: Request<ListKeptReceiptsRequest>,
+    ) -> Result<Response<ListKeptReceiptsResponse>, Status> {
+        Ok(Response::new(self.kept_receipts(request.get_ref()).await?))
     }
 
     type ReindexStream = Reports<ReindexResponse>;

@@ -9,6 +9,7 @@
 //! grants. What is not: object names, heads and sizes, which are held against each other. Whoever can
 //! change the index or the objects can withhold footage, and cannot read or forge any.
 
+mod access_log;
 pub mod config;
 mod custody;
 mod error;
@@ -62,10 +63,10 @@ pub use error::Error;
 // For the bench of the index.
 pub use index::PackRow;
 pub use run::Run;
-pub use store::{SCHEMA, Slice, Store};
+pub use store::{SCHEMA, Slice, Store, stored_head};
 
 use crate::{
-    config::Settings, custody::Custody, grpc::Grpc, metrics::Metrics, objects::Opened,
+    access_log::AccessLog, config::Settings, custody::Custody, grpc::Grpc, metrics::Metrics, objects::Opened,
     placement::PlacementCheck, upkeep::Upkeep,
 };
 
@@ -86,6 +87,7 @@ pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<Router> 
     let url_file = settings.database_url_file.as_deref();
     let index = Location::of(url_file, SCHEMA, data.join("index.sqlite"))?;
     let metrics = Metrics::register(&daemon.metrics);
+    let access_log = Arc::new(AccessLog::new(Some(outbox.clone()), Arc::clone(&daemon.clock)));
     let opened = objects::open(&settings, &daemon.config, &daemon.clock, metrics.clone()).await?;
     let Opened { blobs, links, routes, kind, limitations } = opened;
     let store = Store::open(&index).await.context("cannot use the index")?;
@@ -98,6 +100,7 @@ pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<Router> 
         clock: Arc::clone(&daemon.clock),
         metrics: metrics.clone(),
         outbox: Some(outbox.clone()),
+        access_log: Arc::clone(&access_log),
         scrub_bytes_per_second: settings.scrub_bytes_per_second(),
         reconciling: Arc::default(),
         scrubbing: Arc::default(),
@@ -117,6 +120,7 @@ pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<Router> 
         limitations,
         clock: Arc::clone(&daemon.clock),
         metrics,
+        access_log,
         upkeep,
     };
     Ok(Routes::new(StorageServiceServer::new(grpc)).into_axum_router().merge(routes))

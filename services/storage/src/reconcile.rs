@@ -1,6 +1,7 @@
 //! Accounting for every segment of the index, every object of the bucket and every key of custody.
 //!
-//! The bucket and the index are walked side by side in the order of their keys, custody is asked about
+//! The bucket and the index are walked side by side in the order of their keys; a listing gives sizes too, so
+//! that only an object that seems to be missing or of another length is looked at. Custody is asked about
 //! the keys that the packs name, and then about those that none names. Nothing is ever deleted here but
 //! an object that has its tombstone already. Memory holds a page of each listing, the descriptions of the
 //! keys of a page, a window of key ids and the findings that were not sent yet.
@@ -47,6 +48,13 @@ pub struct Reconciler {
     pub orphans: Orphans,
     /// The custody of the zone.
     pub custody: Custody,
+}
+
+/// A pack of the index and the bytes of its object, where the listing of the bucket says them.
+#[derive(Debug)]
+struct Listed {
+    row: PackRow,
+    size: Option<u64>,
 }
 
 /// One reconciliation under way.
@@ -116,26 +124,25 @@ impl Account<'_> {
         loop {
             match merge.next() {
                 Next::ReadBucket(after) => {
-                    let keys = orphans.blobs.list("", after.as_ref(), BUCKET_PAGE).await?;
-                    merge.feed_bucket(keys, BUCKET_PAGE);
+                    let found = orphans.blobs.walk("", after.as_ref(), BUCKET_PAGE).await?;
+                    merge.feed_bucket(found, BUCKET_PAGE);
                 }
                 Next::ReadIndex(after) => {
                     let walk = Walk { after, limit: INDEX_PAGE, ..Walk::default() };
                     merge.feed_index(orphans.store.walk(&walk).await?, INDEX_PAGE.into());
                 }
                 Next::Step(Step::Bucket(key)) => self.candidate(key).await?,
-                Next::Step(Step::Both(row) | Step::Index(row)) => {
-                    page.push(*row);
-                    if page.len() >= usize::from(INDEX_PAGE) {
-                        self.account_for_page(std::mem::take(&mut page)).await?;
-                    }
-                }
+                Next::Step(Step::Both(row, size)) => page.push(Listed { row: *row, size }),
+                Next::Step(Step::Index(row)) => page.push(Listed { row: *row, size: None }),
                 Next::End => return self.account_for_page(page).await,
+            }
+            if page.len() >= usize::from(INDEX_PAGE) {
+                self.account_for_page(std::mem::take(&mut page)).await?;
             }
         }
     }
 
-    async fn account_for_page(&mut self, page: Vec<PackRow>) -> Result<(), Error> {
+    async fn account_for_page(&mut self, page: Vec<Listed>) -> Result<(), Error> {
         self.account_for(&page).await?;
         self.done = self.done.saturating_add(page.len() as u64);
         self.send().await
@@ -172,7 +179,8 @@ impl Account<'_> {
     async fn account_for_indexed(&mut self, key: &BlobKey) -> Result<(), Error> {
         let Ok(name) = obscura_pack::parse_object_key(key.as_str()) else { return Ok(()) };
         let row = self.reconciler.orphans.store.pack(name.pack).await?;
-        self.account_for(row.as_slice()).await
+        let listed: Vec<Listed> = row.into_iter().map(|row| Listed { row, size: None }).collect();
+        self.account_for(&listed).await
     }
 
     async fn send(&mut self) -> Result<(), Error> {

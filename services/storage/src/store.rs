@@ -3,9 +3,11 @@
 //! One transaction writes at a time, also where several replicas share the tables, and every commit is
 //! synced: a recorder frees its spool on our word.
 
+mod arrivals;
 mod damage;
 mod fact;
 mod gap;
+mod head;
 mod housekeeping;
 mod mark;
 mod notice;
@@ -28,13 +30,11 @@ use obscura_database::{Database, Location};
 use obscura_ids::{CameraId, PackId};
 use sea_orm::DbErr;
 
-use crate::{
-    gap::Gap,
-    index::PackRow,
-    run::{Run, runs_of},
-};
+use crate::{gap::Gap, index::PackRow, run::Run};
+use arrivals::{Arrival, Arrivals};
 
 pub use fact::{Fact, moment};
+pub use head::stored as stored_head;
 pub use notice::{Notice, Subject};
 pub use pack::{PackSummary, Slice};
 pub use receipt::{ReceiptRow, Shredded};
@@ -46,7 +46,7 @@ pub use walk::Walk;
 pub const SCHEMA: &str = "storage";
 
 /// Why the index failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The database did.
     #[error(transparent)]
@@ -54,6 +54,13 @@ pub enum Error {
     /// A row holds what was never written.
     #[error("a row holds {0}, which was never written: restore the index or rebuild it")]
     Corrupt(&'static str),
+}
+
+impl Error {
+    /// Whether the database could not be reached at all.
+    const fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Database(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)))
+    }
 }
 
 /// What came of offering a pack to the index.
@@ -71,6 +78,7 @@ pub enum Inserted {
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Arc<Database>,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Store {
@@ -79,7 +87,8 @@ impl Store {
     /// # Errors
     /// [`obscura_database::Error`].
     pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
-        Ok(Self { database: Arc::new(Database::open(location, schema::MIGRATIONS).await?) })
+        let database = Database::open(location, schema::MIGRATIONS).await?;
+        Ok(Self { database: Arc::new(database), arrivals: Arc::default() })
     }
 
     /// The pack with this id.
@@ -98,6 +107,22 @@ impl Store {
         pack::summaries(self.database.readers(), ids).await
     }
 
+    /// Those of the packs that are in the index, with their directories.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn packs_by_id(&self, ids: &[PackId]) -> Result<Vec<PackRow>, Error> {
+        pack::by_ids(self.database.readers(), ids).await
+    }
+
+    /// Those of the packs that were in the index until their objects were deleted.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn tombstones(&self, ids: &[PackId]) -> Result<Vec<Tombstone>, Error> {
+        tombstone::of(self.database.readers(), ids).await
+    }
+
     /// A slice of the packs of one camera and layer, by start and id.
     ///
     /// # Errors
@@ -106,45 +131,13 @@ impl Store {
         pack::slice(self.database.readers(), slice).await
     }
 
-    /// Adds a pack and its runs in one transaction, durably, and notes that the audit log has to hear of
+    /// Adds a pack and its runs in one transaction, which others that come now may share, durably, and notes that the audit log has to hear of
     /// it. What is destroyed of it already is marked at once and belongs to no run.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`]; nothing is changed then.
     pub async fn insert_pack(&self, row: &PackRow, runs: &[Run], now: Timestamp) -> Result<Inserted, Error> {
-        self.add_pack(row, runs, Some(now)).await
-    }
-
-    async fn add_pack(
-        &self,
-        row: &PackRow,
-        runs: &[Run],
-        tell: Option<Timestamp>,
-    ) -> Result<Inserted, Error> {
-        let transaction = self.database.write().await?;
-        if let Some(before) = pack::by_id(&*transaction, row.pack).await? {
-            return Ok(Inserted::Before(Box::new(before)));
-        }
-        if let Some(stone) = tombstone::find(&*transaction, row.pack).await? {
-            return Ok(Inserted::Buried(Box::new(stone)));
-        }
-        let is_first_of_day = pack::insert(&*transaction, row).await?;
-        let entries = upkeep::entries(row)?;
-        let left = upkeep::mark_late(&*transaction, row, &entries).await?.map(|marks| {
-            let left = (0..).zip(&entries).filter(|(segment, _)| !marks.contains(*segment));
-            runs_of(left.map(|(_, entry)| (entry.span, entry.length)))
-        });
-        for run in left.as_deref().unwrap_or(runs) {
-            run::insert(&*transaction, row.camera, row.layer, *run).await?;
-        }
-        if let Some(now) = tell {
-            notice::add_arrival(&*transaction, row, now).await?;
-        }
-        transaction.commit().await?;
-        if is_first_of_day {
-            self.drop_empty_days(row.span.start()).await;
-        }
-        Ok(Inserted::New)
+        self.add_pack(Arrival { row: row.clone(), runs: runs.to_vec(), tell: Some(now) }).await
     }
 
     /// Room is found again tomorrow where it cannot be made today.

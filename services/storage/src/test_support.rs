@@ -17,8 +17,10 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use obscura_access::{GrantRequest, SelfReceipting};
-use obscura_blob::{BlobKey, BlobStore, ByteStream, Error as BlobError, LocalDirectory};
-use obscura_clock::{ClockQuality, SharedClock, SimulatedClock, Span, Timestamp};
+use obscura_blob::{
+    BlobKey, BlobStore, ByteStream, Error as BlobError, Found, LocalDirectory, S3Bucket, S3Settings, WebTrust,
+};
+use obscura_clock::{ClockQuality, SharedClock, SimulatedClock, Span, SystemClock, Timestamp};
 use obscura_database::Location;
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, PackId, Sequence, WriterEpoch, ZoneId};
@@ -30,13 +32,14 @@ use obscura_proto::{
 };
 use obscura_seal::{Hour, SegmentHeader};
 use obscura_snapshot::{Authority, AuthorityKey};
+use obscura_test_servers::seaweedfs;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::{
-    config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow, inspection::sha256, links::OwnLinks,
-    metrics::Metrics, placement::PlacementCheck, run::Run, store::Store, upkeep::Upkeep,
-    url_signer::UrlSigner,
+    access_log::AccessLog, config::PublicAddress, grpc::Grpc, http::Objects, index::PackRow,
+    inspection::sha256, links::OwnLinks, metrics::Metrics, placement::PlacementCheck, run::Run, store::Store,
+    upkeep::Upkeep, url_signer::UrlSigner,
 };
 
 pub const ADDRESS: &str = "127.0.0.1:9000";
@@ -116,10 +119,26 @@ pub fn row(pack: &Directory) -> (PackRow, Vec<Run>) {
     PackRow::of(pack, key_of(pack), head.into(), bytes)
 }
 
+/// A new bucket of a real server.
+pub fn bucket() -> S3Bucket {
+    let server = seaweedfs::shared();
+    let (access_key, secret_key) = server.credentials();
+    let settings = S3Settings {
+        endpoint: server.endpoint().parse().unwrap(),
+        region: server.region().into(),
+        bucket: server.new_bucket(),
+        virtual_host: false,
+        access_key: access_key.into(),
+        secret_key: secret_key.into(),
+        trust: WebTrust { ca: None, allow_http: true },
+    };
+    S3Bucket::open(&settings, SystemClock::shared()).unwrap()
+}
+
 /// A store that counts how often objects are looked at.
 #[derive(Debug)]
 pub struct Counting {
-    inner: LocalDirectory,
+    pub inner: Arc<dyn BlobStore>,
     pub looks: Arc<AtomicU64>,
 }
 
@@ -152,14 +171,14 @@ impl BlobStore for Counting {
         self.inner.delete(key).await
     }
 
-    async fn list(
+    async fn walk(
         &self,
         prefix: &str,
         after: Option<&BlobKey>,
         limit: usize,
-    ) -> Result<Vec<BlobKey>, BlobError> {
+    ) -> Result<Vec<Found>, BlobError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
-        self.inner.list(prefix, after, limit).await
+        self.inner.walk(prefix, after, limit).await
     }
 }
 
@@ -200,6 +219,7 @@ impl Installation {
         let blobs: Arc<dyn BlobStore> = Arc::new(open_objects(path, Arc::clone(&looks)).await);
         let signer = Arc::new(UrlSigner::open(&path.join("url.key")).unwrap());
         let store = Store::open(&Location::Sqlite(path.join("index.sqlite"))).await.unwrap();
+        let access_log = Arc::new(AccessLog::new(None, Arc::clone(&shared)));
         let grpc = Grpc {
             placement: PlacementCheck {
                 authority: AuthorityKey::from_bytes(authority.public_key()),
@@ -217,6 +237,7 @@ impl Installation {
             limitations: Vec::new(),
             clock: Arc::clone(&shared),
             metrics: Metrics::default(),
+            access_log: Arc::clone(&access_log),
             upkeep: Arc::new(Upkeep {
                 store,
                 blobs: Arc::clone(&blobs),
@@ -225,6 +246,7 @@ impl Installation {
                 clock: Arc::clone(&shared),
                 metrics: Metrics::default(),
                 outbox: None,
+                access_log,
                 scrub_bytes_per_second: 0,
                 reconciling: Arc::default(),
                 scrubbing: Arc::default(),
@@ -321,7 +343,7 @@ pub fn path_of(url: &str) -> &str {
 async fn open_objects(path: &Path, looks: Arc<AtomicU64>) -> Counting {
     for _ in 0..100 {
         if let Ok(inner) = LocalDirectory::open(&path.join("objects")) {
-            return Counting { inner, looks };
+            return Counting { inner: Arc::new(inner), looks };
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

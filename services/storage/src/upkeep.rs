@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
+    access_log::AccessLog,
     custody::Custody,
     expiry::Follower,
     finding::Finding,
@@ -63,6 +64,8 @@ pub struct Upkeep {
     pub metrics: Metrics,
     /// Where events for the audit log go. Without one they wait in the index.
     pub outbox: Option<Outbox>,
+    /// Counts refusals, which are summed up here from time to time.
+    pub access_log: Arc<AccessLog>,
     /// Bytes per second that the scrub reads in the background; 0 turns it off.
     pub scrub_bytes_per_second: u64,
     /// Held by the reconciliation that is under way.
@@ -189,6 +192,7 @@ impl Upkeep {
             if let Err(error) = manifest::tell(&self.store, outbox).await {
                 tracing::warn!(%error, "the audit log could not be told of packs; it will be");
             }
+            self.access_log.settle();
         }
     }
 
@@ -304,6 +308,7 @@ mod tests {
             clock: Arc::clone(&upkeep.clock),
             metrics: upkeep.metrics.clone(),
             outbox,
+            access_log: Arc::clone(&upkeep.access_log),
             scrub_bytes_per_second: 1_000_000,
             reconciling: Arc::default(),
             scrubbing: Arc::default(),

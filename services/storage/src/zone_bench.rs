@@ -69,6 +69,14 @@ impl Zone {
         Self::with(Installation::start().await, FakeCustody::new(), Some(location)).await
     }
 
+    /// With its objects in a bucket.
+    pub async fn in_bucket() -> Self {
+        let mut installation = Installation::start().await;
+        let (inner, looks) = (Arc::new(test_support::bucket()), Arc::clone(&installation.looks));
+        installation.grpc.blobs = Arc::new(test_support::Counting { inner, looks });
+        Self::with(installation, FakeCustody::new(), None).await
+    }
+
     async fn with(mut installation: Installation, custody: FakeCustody, location: Option<Location>) -> Self {
         if let Some(location) = &location {
             installation.grpc.store = Store::open(location).await.unwrap();
@@ -82,6 +90,7 @@ impl Zone {
             clock: Arc::clone(&installation.clock) as SharedClock,
             metrics: Metrics::default(),
             outbox: None,
+            access_log: Arc::clone(&installation.grpc.access_log),
             scrub_bytes_per_second: 0,
             reconciling: Arc::default(),
             scrubbing: Arc::default(),

@@ -216,3 +216,47 @@ fn nothing_on_the_disk_is_clear_footage() {
     let picture = frames.iter().flatten().max_by_key(|nal| nal.len()).unwrap();
     assert_nowhere(&installation.state(), &picture[100..164]);
 }
+
+/// Objects by name, oldest first: ids of packs begin with their time.
+fn packs(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(packs(&path));
+        } else if path.extension().is_some_and(|extension| extension == "pack") {
+            found.push(path);
+        }
+    }
+    found.sort_by_key(|path| path.file_name().unwrap().to_owned());
+    found
+}
+
+#[test]
+fn a_pack_that_was_dropped_is_found_by_the_audit_log_though_the_index_was_rebuilt_without_it() {
+    let camera = TestCamera::start(Auth::None);
+    let mut installation = Installation::start();
+    installation.add_site();
+    installation.add_camera("door", &camera.url("/scene"), &[]);
+    for segments in [2, 5] {
+        installation.camera("door", "segments", |camera| camera["segments"].as_u64() >= Some(segments));
+        installation.must(&["recording", "verify"]);
+    }
+    let compared = || {
+        let found = installation.must(&["--json", "recording", "verify"]).json();
+        found[0]["audit_log"]["packs_compared"].as_u64().unwrap()
+    };
+    wait_for("packs in manifests", || (compared() >= 2).then_some(()));
+
+    installation.down();
+    let data = installation.state().join("storage/data");
+    fs::remove_file(&packs(&data.join("objects"))[0]).unwrap();
+    for name in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
+        let _ = fs::remove_file(data.join(name));
+    }
+    installation.up();
+    installation.must(&["storage", "reindex"]);
+    let found = installation.run(&["recording", "verify", "--to", "-1s"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    assert!(found.out.contains("which storage does not know any more"), "{found:?}");
+}

@@ -105,6 +105,12 @@ impl Postgres {
         self.port
     }
 
+    /// Everything that the server keeps: tables, indexes, its write-ahead log.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     /// Runs a statement as the superuser, in no database of a test, and returns the first value.
     pub fn sql(&self, statement: &str) -> String {
         self.psql("-c default_transaction_read_only=off", statement)

@@ -1,21 +1,21 @@
 //! Keys in the order of their bytes, without walking more of the tree than needed.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use super::directories::sorted_names;
-use crate::BlobKey;
+use crate::{BlobKey, Found};
 
-/// As [`crate::BlobStore::list`].
-pub(super) fn list(
+/// As [`crate::BlobStore::walk`].
+pub(super) fn walk(
     root: &Path,
     prefix: &str,
     after: Option<&BlobKey>,
     limit: usize,
-) -> io::Result<Vec<BlobKey>> {
+) -> io::Result<Vec<Found>> {
     let mut listing =
-        Listing { root, prefix, after: after.map_or("", BlobKey::as_str), limit, keys: Vec::new() };
+        Listing { root, prefix, after: after.map_or("", BlobKey::as_str), limit, found: Vec::new() };
     listing.walk("")?;
-    Ok(listing.keys)
+    Ok(listing.found)
 }
 
 struct Listing<'a> {
@@ -23,14 +23,14 @@ struct Listing<'a> {
     prefix: &'a str,
     after: &'a str,
     limit: usize,
-    keys: Vec<BlobKey>,
+    found: Vec<Found>,
 }
 
 impl Listing<'_> {
     /// Walks what is below `directory`, which is empty or ends with `/`. As deep as a key at most.
     fn walk(&mut self, directory: &str) -> io::Result<()> {
         for name in sorted_names(&self.root.join(directory))? {
-            if self.keys.len() >= self.limit {
+            if self.found.len() >= self.limit {
                 break;
             }
             let path = format!("{directory}{name}");
@@ -55,7 +55,9 @@ impl Listing<'_> {
             && path > self.after
             && let Ok(key) = path.parse()
         {
-            self.keys.push(key);
+            // One that was deleted since is still a key of the listing, of which nobody knows the size.
+            let size = fs::metadata(self.root.join(path)).ok().map(|metadata| metadata.len());
+            self.found.push(Found { key, size });
         }
     }
 }

@@ -159,7 +159,8 @@ proptest! {
             .map(|name| key(name))
             .filter(|key| key.as_str().starts_with(&prefix) && *key > after)
             .collect();
-        let listed = listing::list(directory.path(), &prefix, Some(&after), 100).unwrap();
+        let listed = listing::walk(directory.path(), &prefix, Some(&after), 100).unwrap();
+        let listed: Vec<_> = listed.into_iter().map(|found| found.key).collect();
         prop_assert_eq!(listed, expected);
     }
 }

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use rusty_s3::actions::{ListObjectsV2, ListObjectsV2Response};
 
 use super::{S3Bucket, answer};
-use crate::{BlobKey, Error};
+use crate::{BlobKey, Error, Found};
 
 const DOING: &str = "listing objects";
 /// Names in one answer; S3 gives no more.
@@ -19,20 +19,20 @@ const ANSWER: usize = 4 * 1024 * 1024;
 const PAGES: usize = 1_000;
 
 impl S3Bucket {
-    pub(super) async fn list_keys(
+    pub(super) async fn walk_keys(
         &self,
         prefix: &str,
         after: Option<&BlobKey>,
         limit: usize,
-    ) -> Result<Vec<BlobKey>, Error> {
+    ) -> Result<Vec<Found>, Error> {
         let after = after.map_or("", BlobKey::as_str);
-        let mut keys = Vec::new();
+        let mut found = Vec::new();
         if limit == 0 {
-            return Ok(keys);
+            return Ok(found);
         }
         // What is still to be looked at, the next on top.
         let mut names = self.level(prefix).await?;
-        while let Some(name) = names.pop() {
+        while let Some((name, size)) = names.pop() {
             if name.ends_with('/') {
                 let all_before = after > name.as_str() && !after.starts_with(&name);
                 if !all_before && name.trim_end_matches('/').parse::<BlobKey>().is_ok() {
@@ -41,29 +41,30 @@ impl S3Bucket {
             } else if name.as_str() > after
                 && let Ok(key) = name.parse()
             {
-                keys.push(key);
-                if keys.len() >= limit {
+                found.push(Found { key, size });
+                if found.len() >= limit {
                     break;
                 }
             }
         }
-        Ok(keys)
+        Ok(found)
     }
 
-    /// The keys that start with `prefix`, each cut behind the next `/`; in falling order.
-    async fn level(&self, prefix: &str) -> Result<Vec<String>, Error> {
+    /// The keys that start with `prefix`, each cut behind the next `/`, and the sizes of objects; in falling
+    /// order.
+    async fn level(&self, prefix: &str) -> Result<Vec<(String, Option<u64>)>, Error> {
         let mut names = Vec::new();
         let mut token = None;
         for _ in 0..PAGES {
             let page = self.page(prefix, token.as_deref()).await?;
-            names.extend(page.contents.into_iter().map(|object| object.key));
-            names.extend(page.common_prefixes.into_iter().map(|level| level.prefix));
+            names.extend(page.contents.into_iter().map(|object| (object.key, object.size)));
+            names.extend(page.common_prefixes.into_iter().map(|level| (level.prefix, None)));
             token = page.next_continuation_token;
             if token.is_none() {
                 // Names that are not below the prefix would have us go round for ever.
-                names.retain(|name| name.starts_with(prefix) && name != prefix);
+                names.retain(|(name, _)| name.starts_with(prefix) && name != prefix);
                 names.sort_unstable_by(|one, other| other.cmp(one));
-                names.dedup();
+                names.dedup_by(|one, other| one.0 == other.0);
                 return Ok(names);
             }
         }

@@ -13,6 +13,8 @@ use clap::Subcommand;
 use super::Session;
 use crate::problem::Result;
 
+pub use verify::own_key;
+
 /// Commands about the audit log.
 #[derive(Debug, Subcommand)]
 pub enum Audit {

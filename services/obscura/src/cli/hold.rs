@@ -199,7 +199,9 @@ async fn release(session: &Session, services: &Services, hold: String) -> Result
         let list = command(services.installation(), "hold list");
         if problem.next_step().is_none() { problem.next(list) } else { problem }
     })?;
-    let hold = answer.hold.ok_or_else(|| Problem::new("keys did not say which hold it released"))?;
+    let hold = answer.hold.ok_or_else(|| {
+        Problem::new("keys did not say which hold it released").next("see `obscura hold list --all`")
+    })?;
     let words = format!(
         "Released hold {}. What is past its retention and in no other hold cannot be opened any more.",
         hold.hold_id

@@ -27,7 +27,7 @@ pub enum Key {
     Shred(Box<shred::Shred>),
     /// Save the receipts of destruction into a file
     Receipts(receipts::Receipts),
-    /// Destroy again what saved receipts say is destroyed: after a restore, before anything is released
+    /// Destroy again what receipts say is destroyed: after a restore, before anything is released
     Replay(receipts::Replay),
     /// Confirm the clock and what is due, so that destruction that stands still goes on
     ResumeDestruction {

@@ -24,6 +24,9 @@ impl std::fmt::Display for Fault {
         if let Some(time) = time {
             write!(f, "{time}: ")?;
         }
+        if bytes.is_empty() {
+            return write!(f, "{cause}\n    in the object {object_key}");
+        }
         write!(
             f,
             "{cause}\n    in object {object_key}, bytes {} to {}",
@@ -101,6 +104,23 @@ pub enum Cause {
     /// The head knows the segment differently, or not at all.
     #[error("the head of the object and the index disagree about this segment")]
     HeadDisagrees,
+    /// The head is another one than when storage told the audit log of it.
+    #[error(
+        "the head of the object is not the one that entry {entry} of the audit log vouches for: the pack was \
+         changed after it was stored"
+    )]
+    NotAsLogged {
+        /// Index of the entry.
+        entry: u64,
+    },
+    /// The audit log names it, and it is gone with its keys alive.
+    #[error(
+        "entry {entry} of the audit log names a pack that is gone, and no receipt of destruction explains it"
+    )]
+    Dropped {
+        /// Index of the entry.
+        entry: u64,
+    },
     /// The index lost a segment.
     #[error("the object holds a segment that the index does not know")]
     NotIndexed,

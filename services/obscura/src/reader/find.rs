@@ -100,7 +100,9 @@ impl<'a> Pages<'a> {
         let call = storage.find_segments(self.request.clone());
         let answer = self.services.ask("storage", "find footage", PATIENT, call).await?;
         if !answer.next_page_token.is_empty() && answer.next_page_token == self.request.page_token {
-            return Err(Problem::new("cannot find footage: storage gave the same page twice"));
+            return Err(Problem::new("cannot find footage: storage gave the same page twice").next(
+                "see the log of storage; `obscura storage reconcile` tells whether the index is whole",
+            ));
         }
         self.more = !answer.next_page_token.is_empty();
         self.request.page_token = answer.next_page_token;

@@ -108,7 +108,8 @@ async fn downloads(
     let call = storage.create_downloads(request);
     let answer = services.ask("storage", "get download URLs", PATIENT, call).await?;
     if answer.urls.len() != object_keys.len() {
-        return Err(Problem::new("cannot get download URLs: storage answered for another number of objects"));
+        return Err(Problem::new("cannot get download URLs: storage answered for another number of objects")
+            .next("see whether storage is of the version of this program: `obscura up` starts the installed one"));
     }
     let parse = |(key, url): (String, String)| Ok((key, url.parse().doing("read a download URL")?));
     object_keys.into_iter().zip(answer.urls).map(parse).collect()
@@ -134,7 +135,11 @@ async fn nodes(
 fn node_set(released: &ReleasedKey) -> Result<(LayerKeyId, NodeSet)> {
     let id = released.key_id.parse().doing("read the id of a released key")?;
     let nodes = released.nodes.iter().map(|node| {
-        let malformed = || Problem::new("cannot use a released key: keys answered with a malformed node");
+        let malformed = || {
+            Problem::new("cannot use a released key: keys answered with a malformed node").next(
+                "see whether keys is of the version of this program: `obscura up` starts the installed one",
+            )
+        };
         let depth = u8::try_from(node.depth).map_err(|_| malformed())?;
         let index = u16::try_from(node.index).map_err(|_| malformed())?;
         let secret = node.secret.as_ref().try_into().map_err(|_| malformed())?;

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
+use obscura_ids::{Digest, PackId};
 use obscura_pack::{Directory, Entry, parse_object_key};
 use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
 use obscura_seal::ClearSegment;
@@ -43,14 +44,11 @@ pub struct Verdict {
     pub further_faults: u64,
     /// Sequence numbers that are missing.
     pub missing: Vec<Missing>,
+    /// Hashes of the heads of its packs; `None` where a head could not be fetched.
+    pub heads: BTreeMap<PackId, Option<Digest>>,
 }
 
 impl Verdict {
-    /// Whether nothing is wrong. Missing segments that a recorded gap explains are no fault.
-    pub fn is_good(&self) -> bool {
-        self.failures() == 0
-    }
-
     /// Everything that is wrong or missing, a sentence each.
     pub fn troubles(&self) -> Vec<String> {
         let faults = self.faults.iter().map(ToString::to_string);
@@ -58,7 +56,7 @@ impl Verdict {
         faults.chain(self.missing.iter().map(ToString::to_string)).chain(more).collect()
     }
 
-    /// Number of things that are wrong.
+    /// Number of things that are wrong. Missing segments that a recorded gap explains are no fault.
     pub fn failures(&self) -> u64 {
         let missing = self.missing.iter().filter(|missing| missing.explained.is_none()).count();
         let placed = u64::try_from(self.faults.len() + missing).unwrap_or(u64::MAX);
@@ -136,6 +134,9 @@ impl<W: FnMut(&Located)> Verifier<W> {
     /// Takes the head of an object, or what is wrong with it.
     fn head(&mut self, first: &Located, head: Result<bytes::Bytes, Cause>) {
         let (object_key, length) = (first.object_key.clone(), first.head_length());
+        if let Ok(name) = parse_object_key(&object_key) {
+            self.verdict.heads.insert(name.pack, head.as_deref().ok().map(sha256));
+        }
         let head = match head.and_then(|head| read_head(&object_key, &head)) {
             Ok(entries) => Head::Good { length, entries },
             Err(cause) => {
@@ -215,6 +216,12 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     }
 }
 
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    Digest::from_bytes(hash)
+}
+
 /// The entries of a head by offset. Its name and its content must agree.
 fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Cause> {
     let name = parse_object_key(object_key).map_err(|error| Cause::Head(error.to_string()))?;
@@ -236,7 +243,7 @@ fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Caus
 mod tests {
     use std::cell::Cell;
 
-    use obscura_ids::{CameraId, PackId};
+    use obscura_ids::CameraId;
     use obscura_pack::object_key;
 
     use super::*;
@@ -291,7 +298,7 @@ mod tests {
     fn what_is_there_and_unchanged_is_verified() {
         let pack = pack(CameraId::generate());
         let verdict = judged(&pack.rows, &pack.keys, Ok(&pack.head), &pack.sealed);
-        assert!(verdict.is_good(), "{:?}", verdict.troubles());
+        assert!(verdict.failures() == 0, "{:?}", verdict.troubles());
         assert_eq!((verdict.segments, verdict.verified), (3, 3));
         assert_eq!(verdict.recorded, Duration::from_secs(6));
     }

@@ -1,25 +1,30 @@
 //! `CreateDownloads`: no object without a grant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use obscura_access::{Grant, Refusal, verify};
 use obscura_identity::SpiffeId;
-use obscura_ids::PackId;
+use obscura_ids::{CameraId, PackId};
 use obscura_pack::ObjectName;
-use obscura_proto::storage::v1::{CreateDownloadsRequest, CreateDownloadsResponse};
+use obscura_proto::{
+    audit::v1::{GrantDecision, event::Body},
+    storage::v1::{CreateDownloadsRequest, CreateDownloadsResponse},
+};
 
 use super::{Grpc, URL_VALIDITY, pack_key};
-use crate::{Error, store::PackSummary};
+use crate::{Error, inspection::sha256, store::PackSummary};
 
 /// Objects in one request.
 const MAX_OBJECTS: usize = 1_000;
+/// Cameras that are named in the event about a refusal.
+const NAMED_CAMERAS: usize = 100;
 
 impl Grpc {
     /// URLs for objects that the grant covers: all of them or none.
     pub(super) async fn downloads(
         &self,
         caller: &SpiffeId,
-        request: CreateDownloadsRequest,
+        request: &CreateDownloadsRequest,
     ) -> Result<CreateDownloadsResponse, Error> {
         let now = self.clock.wall();
         let grant = request.grant.as_ref().ok_or_else(|| Error::invalid("grant", "there is none"))?;
@@ -57,6 +62,27 @@ impl Grpc {
         };
         keys.into_iter().map(granted).collect()
     }
+}
+
+/// What the audit log hears of a refusal: the claims by their hash, which leads to the decision about them
+/// where there was one, and the cameras that were asked for.
+pub(super) fn refusal(request: &CreateDownloadsRequest, why: &Error) -> Body {
+    let named = request.object_keys.iter().take(MAX_OBJECTS).filter_map(|key| pack_key(key).ok());
+    let cameras: BTreeSet<CameraId> = named.map(|(_, name)| name.camera).collect();
+    let claims = request.grant.as_ref().map(|grant| sha256(&grant.claims).as_bytes().to_vec());
+    Body::Grant(GrantDecision {
+        claims_hash: claims.unwrap_or_default().into(),
+        camera_ids: cameras.iter().take(NAMED_CAMERAS).map(ToString::to_string).collect(),
+        refusal: in_bounds(&format!("storage refused downloads: {}", why.refusal())),
+        ..GrantDecision::default()
+    })
+}
+
+/// As long as the log takes it, and without control characters.
+fn in_bounds(words: &str) -> String {
+    const MAX_BYTES: usize = 500;
+    let end = words.floor_char_boundary(MAX_BYTES);
+    words.get(..end).unwrap_or_default().chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// Whether the grant names camera and layer, and a segment of the pack may start in its span.

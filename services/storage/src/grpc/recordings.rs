@@ -3,6 +3,7 @@
 use obscura_clock::Span;
 use obscura_ids::CameraId;
 use obscura_proto::{
+    audit::v1::Search,
     footage::v1 as footage,
     storage::v1::{ListRecordingsRequest, ListRecordingsResponse, Run},
 };
@@ -35,6 +36,22 @@ impl Grpc {
             gaps: gaps.into_iter().map(Into::into).collect(),
             truncated,
         })
+    }
+}
+
+/// What the audit log hears of the question; `results` is still open.
+pub(super) fn search(request: &ListRecordingsRequest) -> Search {
+    asked("recordings", &request.camera_id, request.span)
+}
+
+/// Only what makes sense: the log takes nothing else.
+pub(super) fn asked(subject: &str, camera_id: &str, asked: Option<footage::Span>) -> Search {
+    let camera = camera_id.parse::<CameraId>().ok();
+    Search {
+        subject: subject.to_owned(),
+        camera_ids: camera.iter().map(ToString::to_string).collect(),
+        span: asked.filter(|asked| asked.start_unix_ns >= 0 && span(*asked).is_ok()),
+        ..Search::default()
     }
 }
 

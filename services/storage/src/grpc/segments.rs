@@ -1,8 +1,11 @@
 //! `FindSegments`.
 
-use obscura_proto::storage::v1::{FindSegmentsRequest, FindSegmentsResponse};
+use obscura_proto::{
+    audit::v1::Search,
+    storage::v1::{FindSegmentsRequest, FindSegmentsResponse},
+};
 
-use super::{Grpc, layer, span};
+use super::{Grpc, layer, recordings::asked, span};
 use crate::{
     Error,
     page::{PAGE_SEGMENTS, Page, Position, Query, Told},
@@ -11,6 +14,11 @@ use crate::{
 
 /// Packs that are read together: about a page of segments in packs of a minute.
 const PACKS: u16 = 64;
+
+/// What the audit log hears of the question; `results` is still open.
+pub(super) fn search(request: &FindSegmentsRequest) -> Search {
+    asked("segments", &request.camera_id, request.span)
+}
 
 impl Grpc {
     pub(super) async fn segments(&self, request: FindSegmentsRequest) -> Result<FindSegmentsResponse, Error> {

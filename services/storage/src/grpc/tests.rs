@@ -337,13 +337,13 @@ async fn a_download_url_holds_no_longer_than_five_minutes_or_the_grant() {
     installation.place_and_commit(&pack).await;
     let grant = installation.grant(1, span(0, 4_000));
     let request = installation.downloads_of(grant.clone(), &[&pack]);
-    let answer = installation.grpc.downloads(&holder(), request).await.unwrap();
+    let answer = installation.grpc.downloads(&holder(), &request).await.unwrap();
     let now = installation.clock.wall();
     assert_eq!(answer.expires_unix_ns, (now + URL_VALIDITY).unix_nanos());
 
     installation.clock.advance(Duration::from_secs(590));
     let request = installation.downloads_of(grant, &[&pack, &pack]);
-    let answer = installation.grpc.downloads(&holder(), request).await.unwrap();
+    let answer = installation.grpc.downloads(&holder(), &request).await.unwrap();
     assert_eq!(answer.urls.len(), 2);
     assert_eq!(answer.expires_unix_ns, (now + Duration::from_secs(600)).unix_nanos());
 }
@@ -357,8 +357,9 @@ async fn no_download_without_a_grant_that_covers_every_object() {
         installation.place_and_commit(pack).await;
     }
     let grant = || installation.grant(1, span(0, 4_000));
-    let refused =
-        async |request| installation.grpc.downloads(&holder(), request).await.map(drop).map_err(code);
+    let refused = async |request: CreateDownloadsRequest| {
+        installation.grpc.downloads(&holder(), &request).await.map(drop).map_err(code)
+    };
     assert_eq!(refused(installation.downloads_of(grant(), &[&mine])).await, Ok(()));
     for (packs, expected) in [
         (vec![&mine, &later], Code::PermissionDenied),
@@ -385,7 +386,7 @@ async fn a_grant_counts_only_fresh_and_in_the_hands_of_its_holder() {
     let request = installation.downloads_of(installation.grant(1, span(0, 4_000)), &[&pack]);
     let ingest = "spiffe://example.org/obscura/ingest".parse().unwrap();
     assert_eq!(
-        code(installation.grpc.downloads(&ingest, request.clone()).await.unwrap_err()),
+        code(installation.grpc.downloads(&ingest, &request).await.unwrap_err()),
         Code::PermissionDenied
     );
     let nobody = installation.grpc.create_downloads(Request::new(request.clone())).await.unwrap_err();
@@ -396,20 +397,20 @@ async fn a_grant_counts_only_fresh_and_in_the_hands_of_its_holder() {
     let other = SelfReceipting::open(other.path(), Arc::clone(&installation.grpc.clock)).unwrap();
     let forged = CreateDownloadsRequest { status_note: Some(other.status_note()), ..request.clone() };
     assert_eq!(
-        code(installation.grpc.downloads(&holder(), forged).await.unwrap_err()),
+        code(installation.grpc.downloads(&holder(), &forged).await.unwrap_err()),
         Code::Unauthenticated
     );
     let noteless =
         CreateDownloadsRequest { status_note: Some(SignedStatusNote::default()), ..request.clone() };
-    assert!(installation.grpc.downloads(&holder(), noteless).await.is_err());
+    assert!(installation.grpc.downloads(&holder(), &noteless).await.is_err());
 
     installation.clock.advance(Duration::from_secs(31));
-    let stale = installation.grpc.downloads(&holder(), request.clone()).await.unwrap_err();
+    let stale = installation.grpc.downloads(&holder(), &request).await.unwrap_err();
     assert_eq!(code(stale), Code::PermissionDenied);
     installation.clock.advance(Duration::from_secs(600));
     let expired = CreateDownloadsRequest { status_note: Some(installation.issuer.status_note()), ..request };
     assert_eq!(
-        code(installation.grpc.downloads(&holder(), expired).await.unwrap_err()),
+        code(installation.grpc.downloads(&holder(), &expired).await.unwrap_err()),
         Code::PermissionDenied
     );
 }
@@ -479,4 +480,156 @@ async fn a_custody_that_is_away_ends_the_stream_with_words() {
     let status = reports.last().unwrap().as_ref().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("keys service"), "{}", status.message());
+}
+
+/// The installation with an outbox for the audit log.
+async fn with_outbox(installation: &mut Installation) -> obscura_outbox::Outbox {
+    let folder = installation.directory.path().join("outbox");
+    let clock = Arc::clone(&installation.grpc.clock);
+    let outbox = obscura_outbox::Outbox::open(&folder, obscura_outbox::Limits::default(), Arc::clone(&clock));
+    let outbox = outbox.await.unwrap();
+    installation.grpc.access_log = Arc::new(AccessLog::new(Some(outbox.clone()), clock));
+    outbox
+}
+
+#[tokio::test]
+async fn every_refused_download_is_told_and_a_granted_one_is_not_told_twice() {
+    let mut installation = Installation::start().await;
+    let outbox = with_outbox(&mut installation).await;
+    let (mine, foreign) = (pack(1, id(1), &[(0, 4_000)]), pack(2, id(2), &[(0, 4_000)]));
+    for pack in [&mine, &foreign] {
+        installation.place_and_commit(pack).await;
+    }
+    let good = installation.downloads_of(installation.grant(1, span(0, 4_000)), &[&mine]);
+    let ask = async |request: CreateDownloadsRequest, caller: &str| {
+        let mut request = Request::new(request);
+        request.extensions_mut().insert(Peer(caller.parse().unwrap()));
+        installation.grpc.create_downloads(request).await.is_ok()
+    };
+    let cli = "spiffe://example.org/obscura/cli";
+    assert!(ask(good.clone(), cli).await);
+    assert_eq!(outbox.queued(), 0, "the grant and the viewing are in the log already");
+    let mut forged = good.clone();
+    forged.grant.as_mut().unwrap().signature = vec![0; 64].into();
+    let elsewhere = installation.downloads_of(installation.grant(1, span(60_000, 64_000)), &[&mine]);
+    let of_others = installation.downloads_of(installation.grant(1, span(0, 4_000)), &[&foreign]);
+    let without = CreateDownloadsRequest { grant: None, ..good.clone() };
+    for (told, request) in (1..).zip([forged, elsewhere, of_others, without]) {
+        assert!(!ask(request, cli).await);
+        assert_eq!(outbox.queued(), told);
+    }
+    assert!(!ask(good.clone(), "spiffe://example.org/obscura/ingest").await);
+    installation.clock.advance(Duration::from_secs(31));
+    assert!(!ask(good.clone(), cli).await, "a stale status note");
+    installation.clock.advance(Duration::from_secs(600));
+    let expired = CreateDownloadsRequest { status_note: Some(installation.issuer.status_note()), ..good };
+    assert!(!ask(expired, cli).await);
+    assert_eq!(outbox.queued(), 7);
+}
+
+#[tokio::test]
+async fn what_the_log_hears_of_a_refusal_is_an_event_that_it_takes() {
+    let installation = Installation::start().await;
+    let mine = pack(1, id(1), &[(0, 4_000)]);
+    let mut request = installation.downloads_of(installation.grant(1, span(0, 4_000)), &[&mine]);
+    request.object_keys.push("Ada Lovelace\n".repeat(1_000));
+    let refused = installation.grpc.downloads(&holder(), &request).await.unwrap_err();
+    let body = downloads::refusal(&request, &refused);
+    let event = obscura_proto::audit::v1::Event {
+        actor: Some(obscura_proto::audit::v1::Person { id: holder().to_string(), ..Default::default() }),
+        ..obscura_outbox::event(&installation.grpc.clock, obscura_proto::audit::v1::Outcome::Failure, body)
+    };
+    obscura_ocsf::validate(&event).unwrap();
+    assert!(!format!("{event:?}").contains("Lovelace"), "nothing that the caller wrote");
+    assert!(format!("{event:?}").contains(&camera(1).to_string()), "the camera that was asked for");
+}
+
+#[tokio::test]
+async fn a_search_is_told_once_however_many_pages_it_has() {
+    let mut installation = Installation::start().await;
+    let outbox = with_outbox(&mut installation).await;
+    let packs = (0..200_u8).map(|number| {
+        let start = i64::from(number) * 60_000;
+        let segments: Vec<_> = (0..15).map(|n| (start + n * 4_000, start + n * 4_000 + 4_000)).collect();
+        row(&pack(1, id(number), &segments))
+    });
+    installation.grpc.store.fill(packs).await;
+    let mut request = FindSegmentsRequest {
+        camera_id: camera(1).to_string(),
+        layer: 1,
+        span: Some(message(span(0, 200 * 60_000))),
+        page_token: String::new(),
+    };
+    let mut pages = 0;
+    loop {
+        let page = installation.grpc.find_segments(Request::new(request.clone())).await.unwrap().into_inner();
+        pages += 1;
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((pages, outbox.queued()), (3, 1));
+    installation.grpc.list_recordings(Request::new(ListRecordingsRequest::default())).await.unwrap();
+    assert_eq!(outbox.queued(), 2);
+    let nonsense = ListRecordingsRequest { camera_id: "front door".into(), span: None };
+    assert!(installation.grpc.list_recordings(Request::new(nonsense.clone())).await.is_err());
+    request.page_token = "nonsense".into();
+    assert!(installation.grpc.find_segments(Request::new(request)).await.is_err());
+    assert_eq!(outbox.queued(), 4);
+    assert!(recordings::search(&nonsense).camera_ids.is_empty(), "only ids of cameras are told");
+}
+
+#[tokio::test]
+async fn receipts_that_were_followed_are_handed_out_again_as_they_were_signed() {
+    let zone = crate::zone_bench::Zone::start().await;
+    zone.record(&crate::zone_bench::pack(1, 1, 0)).await;
+    for slots in [(0, 7), (8, 15), (16, 1_799)] {
+        zone.custody.shred(crate::zone_bench::key(1), &[slots]);
+    }
+    zone.upkeep.follower().unwrap().catch_up().await.unwrap();
+    let signer = crate::expiry::receipt::testing::Signer::from_seed(1).public_key();
+    let trust = crate::expiry::receipt::ReceiptTrust { zone: "eea".parse().unwrap(), key: signer };
+    let ask = async |after_number| {
+        let request = Request::new(ListKeptReceiptsRequest { after_number });
+        zone.installation.grpc.list_kept_receipts(request).await.unwrap().into_inner().receipts
+    };
+    let kept = ask(0).await;
+    assert_eq!(kept.len(), 3);
+    for (number, signed) in (1..).zip(&kept) {
+        assert_eq!(trust.read(signed, number).unwrap().number, number);
+    }
+    assert_eq!(ask(2).await, kept[2..]);
+    assert!(ask(3).await.is_empty() && ask(u64::MAX).await.is_empty());
+}
+
+#[tokio::test]
+async fn with_what_is_described_the_root_of_a_manifest_is_computed_also_after_objects_are_deleted() {
+    use obscura_tlog::{Hash, leaf_hash, tree_hash};
+    let zone = crate::zone_bench::Zone::start().await;
+    let packs: Vec<_> = (1..4).map(|id| crate::zone_bench::pack(id, id, i64::from(id) * 16)).collect();
+    for pack in &packs {
+        zone.record(pack).await;
+    }
+    let notices = zone.upkeep.store.open_notices(crate::store::Subject::Arrivals, 10).await.unwrap();
+    let event = crate::manifest::manifest(&notices).unwrap();
+    let Some(obscura_proto::audit::v1::event::Body::Manifest(manifest)) = event.body else { panic!("none") };
+    let ask = async |pack_ids| {
+        let request = Request::new(DescribePacksRequest { pack_ids });
+        zone.installation.grpc.describe_packs(request).await.map(|answer| answer.into_inner().packs)
+    };
+    for receipt in 0..2 {
+        let told = ask(manifest.pack_ids.clone()).await.unwrap();
+        let leaves: Vec<Hash> = told.iter().map(|pack| leaf_hash(&pack.head_sha256)).collect();
+        assert_eq!(tree_hash(&leaves).as_bytes()[..], manifest.root[..]);
+        assert_eq!(told[1].deleted_by_receipt, receipt);
+        assert_eq!(told[1].camera_id, camera(2).to_string());
+        assert_eq!(told[1].span, Some(message(packs[1].span())));
+        zone.custody.shred(crate::zone_bench::key(2), &[(0, 1_799)]);
+        zone.upkeep.follower().unwrap().catch_up().await.unwrap();
+    }
+    assert!(ask(vec![PackId::generate().to_string()]).await.unwrap().is_empty());
+    assert_eq!(ask(vec!["first".into()]).await.unwrap_err().code(), Code::InvalidArgument);
+    let many = vec![PackId::generate().to_string(); 1_401];
+    assert_eq!(ask(many).await.unwrap_err().code(), Code::InvalidArgument);
 }

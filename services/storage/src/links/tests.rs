@@ -7,8 +7,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use obscura_blob::{
-    BlobStore, Fault, RetryPolicy, S3Settings, Timeouts, WebClient, WebTrust, WithFaults, WithRetry,
-    WithTimeout,
+    BlobStore, Fault, RetryPolicy, Timeouts, WebClient, WebTrust, WithFaults, WithRetry, WithTimeout,
 };
 use obscura_clock::{Clock as _, SystemClock};
 use obscura_identity::Peer;
@@ -25,22 +24,7 @@ use obscura_test_servers::seaweedfs;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::test_support::{Installation, holder, key_of, object, pack, span};
-
-fn bucket() -> S3Bucket {
-    let server = seaweedfs::shared();
-    let (access_key, secret_key) = server.credentials();
-    let settings = S3Settings {
-        endpoint: server.endpoint().parse().unwrap(),
-        region: server.region().into(),
-        bucket: server.new_bucket(),
-        virtual_host: false,
-        access_key: access_key.into(),
-        secret_key: secret_key.into(),
-        trust: WebTrust { ca: None, allow_http: true },
-    };
-    S3Bucket::open(&settings, SystemClock::shared()).unwrap()
-}
+use crate::test_support::{Installation, bucket, holder, key_of, object, pack, span};
 
 fn one_pack() -> Directory {
     pack(1, PackId::from_bytes([1; 16]), &[(0, 4_000), (4_000, 8_000)])

@@ -8,7 +8,7 @@ use obscura_ids::LayerKeyId;
 use obscura_pack::Entry;
 use obscura_proto::storage::v1::FindingKind;
 
-use super::Account;
+use super::{Account, Listed};
 use crate::{
     Error,
     custody::KEYS,
@@ -33,12 +33,12 @@ enum Object {
 
 impl Account<'_> {
     /// Accounts for each segment of these packs.
-    pub(super) async fn account_for(&mut self, page: &[PackRow]) -> Result<(), Error> {
+    pub(super) async fn account_for(&mut self, page: &[Listed]) -> Result<(), Error> {
         let store = &self.reconciler.orphans.store;
         let objects = self.objects(page).await?;
-        let marks = store.marks(&page.iter().map(|row| row.pack).collect::<Vec<_>>()).await?;
+        let marks = store.marks(&page.iter().map(|listed| listed.row.pack).collect::<Vec<_>>()).await?;
         let mut packs = Vec::with_capacity(page.len());
-        for (row, object) in page.iter().zip(objects) {
+        for (Listed { row, .. }, object) in page.iter().zip(objects) {
             if object != Object::Buried {
                 packs.push((row, object, row.directory()?.entries));
             }
@@ -50,12 +50,16 @@ impl Account<'_> {
         Ok(())
     }
 
-    async fn objects(&self, page: &[PackRow]) -> Result<Vec<Object>, Error> {
-        let looks: Vec<_> = page.iter().map(|row| self.object(row)).collect();
+    async fn objects(&self, page: &[Listed]) -> Result<Vec<Object>, Error> {
+        let looks: Vec<_> = page.iter().map(|listed| self.object(listed)).collect();
         stream::iter(looks).buffered(PARALLEL).try_collect().await
     }
 
-    async fn object(&self, row: &PackRow) -> Result<Object, Error> {
+    /// The object is asked itself only where the listing does not say what the index says.
+    async fn object(&self, Listed { row, size }: &Listed) -> Result<Object, Error> {
+        if *size == Some(row.bytes) {
+            return Ok(Object::There(row.bytes));
+        }
         let orphans = &self.reconciler.orphans;
         match orphans.blobs.size(&row.key).await {
             Ok(size) => Ok(Object::There(size)),

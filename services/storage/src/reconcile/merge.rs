@@ -2,15 +2,15 @@
 
 use std::{cmp::Ordering, collections::VecDeque};
 
-use obscura_blob::BlobKey;
+use obscura_blob::{BlobKey, Found};
 
 use crate::index::PackRow;
 
 /// One key of either listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// In the bucket and in the index.
-    Both(Box<PackRow>),
+    /// In the bucket, with so many bytes where it says so, and in the index.
+    Both(Box<PackRow>, Option<u64>),
     /// In the bucket alone.
     Bucket(BlobKey),
     /// In the index alone.
@@ -41,7 +41,7 @@ struct Listing<T> {
 /// The merge. Holds one page of each listing.
 #[derive(Debug, Default)]
 pub struct Merge {
-    bucket: Listing<BlobKey>,
+    bucket: Listing<Found>,
     index: Listing<PackRow>,
 }
 
@@ -65,8 +65,8 @@ impl<T> Listing<T> {
 
 impl Merge {
     /// The next page of the bucket; one with fewer than `limit` keys is the last.
-    pub fn feed_bucket(&mut self, page: Vec<BlobKey>, limit: usize) {
-        self.bucket.feed(page, limit, |key| key);
+    pub fn feed_bucket(&mut self, page: Vec<Found>, limit: usize) {
+        self.bucket.feed(page, limit, |found| &found.key);
     }
 
     /// The next page of the index; one with fewer than `limit` rows is the last.
@@ -83,16 +83,16 @@ impl Merge {
             return Next::ReadIndex(self.index.after.clone());
         }
         let order = match (self.bucket.page.front(), self.index.page.front()) {
-            (Some(key), Some(row)) => key.cmp(&row.key),
+            (Some(found), Some(row)) => found.key.cmp(&row.key),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return Next::End,
         };
-        let key = order.is_le().then(|| self.bucket.page.pop_front()).flatten();
+        let found = order.is_le().then(|| self.bucket.page.pop_front()).flatten();
         let row = order.is_ge().then(|| self.index.page.pop_front()).flatten().map(Box::new);
-        match (key, row) {
-            (Some(_), Some(row)) => Next::Step(Step::Both(row)),
-            (Some(key), None) => Next::Step(Step::Bucket(key)),
+        match (found, row) {
+            (Some(found), Some(row)) => Next::Step(Step::Both(row, found.size)),
+            (Some(found), None) => Next::Step(Step::Bucket(found.key)),
             (None, Some(row)) => Next::Step(Step::Index(row)),
             (None, None) => Next::End,
         }
@@ -129,7 +129,8 @@ mod tests {
                 match merge.next() {
                     Next::ReadBucket(after) => {
                         let page = keys.iter().filter(|key| Some(*key) > after.as_ref()).take(limit);
-                        merge.feed_bucket(page.cloned().collect(), limit);
+                        let sized = |key: &BlobKey| Found { key: key.clone(), size: Some(key.as_str().len() as u64) };
+                        merge.feed_bucket(page.map(sized).collect(), limit);
                     }
                     Next::ReadIndex(after) => {
                         let page = rows.iter().filter(|row| Some(&row.key) > after.as_ref()).take(limit);
@@ -143,7 +144,10 @@ mod tests {
             let expected: Vec<Step> = all.into_iter().map(|number| {
                 let row = numbered(number);
                 match (bucket.contains(&number), index.contains(&number)) {
-                    (true, true) => Step::Both(Box::new(row)),
+                    (true, true) => {
+                        let size = row.key.as_str().len() as u64;
+                        Step::Both(Box::new(row), Some(size))
+                    }
                     (true, false) => Step::Bucket(row.key),
                     _ => Step::Index(Box::new(row)),
                 }

@@ -58,6 +58,24 @@ async fn a_missing_object_is_named_and_its_segments_are_unaccounted_for() {
 }
 
 #[tokio::test]
+async fn only_objects_that_differ_from_the_listing_are_looked_at_in_a_directory_and_in_a_bucket() {
+    use std::sync::atomic::Ordering;
+    for zone in [Zone::start().await, Zone::in_bucket().await] {
+        let packs = recorded(&zone).await;
+        let looks = async || {
+            let before = zone.installation.looks.load(Ordering::Relaxed);
+            let found = zone.reconcile(false).await.1;
+            (zone.installation.looks.load(Ordering::Relaxed) - before, kinds(&found))
+        };
+        assert_eq!(looks().await, (1, vec![]), "one page of the listing");
+        delete_object(&zone, &packs[0]).await;
+        assert_eq!(looks().await, (2, vec![FindingKind::ObjectMissing]));
+        zone.installation.place(&key_of(&packs[0]), object(&packs[0])[..70].to_vec()).await;
+        assert_eq!(looks().await, (2, vec![FindingKind::ObjectWrongSize]));
+    }
+}
+
+#[tokio::test]
 async fn an_object_of_another_length_is_named() {
     let zone = Zone::start().await;
     let packs = recorded(&zone).await;
@@ -207,12 +225,15 @@ async fn a_custody_that_is_away_or_tells_half_ends_it_without_a_verdict() {
 #[tokio::test]
 async fn a_failing_object_store_ends_it_without_a_false_finding() {
     let zone = Zone::start().await;
-    recorded(&zone).await;
-    for place in 0..5 {
+    let packs = recorded(&zone).await;
+    delete_object(&zone, &packs[0]).await;
+    // The listing, and the look at what it does not have.
+    for place in 0..2 {
         let faults = (0..place).map(|_| Fault::None).chain([Fault::ResetBefore]);
         zone.script(faults);
         assert!(zone.upkeep.reconciler().unwrap().run(true, &Reporter::nobody()).await.is_err(), "{place}");
     }
+    zone.installation.place(&key_of(&packs[0]), object(&packs[0])).await;
     zone.assert_accounted().await;
 }
 

@@ -8,8 +8,8 @@ use obscura_ids::{LayerKeyId, PackId};
 use obscura_proto::storage::v1::FindingKind;
 
 use super::{
-    Error, Inserted, Notice, Store, Subject, Tombstone, Walk, damage, fact, fact::Fact, mark, notice,
-    quarantine, receipt, tombstone, walk,
+    Error, Inserted, Notice, Store, Subject, Tombstone, Walk, arrivals::Arrival, damage, fact, fact::Fact,
+    mark, notice, quarantine, receipt, tombstone, walk,
 };
 use crate::{index::PackRow, run::Run};
 
@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// As [`Store::insert_pack`].
     pub async fn restore_pack(&self, row: &PackRow, runs: &[Run]) -> Result<Inserted, Error> {
-        self.add_pack(row, runs, None).await
+        self.add_pack(Arrival { row: row.clone(), runs: runs.to_vec(), tell: None }).await
     }
 
     /// A page of packs in the order of the bytes of their keys.

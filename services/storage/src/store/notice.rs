@@ -113,23 +113,32 @@ impl Notice {
     }
 }
 
-pub(super) async fn add_arrival(
+pub(super) async fn add_arrivals(
     database: &impl ConnectionTrait,
-    row: &PackRow,
-    at: Timestamp,
+    arrivals: impl Iterator<Item = (&PackRow, Timestamp)>,
 ) -> Result<(), Error> {
-    add(database, &Notice::arrival(row, at)).await
+    add(database, arrivals.map(|(row, at)| Notice::arrival(row, at)).collect()).await
 }
 
 pub(super) async fn add_deletion(database: &impl ConnectionTrait, stone: &Tombstone) -> Result<(), Error> {
-    add(database, &Notice::deletion(stone)).await
+    add(database, vec![Notice::deletion(stone)]).await
 }
 
-/// Call it within a transaction: nobody else writes, so the next position is free.
-async fn add(database: &impl ConnectionTrait, notice: &Notice) -> Result<(), Error> {
-    let last = Entity::find().order_by_desc(Column::Position).limit(1).one(database).await?;
-    let row = ActiveModel {
-        position: Set(last.map_or(0, |last| last.position).saturating_add(1)),
+/// Call it within a transaction: nobody else writes, so the next positions are free.
+async fn add(database: &impl ConnectionTrait, notices: Vec<Notice>) -> Result<(), Error> {
+    if notices.is_empty() {
+        return Ok(());
+    }
+    let last = Entity::find().select_only().column(Column::Position).order_by_desc(Column::Position);
+    let last: Option<i64> = last.limit(1).into_tuple().one(database).await?;
+    let rows = (last.unwrap_or(0).saturating_add(1)..).zip(&notices).map(active);
+    Entity::insert_many(rows).exec_without_returning(database).await?;
+    Ok(())
+}
+
+fn active((position, notice): (i64, &Notice)) -> ActiveModel {
+    ActiveModel {
+        position: Set(position),
         receipt: Set(signed(notice.receipt)),
         pack_id: Set(notice.pack.as_bytes().to_vec()),
         camera: Set(notice.camera.as_bytes().to_vec()),
@@ -138,9 +147,7 @@ async fn add(database: &impl ConnectionTrait, notice: &Notice) -> Result<(), Err
         bytes: Set(signed(notice.bytes)),
         root: Set(notice.root.as_bytes().to_vec()),
         at_ns: Set(notice.at.unix_nanos()),
-    };
-    Entity::insert(row).exec_without_returning(database).await?;
-    Ok(())
+    }
 }
 
 /// The notices to tell now. Until they are closed the same ones come again, so that an event told twice

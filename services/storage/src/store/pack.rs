@@ -5,11 +5,9 @@ use std::time::Duration;
 use obscura_blob::BlobKey;
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Layer, PackId};
-use sea_orm::{
-    ActiveValue::Set, Condition, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*,
-};
+use sea_orm::{ActiveValue::Set, QuerySelect as _, Statement, Value, entity::prelude::*};
 
-use super::{Error, partition, signed, unsigned};
+use super::{Error, head, signed, unsigned};
 use crate::index::PackRow;
 
 /// A pack that is longer has its own corner of the index, so that a search for packs that reach into a
@@ -89,6 +87,12 @@ pub(super) async fn by_id(database: &impl ConnectionTrait, id: PackId) -> Result
     Entity::find_by_id(id.as_bytes().to_vec()).one(database).await?.map(PackRow::try_from).transpose()
 }
 
+pub(super) async fn by_ids(database: &impl ConnectionTrait, ids: &[PackId]) -> Result<Vec<PackRow>, Error> {
+    let ids = ids.iter().map(|id| id.as_bytes().to_vec());
+    let rows = Entity::find().filter(Column::PackId.is_in(ids)).all(database).await?;
+    rows.into_iter().map(PackRow::try_from).collect()
+}
+
 pub(super) async fn summaries(
     database: &impl ConnectionTrait,
     ids: &[PackId],
@@ -113,39 +117,57 @@ pub(super) async fn summaries(
         .collect()
 }
 
+/// The first packs of the slice, those of days and the long ones, in one round trip. `$6` and `$7` are the start
+/// and the id behind which it goes on.
+const SLICE: &str = "\
+    SELECT * FROM (SELECT COLUMNS FROM packs WHERE camera = $1 AND layer = $2 AND \"long\" = FALSE \
+        AND start_ns >= $3 AND start_ns < $4 AND end_ns >= $5 AND (start_ns > $6 OR pack_id > $7) \
+        ORDER BY start_ns, pack_id LIMIT $8) AS of_days \
+    UNION ALL \
+    SELECT * FROM (SELECT COLUMNS FROM packs WHERE camera = $1 AND layer = $2 AND \"long\" = TRUE \
+        AND start_ns >= $6 AND start_ns < $4 AND end_ns >= $5 AND (start_ns > $6 OR pack_id > $7) \
+        ORDER BY start_ns, pack_id LIMIT $8) AS of_long \
+    ORDER BY start_ns, pack_id LIMIT $8";
+const COLUMNS: &str = "pack_id, camera, layer, zone, object_key, start_ns, end_ns, \"long\", segments, bytes, \
+    head_length, head";
+
 pub(super) async fn slice(database: &impl ConnectionTrait, slice: &Slice) -> Result<Vec<PackRow>, Error> {
-    let mut models = slice_of(database, slice, false).await?;
-    models.extend(slice_of(database, slice, true).await?);
-    models.sort_by(|a, b| (a.start_ns, &a.pack_id).cmp(&(b.start_ns, &b.pack_id)));
-    models.truncate(slice.limit.into());
+    let (after, pack) = match slice.after {
+        Some((start, pack)) => (start.unix_nanos(), pack.as_bytes().to_vec()),
+        None => (i64::MIN, Vec::new()),
+    };
+    let values: [Value; 8] = [
+        slice.camera.as_bytes().to_vec().into(),
+        i16::from(slice.layer.code()).into(),
+        (slice.from - LONG).unix_nanos().max(after).into(),
+        slice.to.unix_nanos().into(),
+        slice.from.unix_nanos().into(),
+        after.into(),
+        pack.into(),
+        i64::from(slice.limit).into(),
+    ];
+    let sql = SLICE.replace("COLUMNS", COLUMNS);
+    let statement = Statement::from_sql_and_values(database.get_database_backend(), sql, values);
+    let models = Entity::find().from_raw_sql(statement).all(database).await?;
     models.into_iter().map(PackRow::try_from).collect()
 }
 
-/// The first packs of the slice among the long ones or among the others.
-async fn slice_of(database: &impl ConnectionTrait, slice: &Slice, long: bool) -> Result<Vec<Model>, Error> {
-    let mut condition = Condition::all()
-        .add(Column::Camera.eq(slice.camera.as_bytes().to_vec()))
-        .add(Column::Layer.eq(i16::from(slice.layer.code())))
-        .add(Column::Long.eq(long))
-        .add(Column::StartNs.lt(slice.to.unix_nanos()))
-        .add(Column::EndNs.gte(slice.from.unix_nanos()));
-    if !long {
-        condition = condition.add(Column::StartNs.gte((slice.from - LONG).unix_nanos()));
-    }
-    if let Some((start, pack)) = slice.after {
-        let start = start.unix_nanos();
-        let same_start = Column::StartNs.eq(start).and(Column::PackId.gt(pack.as_bytes().to_vec()));
-        condition = condition.add(Column::StartNs.gte(start)).add(Column::StartNs.gt(start).or(same_start));
-    }
-    let query = Entity::find().filter(condition).order_by_asc(Column::StartNs).order_by_asc(Column::PackId);
-    Ok(query.limit(u64::from(slice.limit)).all(database).await?)
+/// Whether it rests in the corner of long packs instead of a table of its day.
+pub(super) fn is_long(row: &PackRow) -> bool {
+    row.span.duration() > LONG
 }
 
-/// Says whether it is the first pack of its day, where days have tables of their own.
-pub(super) async fn insert(database: &impl ConnectionTrait, row: &PackRow) -> Result<bool, Error> {
-    let long = row.span.duration() > LONG;
-    let is_first = !long && partition::make_day(database, row.span.start()).await?;
-    let model = ActiveModel {
+/// The tables of their days are there.
+pub(super) async fn insert_many(
+    database: &impl ConnectionTrait,
+    rows: impl Iterator<Item = &PackRow>,
+) -> Result<(), Error> {
+    Entity::insert_many(rows.map(active)).exec_without_returning(database).await?;
+    Ok(())
+}
+
+fn active(row: &PackRow) -> ActiveModel {
+    ActiveModel {
         pack_id: Set(row.pack.as_bytes().to_vec()),
         camera: Set(row.camera.as_bytes().to_vec()),
         layer: Set(row.layer.code().into()),
@@ -153,14 +175,12 @@ pub(super) async fn insert(database: &impl ConnectionTrait, row: &PackRow) -> Re
         object_key: Set(row.key.to_string()),
         start_ns: Set(row.span.start().unix_nanos()),
         end_ns: Set(row.span.end().unix_nanos()),
-        long: Set(long),
+        long: Set(is_long(row)),
         segments: Set(row.segments.into()),
         bytes: Set(signed(row.bytes)),
         head_length: Set(signed(row.head.len() as u64)),
-        head: Set(row.head.to_vec()),
-    };
-    Entity::insert(model).exec_without_returning(database).await?;
-    Ok(is_first)
+        head: Set(head::stored(&row.head)),
+    }
 }
 
 impl TryFrom<Model> for PackRow {
@@ -177,7 +197,7 @@ impl TryFrom<Model> for PackRow {
             segments: u32::try_from(model.segments)
                 .map_err(|_| Error::Corrupt("a wrong number of segments"))?,
             bytes: unsigned(model.bytes, "a negative number of bytes")?,
-            head: model.head.into(),
+            head: head::read(&model.head, model.head_length)?,
         })
     }
 }

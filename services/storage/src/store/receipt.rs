@@ -1,8 +1,12 @@
 //! Receipts of destruction as they came, and what they destroyed, by layer key.
 
 use obscura_ids::LayerKeyId;
+use obscura_proto::keys::v1::SignedShredReceipt;
 use obscura_seal::{Hour, Slot, SlotRange};
-use sea_orm::{ActiveValue::Set, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*};
+use prost::Message as _;
+use sea_orm::{
+    ActiveValue::Set, ExprTrait as _, QueryOrder as _, QuerySelect as _, entity::prelude::*, sea_query::Expr,
+};
 
 use super::{Error, pack, signed, unsigned};
 use crate::expiry::receipt::{Receipt, ShreddedKey};
@@ -120,6 +124,36 @@ fn active(receipt: u64, position: u64, key: &ShreddedKey) -> shredded_key::Activ
 pub(super) async fn find(database: &impl ConnectionTrait, number: u64) -> Result<Option<ReceiptRow>, Error> {
     let row = Entity::find_by_id(signed(number)).one(database).await?;
     Ok(row.map(|row| ReceiptRow { is_early: row.early, signed: row.signed }))
+}
+
+/// Receipts with a greater number, in order: at most `limit`, and no more than fit `bytes` but for the first.
+pub(super) async fn after(
+    database: &impl ConnectionTrait,
+    number: u64,
+    limit: u64,
+    bytes: u64,
+) -> Result<Vec<SignedShredReceipt>, Error> {
+    let lengths: Vec<(i64, i64)> = Entity::find()
+        .select_only()
+        .column(Column::Number)
+        .expr_as(Expr::cust("LENGTH(signed)").cast_as("BIGINT"), "length")
+        .filter(Column::Number.gt(signed(number)))
+        .order_by_asc(Column::Number)
+        .limit(limit)
+        .into_tuple()
+        .all(database)
+        .await?;
+    let mut sum = 0_u64;
+    let fits = |(_, length): &&(i64, i64)| {
+        let is_first = sum == 0;
+        sum = sum.saturating_add(length.unsigned_abs());
+        is_first || sum <= bytes
+    };
+    let Some((last, _)) = lengths.iter().take_while(fits).last() else { return Ok(Vec::new()) };
+    let page = Column::Number.gt(signed(number)).and(Column::Number.lte(*last));
+    let rows = Entity::find().filter(page).order_by_asc(Column::Number).all(database).await?;
+    let read = |row: Model| SignedShredReceipt::decode(&*row.signed);
+    rows.into_iter().map(read).collect::<Result<_, _>>().map_err(|_| Error::Corrupt("a receipt that is none"))
 }
 
 /// What is destroyed of these keys.

@@ -1,5 +1,7 @@
 //! The index on both databases, real ones.
 
+mod arrivals;
+mod receipts;
 mod replicas;
 
 use std::sync::Arc;
@@ -28,7 +30,8 @@ impl Store {
     pub(crate) async fn fill(&self, packs: impl IntoIterator<Item = (PackRow, Vec<Run>)>) {
         let transaction = self.database.write().await.unwrap();
         for (row, runs) in packs {
-            pack::insert(&*transaction, &row).await.unwrap();
+            partition::make_day(&*transaction, row.span.start()).await.unwrap();
+            pack::insert_many(&*transaction, std::iter::once(&row)).await.unwrap();
             for run in runs {
                 run::insert(&*transaction, row.camera, row.layer, run).await.unwrap();
             }
@@ -261,8 +264,10 @@ fn the_table_of_runs_does_not_depend_on_the_order_of_commits() {
 async fn an_index_from_before_versions_were_counted_is_taken_over() {
     let directory = TempDir::new().unwrap();
     let location = Location::Sqlite(directory.path().join("index.sqlite"));
-    let before =
-        Store { database: Arc::new(Database::open(&location, &schema::MIGRATIONS[..1]).await.unwrap()) };
+    let before = Store {
+        database: Arc::new(Database::open(&location, &schema::MIGRATIONS[..1]).await.unwrap()),
+        arrivals: Arc::default(),
+    };
     before.fill([row(&make_pack(1, id(1), &[(0, 4_000)]))]).await;
     before.database.readers().execute_unprepared("DROP TABLE schema_version").await.unwrap();
     before.database.close().await.unwrap();

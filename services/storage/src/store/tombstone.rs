@@ -104,6 +104,13 @@ pub(super) async fn find(database: &impl ConnectionTrait, pack: PackId) -> Resul
     row.map(Tombstone::try_from).transpose()
 }
 
+/// Those of the packs that have a tombstone.
+pub(super) async fn of(database: &impl ConnectionTrait, packs: &[PackId]) -> Result<Vec<Tombstone>, Error> {
+    let ids = packs.iter().map(|pack| pack.as_bytes().to_vec());
+    let rows = Entity::find().filter(Column::PackId.is_in(ids)).all(database).await?;
+    rows.into_iter().map(Tombstone::try_from).collect()
+}
+
 /// Number of packs and of segments in them.
 pub(super) async fn count(database: &impl ConnectionTrait) -> Result<(u64, u64), Error> {
     let packs = Entity::find().count(database).await?;

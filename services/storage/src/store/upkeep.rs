@@ -8,15 +8,13 @@
 //! 3. (the object is deleted in between, which is harmless to repeat);
 //! 4. a tombstone in place of the row of the pack, and the notice for the audit log.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use obscura_clock::{Span, Timestamp};
 use obscura_database::create_table;
-use obscura_ids::{LayerKeyId, PackId};
+use obscura_ids::PackId;
 use obscura_pack::Entry;
+use obscura_proto::keys::v1::SignedShredReceipt;
 use obscura_seal::SLOT_DURATION;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -97,6 +95,20 @@ impl Store {
     /// [`Error::Database`].
     pub async fn receipt(&self, number: u64) -> Result<Option<ReceiptRow>, Error> {
         receipt::find(self.database.readers(), number).await
+    }
+
+    /// Receipts with a greater number, in order: at most `limit`, and no more than fit `bytes` but for the
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn receipts_after(
+        &self,
+        number: u64,
+        limit: u64,
+        bytes: u64,
+    ) -> Result<Vec<SignedShredReceipt>, Error> {
+        receipt::after(self.database.readers(), number, limit, bytes).await
     }
 
     /// The next part of a layer key whose packs are not marked yet.
@@ -199,15 +211,17 @@ async fn next_unmarked(database: &impl ConnectionTrait) -> Result<Option<Shredde
     receipt::from_place(database, receipt, position).await
 }
 
-/// Marks what earlier receipts destroyed of a pack that comes only now. Returns the marks, `None` where
+/// Marks what earlier receipts (`shredded`, those about its keys are among them) destroyed of a pack that comes
+/// only now. Returns the marks, `None` where
 /// nothing of it is destroyed.
 pub(super) async fn mark_late(
     database: &impl ConnectionTrait,
     row: &PackRow,
     entries: &[Entry],
+    shredded: &[Shredded],
 ) -> Result<Option<Marks>, Error> {
-    let keys: BTreeSet<LayerKeyId> = entries.iter().map(|entry| entry.header.key_id).collect();
-    let shredded = receipt::of_keys(database, &keys.into_iter().collect::<Vec<_>>()).await?;
+    let of_pack = |shredded: &&Shredded| entries.iter().any(|entry| entry.header.key_id == shredded.key.key);
+    let shredded: Vec<&Shredded> = shredded.iter().filter(of_pack).collect();
     let mut marks = Marks::none(row.segments);
     for (segment, entry) in (0..).zip(entries) {
         if shredded.iter().any(|shredded| shredded.key.covers(entry)) {

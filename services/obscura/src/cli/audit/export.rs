@@ -67,7 +67,8 @@ impl Copy {
     fn take(&mut self, piece: &ExportLogResponse) -> Result<()> {
         let relative = Path::new(&piece.path);
         if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(Problem::new("cannot copy the audit log: it names a file outside of the copy"));
+            return Err(Problem::new("cannot copy the audit log: it names a file outside of the copy")
+                .next("do not trust this log: compare its checkpoint with one of a witness"));
         }
         let path = self.root.join(relative);
         let doing = format!("write {}", path.display());

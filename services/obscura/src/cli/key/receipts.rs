@@ -8,8 +8,10 @@ use std::{
 };
 
 use clap::Args;
-use obscura_proto::keys::v1::{
-    ListShredReceiptsRequest, ReplayShredReceiptsRequest, ShredReceipt, SignedShredReceipt,
+use indicatif::ProgressBar;
+use obscura_proto::{
+    keys::v1::{ListShredReceiptsRequest, ReplayShredReceiptsRequest, ShredReceipt, SignedShredReceipt},
+    storage::v1::ListKeptReceiptsRequest,
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -43,9 +45,25 @@ pub struct Receipts {
 
 /// Arguments of `key replay`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  obscura key replay --from-storage
+  obscura key replay receipts-2026-11")]
 pub struct Replay {
     /// File that `key receipts` wrote
-    file: PathBuf,
+    #[arg(required_unless_present = "from_storage", conflicts_with = "from_storage")]
+    file: Option<PathBuf>,
+    /// Take the receipts that storage has kept, 400 days back, instead of a file
+    #[arg(long)]
+    from_storage: bool,
+}
+
+/// Feeds receipts to custody, as many at once as a request may have.
+struct Feed<'a> {
+    services: &'a Services,
+    bar: ProgressBar,
+    receipts: u64,
+    destroyed_again: u64,
 }
 
 /// A receipt as a line.
@@ -109,26 +127,63 @@ async fn page(services: &Services, after_number: u64) -> Result<Vec<SignedShredR
 impl Replay {
     pub async fn run(self, session: &Session) -> Result<()> {
         let services = session.services()?;
-        let receipts = read(&self.file)?;
-        let total = receipts.len() as u64;
-        let bar = session.out.progress(total, "replaying {wide_bar} {pos} of {len} receipts");
-        let mut destroyed_again = 0;
-        for part in parts(receipts) {
-            let sent = part.len() as u64;
-            let mut keys = services.keys();
-            let call = keys.replay_shred_receipts(ReplayShredReceiptsRequest { receipts: part });
-            destroyed_again += services.ask("keys", "replay receipts", PATIENT, call).await?.destroyed_again;
-            bar.inc(sent);
+        let receipts = self.file.as_deref().map(read).transpose()?;
+        let length = receipts.as_ref().map_or(0, Vec::len) as u64;
+        let bar = session.out.progress(length, "replaying {wide_bar} {pos} of {len} receipts");
+        let mut feed = Feed { services: &services, bar, receipts: 0, destroyed_again: 0 };
+        match receipts {
+            Some(receipts) => feed.give(receipts).await?,
+            None => feed.give_kept().await?,
         }
-        bar.finish_and_clear();
+        feed.bar.finish_and_clear();
+        let Feed { receipts, destroyed_again, .. } = feed;
         let words = format!(
             "Replayed {}: {} found alive and destroyed again.",
-            count(total, "receipt"),
+            count(receipts, "receipt"),
             count(destroyed_again, "key or part of a key")
                 .replace("key or part of a keys", "keys or parts of keys")
         );
-        session.out.result(&json!({ "receipts": total, "destroyed_again": destroyed_again }), words)
+        session.out.result(&json!({ "receipts": receipts, "destroyed_again": destroyed_again }), words)
     }
+}
+
+impl Feed<'_> {
+    async fn give(&mut self, receipts: Vec<SignedShredReceipt>) -> Result<()> {
+        for part in parts(receipts) {
+            let sent = part.len() as u64;
+            let mut keys = self.services.keys();
+            let call = keys.replay_shred_receipts(ReplayShredReceiptsRequest { receipts: part });
+            let answer = self.services.ask("keys", "replay receipts", PATIENT, call).await?;
+            self.destroyed_again += answer.destroyed_again;
+            self.receipts += sent;
+            self.bar.inc(sent);
+        }
+        Ok(())
+    }
+
+    /// Page by page. How many there are shows only at the end.
+    async fn give_kept(&mut self) -> Result<()> {
+        let mut last = 0;
+        loop {
+            let page = kept(self.services, last).await?;
+            let Some(next) = page.last().map(Line::of).transpose()? else { return Ok(()) };
+            if next.number <= last {
+                return Err(Problem::new(
+                    "cannot read the receipts that storage has kept: they are not in order",
+                )
+                .next("use a file of `obscura key receipts` instead"));
+            }
+            last = next.number;
+            self.bar.set_length(last);
+            self.give(page).await?;
+        }
+    }
+}
+
+async fn kept(services: &Services, after_number: u64) -> Result<Vec<SignedShredReceipt>> {
+    let mut storage = services.storage();
+    let call = storage.list_kept_receipts(ListKeptReceiptsRequest { after_number });
+    Ok(services.ask("storage", "list the receipts that are kept", PROMPT, call).await?.receipts)
 }
 
 fn read(path: &Path) -> Result<Vec<SignedShredReceipt>> {

@@ -147,6 +147,7 @@ fn gaps_in_words(skipped: u32, gaps: &[Gap]) -> String {
 fn nothing(camera: &str, recordings: &ListRecordingsResponse) -> Problem {
     let reason = recordings.gaps.last().map(|gap| format!(": {}", gap_reason(gap.reason())));
     Problem::new(format_args!("nothing of {camera} was recorded in that span{}", reason.unwrap_or_default()))
+        .next("`obscura recording list` shows what was recorded")
 }
 
 /// The file that is to be written.
@@ -162,7 +163,8 @@ impl Target {
     fn prepare(path: &Path, force: bool) -> Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if path.file_name().is_none() || path.is_dir() {
-            return Err(Problem::usage(format_args!("{} is not the name of a file", path.display())));
+            return Err(Problem::usage(format_args!("{} is not the name of a file", path.display()))
+                .next("name a file with -o"));
         }
         if !folder.is_dir() {
             return Err(Problem::usage(format_args!("the folder {} does not exist", folder.display()))
@@ -228,7 +230,10 @@ impl Clip {
     }
 
     fn finish(self) -> Result<Finished> {
-        let span = self.span.ok_or_else(|| Problem::new("the index lists footage there, but none came"))?;
+        let span = self.span.ok_or_else(|| {
+            Problem::new("the index lists footage there, but none came")
+                .next("`obscura storage reconcile` tells what is missing")
+        })?;
         let summary = self.writer.finish().doing("finish the clip")?;
         self.bar.finish_and_clear();
         let Self { target, file, grant_id, segments, .. } = self;

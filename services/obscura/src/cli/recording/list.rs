@@ -1,18 +1,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
-use obscura_clock::{Span, Timestamp};
-use obscura_ids::CameraId;
+use obscura_clock::Timestamp;
 use obscura_proto::{
-    audit::v1::Search,
-    footage::v1::{Gap, Span as SpanMessage},
+    footage::v1::Gap,
     storage::v1::{ListRecordingsResponse, Run},
 };
 use serde::Serialize;
 
 use super::{Between, Session, hand_over, is_fresh};
 use crate::{
-    log::Log,
     output::Table,
     problem::{Context as _, Result},
     reader::{Reader, everything, recordings},
@@ -70,8 +67,6 @@ impl List {
             hand_over(session, &Reader::new(&services, &session.clock)?, id, false).await;
         }
         let answer = recordings(&services, id, span).await?;
-        let found = (answer.runs.len() + answer.gaps.len()) as u64;
-        Log::of(&services, session.clock.clone()).search(search(id, span, found)).await?;
         let names = services.cameras(true).await.unwrap_or_default();
         let names = names.into_iter().map(|camera| (camera.camera_id, camera.name)).collect();
         if answer.truncated {
@@ -81,20 +76,6 @@ impl List {
         }
         let lines = lines(&answer, &names);
         session.out.result(&lines, words(&lines))
-    }
-}
-
-/// Where footage is tells about people too, so looking for it is written down.
-fn search(camera: Option<CameraId>, span: Option<Span>, results: u64) -> Search {
-    Search {
-        subject: "recordings".to_owned(),
-        camera_ids: camera.iter().map(ToString::to_string).collect(),
-        span: span.map(|span| SpanMessage {
-            start_unix_ns: span.start().unix_nanos(),
-            end_unix_ns: span.end().unix_nanos(),
-        }),
-        query: String::new(),
-        results,
     }
 }
 

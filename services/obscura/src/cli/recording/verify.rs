@@ -1,17 +1,20 @@
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use clap::Args;
-use obscura_clock::Span;
+use obscura_clock::{Span, Timestamp};
+use obscura_ids::CameraId;
 use obscura_proto::registry::v1::Camera;
 use serde::Serialize;
 
-use super::{Between, Session, hand_over, is_fresh, totals};
+use super::{super::audit::own_key, Between, Session, hand_over, is_fresh, totals};
 use crate::{
-    problem::Result,
+    problem::{Context as _, Result},
     reader::{
         Fault, Reader, Wanted,
+        manifests::{self, Compared, Destroyed, Manifests, missing},
         verify::{Missing, Verdict, verify},
     },
+    services::Services,
     when,
     words::{bytes, count, gap_reason},
 };
@@ -23,6 +26,9 @@ const REASON: &str = "verifying that the recordings are unchanged";
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  obscura recording verify\n  obscura recording verify door --from -24h\n\n\
+    Heads of packs are compared with the manifests in the audit log, so that a pack that was changed, shortened\n\
+    or dropped is found even where index and objects agree. That the log itself is whole: obscura audit export,\n\
+    obscura audit verify.\n\n\
     Exit code 0 only where everything that was recorded is there, unchanged and readable."
 )]
 pub struct Verify {
@@ -48,6 +54,27 @@ struct Found {
     failures: u64,
     faults: Vec<FaultLine>,
     missing: Vec<MissingLine>,
+    audit_log: LogLine,
+}
+
+/// What came of comparing packs with the audit log.
+#[derive(Debug, Serialize)]
+struct LogLine {
+    manifests: u64,
+    packs_compared: u64,
+    packs_destroyed_with_receipt: u64,
+    packs_not_yet_in_a_manifest: u64,
+    packs_in_no_manifest: u64,
+    packs_that_cannot_be_compared: u64,
+    /// What is wrong with the manifests themselves, for all cameras alike.
+    troubles: Vec<String>,
+}
+
+/// What the audit log says, before and after the footage was read.
+struct Vouched {
+    manifests: Manifests,
+    destroyed: Destroyed,
+    troubles: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,11 +109,20 @@ impl Verify {
         if is_fresh(span, now) {
             hand_over(session, &reader, None, false).await;
         }
-        let mut found = Vec::new();
+        // Before the index is asked: what is named there then must be in it.
+        let manifests = listed(session, &services, &cameras, span).await?;
+        let mut verified = Vec::new();
         for camera in &cameras {
-            found.push(verify_camera(session, &reader, camera, span).await?);
+            verified.push(verify_camera(session, &reader, camera, span).await?);
         }
-        let (found, told): (Vec<Found>, Vec<String>) = found.into_iter().unzip();
+        let vouched = vouch(&services, manifests, &verified, span).await?;
+        let found = cameras.iter().zip(&verified).map(|(camera, verified)| {
+            let compared = verified.compare(&vouched, span, now);
+            let found = Found::new(camera, verified, &compared, &vouched);
+            let told = found.in_words(&verified.verdict, &compared);
+            (found, told)
+        });
+        let (found, told): (Vec<Found>, Vec<String>) = found.unzip();
         session.out.result(&found, words(&told))?;
         Ok(if found.iter().all(|found| found.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -97,7 +133,7 @@ async fn verify_camera(
     reader: &Reader<'_>,
     camera: &Camera,
     span: Span,
-) -> Result<(Found, String)> {
+) -> Result<Verified> {
     let wanted = Wanted::of(camera, REASON, span)?;
     let recordings = reader.recordings(Some(wanted.camera), Some(span)).await?;
     let (segments, _) = totals(&recordings);
@@ -105,31 +141,95 @@ async fn verify_camera(
     bar.set_message(camera.name.clone());
     let verdict = verify(reader, &wanted, &recordings, |_| bar.inc(1)).await?;
     bar.finish_and_clear();
-    let found = Found::new(camera, &verdict, recordings.gaps.len());
-    let told = found.in_words(&verdict);
-    Ok((found, told))
+    Ok(Verified { camera: wanted.camera, verdict, gaps: recordings.gaps.len() })
+}
+
+/// The footage of one camera as it was found.
+struct Verified {
+    camera: CameraId,
+    verdict: Verdict,
+    gaps: usize,
+}
+
+impl Verified {
+    fn compare(&self, vouched: &Vouched, span: Span, now: Timestamp) -> Compared {
+        let Vouched { manifests, destroyed, .. } = vouched;
+        Compared::new(manifests, self.camera, span, &self.verdict.heads, destroyed, now)
+    }
+}
+
+/// What the audit log names of these cameras.
+async fn listed(session: &Session, services: &Services, cameras: &[Camera], span: Span) -> Result<Manifests> {
+    let ids = cameras.iter().map(|camera| camera.camera_id.parse());
+    let ids: BTreeSet<CameraId> = ids.collect::<Result<_, _>>().doing("read the ids of cameras")?;
+    let log = own_key(services.installation())?;
+    let bar = session.out.progress(0, "reading the audit log {spinner} {pos} manifests");
+    let manifests = manifests::read(services, &log, &ids, span, || bar.inc(1)).await;
+    bar.finish_and_clear();
+    manifests
+}
+
+/// Asks custody for its receipts where something is gone.
+async fn vouch(
+    services: &Services,
+    manifests: Manifests,
+    verified: &[Verified],
+    span: Span,
+) -> Result<Vouched> {
+    let gone = |one: &Verified| missing(&manifests, one.camera, span, &one.verdict.heads).next().is_some();
+    let is_whole = manifests.deleted.is_empty() && manifests.unknown.is_empty() && !verified.iter().any(gone);
+    let destroyed = if is_whole {
+        Destroyed::default()
+    } else {
+        let near = Duration::from_secs(6 * 3_600);
+        let (from, to) = (span.start() - near, span.end() + near);
+        Destroyed::read(services, |_, hour| from <= hour && hour <= to).await?
+    };
+    let troubles = troubles(&manifests, &destroyed);
+    Ok(Vouched { manifests, destroyed, troubles })
+}
+
+/// What is wrong with manifests, whichever camera it is about.
+fn troubles(manifests: &Manifests, destroyed: &Destroyed) -> Vec<String> {
+    let claimed = manifests.deleted.beyond(destroyed).into_iter().map(|(camera, hour)| {
+        format!(
+            "storage says that it deleted packs of camera {camera} of the hour from {hour}, and no receipt of \
+             destruction covers them"
+        )
+    });
+    // Of an hour of which something was destroyed nobody can tell once the index was lost.
+    let lost = manifests.unknown_within().filter(|(_, _, at)| !destroyed.touches_hour_of(*at));
+    let lost = lost.map(|(pack, entry, _)| {
+        format!("entry {entry} of the audit log names pack {pack}, which storage does not know any more")
+    });
+    manifests.troubles.iter().cloned().chain(claimed).chain(lost).collect()
 }
 
 impl Found {
-    fn new(camera: &Camera, verdict: &Verdict, gaps: usize) -> Self {
+    fn new(camera: &Camera, verified: &Verified, compared: &Compared, vouched: &Vouched) -> Self {
+        let Verified { verdict, gaps, .. } = verified;
+        let of_log = compared.faults.len().saturating_add(vouched.troubles.len());
+        let failures = verdict.failures().saturating_add(u64::try_from(of_log).unwrap_or(u64::MAX));
+        let faults = verdict.faults.iter().chain(&compared.faults);
         Self {
             camera: camera.name.clone(),
             camera_id: camera.camera_id.clone(),
-            ok: verdict.is_good(),
+            ok: failures == 0,
             segments: verdict.segments,
             verified: verdict.verified,
             bytes: verdict.bytes,
             seconds_recorded: verdict.recorded.as_secs_f64(),
             from: verdict.span.map(|span| span.start().to_string()),
             to: verdict.span.map(|span| span.end().to_string()),
-            gaps,
-            failures: verdict.failures(),
-            faults: verdict.faults.iter().map(FaultLine::new).collect(),
+            gaps: *gaps,
+            failures,
+            faults: faults.map(FaultLine::new).collect(),
             missing: verdict.missing.iter().map(MissingLine::new).collect(),
+            audit_log: LogLine::new(compared, vouched),
         }
     }
 
-    fn in_words(&self, verdict: &Verdict) -> String {
+    fn in_words(&self, verdict: &Verdict, compared: &Compared) -> String {
         let recorded = Duration::try_from_secs_f64(self.seconds_recorded).unwrap_or_default();
         let mut text = format!(
             "{}: {} of {} verified, {}, {} recorded, {}",
@@ -145,9 +245,43 @@ impl Found {
             (true, _) => " - everything is there and unchanged",
             (false, _) => " - FAILED",
         });
-        for trouble in verdict.troubles() {
+        let of_log = compared.faults.iter().map(ToString::to_string).chain(self.audit_log.troubles.clone());
+        for trouble in verdict.troubles().into_iter().chain(of_log).chain([self.audit_log.in_words()]) {
             text.push_str("\n  ");
             text.push_str(&trouble);
+        }
+        text
+    }
+}
+
+impl LogLine {
+    fn new(compared: &Compared, vouched: &Vouched) -> Self {
+        Self {
+            manifests: vouched.manifests.proved,
+            packs_compared: compared.same,
+            packs_destroyed_with_receipt: compared.destroyed,
+            packs_not_yet_in_a_manifest: compared.not_yet,
+            packs_in_no_manifest: compared.unlisted,
+            packs_that_cannot_be_compared: compared.unproved,
+            troubles: vouched.troubles.clone(),
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let mut text = format!(
+            "audit log: {} read and proved; {} as the log has them",
+            count(self.manifests, "manifest"),
+            count(self.packs_compared, "pack")
+        );
+        for (packs, what) in [
+            (self.packs_destroyed_with_receipt, "destroyed by receipt"),
+            (self.packs_not_yet_in_a_manifest, "too new to be in a manifest yet"),
+            (self.packs_in_no_manifest, "in no manifest, so that the log cannot vouch for them"),
+            (self.packs_that_cannot_be_compared, "not comparable, because storage lost their neighbours"),
+        ] {
+            if packs > 0 {
+                text.push_str(&format!("; {} {what}", count(packs, "pack")));
+            }
         }
         text
     }
@@ -187,10 +321,8 @@ fn words(told: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use obscura_clock::Timestamp;
-
     use super::*;
-    use crate::reader::Cause;
+    use crate::reader::{Cause, everything};
 
     #[test]
     fn a_verdict_names_place_and_cause_of_each_failure() {
@@ -205,12 +337,48 @@ mod tests {
             ..Verdict::default()
         };
         let camera = Camera { name: "door".into(), ..Camera::default() };
-        let text = Found::new(&camera, &verdict, 1).in_words(&verdict);
+        let verified = Verified { camera: CameraId::generate(), verdict, gaps: 1 };
+        let compared = Compared { same: 3, not_yet: 1, ..Compared::default() };
+        let vouched = vouched();
+        let found = Found::new(&camera, &verified, &compared, &vouched);
+        let text = found.in_words(&verified.verdict, &compared);
         assert!(text.starts_with("door: 1 of 2 segments verified"), "{text}");
         assert!(
             text.contains("FAILED\n  2026-11-23T10:00:00.000Z: object swapped: the header names camera B")
         );
         assert!(text.contains("in object eea/x.pack, bytes 100 to 199"), "{text}");
-        assert!(text.ends_with("and 3 more faults"), "{text}");
+        assert!(text.contains("and 3 more faults"), "{text}");
+        let log = "0 manifests read and proved; 3 packs as the log has them; 1 pack too new to be in a manifest yet";
+        assert!(text.ends_with(log), "{text}");
+    }
+
+    fn vouched() -> Vouched {
+        let manifests = Manifests::new(BTreeSet::new(), everything());
+        Vouched { manifests, destroyed: Destroyed::default(), troubles: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_manifest_fails_every_camera() {
+        let (camera, compared) = (Camera::default(), Compared::default());
+        let verified = Verified { camera: CameraId::generate(), verdict: Verdict::default(), gaps: 0 };
+        let good = vouched();
+        assert!(Found::new(&camera, &verified, &compared, &good).ok);
+        let bad = Vouched { troubles: vec!["entry 7 is not proved".into()], ..good };
+        let found = Found::new(&camera, &verified, &compared, &bad);
+        assert!(!found.ok && found.in_words(&verified.verdict, &compared).contains("entry 7 is not proved"));
+    }
+
+    #[test]
+    fn a_pack_that_nobody_knows_is_a_trouble_unless_keys_of_its_hour_were_destroyed() {
+        let mut manifests = Manifests::new(BTreeSet::new(), everything());
+        let pack: obscura_ids::PackId = "0193d5a0-1c00-7000-8000-000000000000".parse().unwrap();
+        manifests.unknown.push((pack, 7));
+        let told = troubles(&manifests, &Destroyed::default());
+        assert!(told[0].contains("entry 7 of the audit log names pack 0193d5a0"), "{told:?}");
+        let mut destroyed = Destroyed::default();
+        let at = Timestamp::from_unix_nanos(0x0193_d5a0_1c00 * 1_000_000);
+        let span = Span::try_new(at, at + Duration::from_secs(60)).unwrap();
+        destroyed.add_inside(CameraId::generate(), obscura_ids::Layer::Original, span);
+        assert!(troubles(&manifests, &destroyed).is_empty());
     }
 }

@@ -111,7 +111,8 @@ async fn a_commit_that_a_crash_of_the_server_cuts_off_leaves_nothing_and_can_be_
         let start = i64::from(number) * DAY;
         let (row, runs) = row(&make_pack(1, id(number), &[(start, start + 4_000)]));
         let write = store.database.write().await.unwrap();
-        pack::insert(&*write, &row).await.unwrap();
+        partition::make_day(&*write, row.span.start()).await.unwrap();
+        pack::insert_many(&*write, std::iter::once(&row)).await.unwrap();
         run::insert(&*write, row.camera, row.layer, runs[0]).await.unwrap();
         postgres.stop_immediately();
         write.commit().await.unwrap_err();
