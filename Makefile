@@ -8,7 +8,7 @@ BUF := .tools/python/bin/buf
 SERVICES := -p obscura -p obscura-keys -p obscura-audit -p obscura-registry -p obscura-storage -p obscura-ingest \
 	-p obscura-demo-camera
 
-.PHONY: help run build need need-test test lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
+.PHONY: help run build need need-test test test-garage lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
 	fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-audit
 
 help: ## Explain the verbs
@@ -54,6 +54,10 @@ journeys:
 	cargo build --locked $(SERVICES) -p obscura-load-tests
 	cargo test --locked -p obscura-journeys
 
+test-garage: ## The contract of object stores against Garage, which is built first (some minutes, once)
+	tools/need.sh garage
+	cargo test --locked -p obscura-blob --test garage -- --ignored
+
 generate: need-test ## Accept the protos as they are as the new baseline, and write the catalogue of audit events
 	cd proto && ../$(BUF) build -o baseline.binpb
 	cargo run --locked -q -p obscura-ocsf --example catalogue > docs/audit-events.md
@@ -77,10 +81,10 @@ bench-audit: ## Appends per second beside raw fdatasync, and offline verificatio
 	tools/need.sh test
 	cargo run --release -q -p obscura-load-tests --bin bench_audit
 
-soak: build ## Pull plugs in random order for MINUTES (30), then account for every second
+soak: build ## Pull plugs in random order for MINUTES (30), then account for every second (ARGS=--back-ends over PostgreSQL and S3)
 	tools/need.sh test
 	cargo build --release -q -p obscura-load-tests
-	target/release/soak --minutes $(or $(MINUTES),30)
+	target/release/soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 bench-start: build ## Seconds from `obscura up` to the first acknowledged segment
 	cargo build --release -q -p obscura-load-tests

@@ -129,14 +129,14 @@ impl Custody {
         if seen > watch.receipts.saturating_add(MAX_LEAD) {
             return Err(Error::malformed("receipt number", format!("there are {} receipts", watch.receipts)));
         }
+        if seen <= watch.receipts {
+            return Ok(());
+        }
         if seen > watch.receipts_needed {
             tracing::error!(seen, have = watch.receipts, "a follower has seen receipts that are not here");
             watch.receipts_needed = seen;
         }
-        if seen > watch.receipts {
-            return Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed });
-        }
-        Ok(())
+        Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed })
     }
 }
 

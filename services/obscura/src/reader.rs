@@ -77,9 +77,11 @@ pub trait Sink {
     fn stretch(&mut self, stretch: &Stretch<'_>) -> impl Future<Output = Result<()>>;
     /// One segment, or what is wrong with it.
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()>;
+    /// A segment whose keys are destroyed, while others keep its object.
+    fn shredded(&mut self, located: &Located);
     /// A row of the index that makes no sense.
     fn malformed(&mut self, fault: Fault) -> Result<()>;
-    /// Whether segments are also to be examined as media.
+    /// Whether segments are also to be examined as media, and those that are shredded are told.
     fn examines(&self) -> bool;
 }
 
@@ -159,11 +161,12 @@ impl<'a> Reader<'a> {
 
     /// Reads everything that is wanted into the sink.
     pub async fn read(&self, wanted: &Wanted, sink: &mut impl Sink) -> Result<()> {
-        let mut pages = Pages::of(self.services, wanted);
+        let mut pages = Pages::of(self.services, wanted, sink.examines());
         while let Some(page) = pages.next().await? {
             for fault in page.malformed {
                 sink.malformed(fault)?;
             }
+            page.shredded.iter().for_each(|located| sink.shredded(located));
             if !page.segments.is_empty() {
                 self.read_stretch(wanted, page.segments, sink).await?;
             }

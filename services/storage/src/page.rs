@@ -30,13 +30,15 @@ pub struct Query {
     pub layer: Layer,
     /// Segments that overlap this span.
     pub span: Span,
+    /// Also those whose keys are destroyed.
+    pub with_shredded: bool,
 }
 
 impl Query {
     fn fingerprint(&self) -> [u8; QUERY_BYTES] {
         let parts = [
             &self.camera.as_bytes()[..],
-            &[self.layer.code()],
+            &[self.layer.code(), self.with_shredded.into()],
             &self.span.start().unix_nanos().to_be_bytes(),
             &self.span.end().unix_nanos().to_be_bytes(),
         ];
@@ -117,8 +119,8 @@ impl Page {
         self.after.map_or(start, |after| after.start.max(start))
     }
 
-    /// Takes the next pack in order of start, after which the page may be full. Shredded segments are not
-    /// told.
+    /// Takes the next pack in order of start, after which the page may be full. Shredded segments are
+    /// told where they are asked for.
     ///
     /// # Errors
     /// [`Error::Lying`] where its head cannot be read.
@@ -130,9 +132,11 @@ impl Page {
         for (ordinal, entry) in (0..).zip(row.directory()?.entries) {
             let position = Position { start: entry.span.start(), pack: row.pack, ordinal };
             let is_shredded = marks.is_some_and(|marks| marks.contains(ordinal));
-            if !is_shredded && entry.span.overlaps(self.query.span) && Some(position) > self.after {
+            let is_wanted = self.query.with_shredded || !is_shredded;
+            if is_wanted && entry.span.overlaps(self.query.span) && Some(position) > self.after {
                 let head_bytes = row.head.len() as u64;
-                self.waiting.push(Reverse(Waiting { position, key: row.key.to_string(), head_bytes, entry }));
+                let key = row.key.to_string();
+                self.waiting.push(Reverse(Waiting { position, key, head_bytes, entry, is_shredded }));
             }
         }
         Ok(())
@@ -176,6 +180,7 @@ struct Waiting {
     key: String,
     head_bytes: u64,
     entry: Entry,
+    is_shredded: bool,
 }
 
 impl PartialEq for Waiting {
@@ -204,6 +209,7 @@ impl From<Waiting> for SegmentLocation {
             object_key: segment.key,
             object_offset: segment.head_bytes.saturating_add(segment.entry.offset),
             entry: Some(segment.entry.into()),
+            shredded: segment.is_shredded,
         }
     }
 }
@@ -216,7 +222,8 @@ mod tests {
     use crate::test_support::{camera, pack, row, span};
 
     fn query(start: i64, end: i64) -> Query {
-        Query { camera: camera(1), layer: Layer::Original, span: span(start, end) }
+        let span = span(start, end);
+        Query { camera: camera(1), layer: Layer::Original, span, with_shredded: false }
     }
 
     /// All pages over these packs, each made as `FindSegments` makes it.
@@ -252,6 +259,19 @@ mod tests {
         assert!(Position::from_token(&token, &Query { camera: camera(2), ..query(0, 10) }).is_err());
         assert!(Position::from_token(&format!("{token}AAAA"), &query(0, 10)).is_err());
         assert_eq!(Position::from_token("", &query(0, 10)).unwrap(), None);
+    }
+
+    #[test]
+    fn shredded_segments_are_told_only_to_those_who_ask_for_them_and_by_that_name() {
+        let (row, _) = row(&pack(1, PackId::from_bytes([1; 16]), &[(0, 2_000), (2_000, 4_000)]));
+        let mut marks = Marks::none(2);
+        marks.insert(1);
+        for (with_shredded, expected) in [(false, vec![false]), (true, vec![false, true])] {
+            let mut page = Page::new(Query { with_shredded, ..query(0, 9_000) }, None, 10);
+            page.add(&row, Some(&marks)).unwrap();
+            let (told, _) = page.finish(true);
+            assert_eq!(told.iter().map(|segment| segment.shredded).collect::<Vec<_>>(), expected);
+        }
     }
 
     proptest! {

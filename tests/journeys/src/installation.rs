@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Replica, program, wait_for};
+use crate::{MovedTime, Replica, wait_for};
 
 /// What a command said.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Outcome {
 pub struct Installation {
     up: Option<Child>,
     dir: TempDir,
+    time: MovedTime,
 }
 
 impl Installation {
@@ -47,7 +48,7 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap() };
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time: MovedTime::default() };
         installation.up();
         installation
     }
@@ -58,12 +59,23 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, String)]) -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap() };
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time: MovedTime::default() };
         for (service, settings) in settings {
             let folder = installation.state().join(service);
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join("config.toml"), format!("[settings]\n{settings}")).unwrap();
         }
+        installation.up();
+        installation
+    }
+
+    /// A fresh installation that takes this for the time, running.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_at(time: MovedTime) -> Self {
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time };
         installation.up();
         installation
     }
@@ -81,6 +93,13 @@ impl Installation {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// What programs that are started from now on take for the time, and at once the service that runs with
+    /// a clock of its own.
+    pub fn set_time(&mut self, time: MovedTime) {
+        self.time = time;
+        time.set(self.dir.path());
     }
 
     /// Starts `obscura up`, and waits until every service answers.
@@ -235,6 +254,12 @@ impl Installation {
         })
     }
 
+    /// What a service wrote into its log.
+    #[must_use]
+    pub fn log(&self, service: &str) -> String {
+        std::fs::read_to_string(self.state().join("logs").join(format!("{service}.log"))).unwrap_or_default()
+    }
+
     /// A folder for files of the test.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -242,7 +267,8 @@ impl Installation {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("obscura"));
+        let mut command =
+            if arguments == ["up"] { self.time.supervisor(self.dir.path()) } else { self.time.obscura() };
         command.env("OBSCURA_STATE", self.state()).args(arguments);
         command
     }
@@ -252,13 +278,14 @@ impl Drop for Installation {
     fn drop(&mut self) {
         self.down();
         if std::thread::panicking() {
-            let kept = std::env::temp_dir().join(format!("obscura-failed-{}", std::process::id()));
+            let name = self.dir.path().file_name().unwrap().to_string_lossy().into_owned();
+            let kept = std::env::temp_dir().join(format!("obscura-failed{name}"));
             let _ = Command::new("cp").arg("-r").arg(self.dir.path()).arg(&kept).status();
             eprintln!("the state of the failed installation is in {}", kept.display());
         }
     }
 }
 
-fn signal(pid: u32, name: &str) {
+pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }

@@ -6,39 +6,16 @@
     reason = "a panic in a test is a failed test with a line number"
 )]
 
-use std::{fs, path::Path};
+use std::fs;
 
-use obscura_journeys::{Auth, Installation, TestCamera, wait_for};
+use obscura_journeys::{Auth, Installation, TestCamera, back_ends, wait_for};
 use obscura_test_servers::{postgres, seaweedfs};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Settings of every service with tables, and of storage with objects.
-fn settings(secrets: &Path) -> Vec<(&'static str, String)> {
-    let file = |name: &str, content: &str| {
-        let path = secrets.join(name);
-        fs::write(&path, content).unwrap();
-        path.display().to_string()
-    };
-    let database =
-        format!("database_url_file = \"{}\"\n", file("database-url", &postgres::shared().new_database()));
-    let store = seaweedfs::shared();
-    let (access, secret) = store.credentials();
-    let objects = format!(
-        "{database}[settings.s3]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\nallow_http = true\naccess_key_file = \"{}\"\nsecret_key_file = \"{}\"\n",
-        store.endpoint(),
-        store.region(),
-        store.new_bucket(),
-        file("access-key", access),
-        file("secret-key", secret),
-    );
-    vec![
-        ("keys", database.clone()),
-        ("audit", database.clone()),
-        ("registry", database),
-        ("storage", objects),
-        ("ingest", "[settings.object_store]\nallow_http = true\n".to_owned()),
-    ]
+/// Settings for the servers that all tests share.
+fn settings(secrets: &TempDir) -> Vec<(&'static str, String)> {
+    back_ends(postgres::shared(), seaweedfs::shared(), secrets.path())
 }
 
 fn recording(camera: &Value) -> bool {
@@ -57,7 +34,7 @@ fn read_back(installation: &Installation, camera: &str) {
 fn every_service_records_and_reads_through_postgresql_and_s3() {
     let secrets = TempDir::new().unwrap();
     let camera = TestCamera::start(Auth::None);
-    let installation = Installation::start_with(&settings(secrets.path()));
+    let installation = Installation::start_with(&settings(&secrets));
     installation.add_site();
     installation.add_camera("door", &camera.url("/scene"), &[]);
     installation.camera("door", "a segment", recording);
@@ -88,14 +65,14 @@ fn every_service_records_and_reads_through_postgresql_and_s3() {
 fn two_recorders_and_two_storages_share_one_index_without_losing_a_segment() {
     let secrets = TempDir::new().unwrap();
     let camera = TestCamera::start(Auth::None);
-    let installation = Installation::start_with(&settings(secrets.path()));
+    let installation = Installation::start_with(&settings(&secrets));
     installation.add_site();
     for name in ["door", "yard"] {
         installation.add_camera(name, &camera.url("/scene"), &[]);
     }
     installation.camera("door", "a segment", recording);
     let storage = installation.replica("storage", &[]);
-    let ingest = installation.replica("ingest", &[("storage", storage.address_file())]);
+    let ingest = installation.replica("ingest", &[("storage", &storage.address_file())]);
     let by_both = wait_for("segments of both recorders", || {
         // Flushes what the first recorder holds.
         let _ = installation.run(&["recording", "verify"]);

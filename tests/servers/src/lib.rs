@@ -2,8 +2,10 @@
 //! directory of its own, and ends with the process.
 
 pub mod certificates;
+pub mod garage;
 pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod seaweedfs;
 pub mod syslog;
+pub mod webhook;

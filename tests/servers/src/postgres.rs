@@ -118,13 +118,26 @@ impl Postgres {
 
     /// Stops it as an administrator does (connections are ended, data is written) and starts it again.
     pub fn restart(&self) {
-        self.stop(Signal::INT);
+        self.stop_politely();
         self.start();
     }
 
     /// Stops it as a crash does: the next start recovers from the log.
     pub fn stop_immediately(&self) {
         self.stop(Signal::QUIT);
+    }
+
+    /// Stops it as an administrator does: connections are ended, data is written.
+    pub fn stop_politely(&self) {
+        self.stop(Signal::INT);
+    }
+
+    /// Kills the server with SIGKILL; those that it started find themselves without it and end.
+    pub fn kill(&self) {
+        self.stop(Signal::KILL);
+        let data = self.directory.join("data");
+        // Their memory must be gone before there can be a new server.
+        wait_until("the processes of the killed server end", || !works_in(&data));
     }
 
     /// Starts it where it is stopped.
@@ -221,6 +234,14 @@ impl Drop for Postgres {
     }
 }
 
+/// Whether any process has this working directory, as all of the server have its data directory.
+fn works_in(directory: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .into_iter()
+        .any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == directory))
+}
+
 fn programs() -> PathBuf {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|entry| entry.path());
     let number = |path: &PathBuf| path.file_name().and_then(OsStr::to_str)?.parse::<u32>().ok();
@@ -302,11 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_crashed_starts_again_with_what_was_committed() {
+    fn a_cluster_that_crashed_or_was_killed_starts_again_with_what_was_committed() {
         let postgres = Postgres::own();
         postgres.sql("CREATE TABLE kept AS SELECT 7 AS number");
-        postgres.stop_immediately();
-        postgres.start();
-        assert_eq!(postgres.sql("SELECT number FROM kept"), "7");
+        for stop in [Postgres::stop_immediately, Postgres::kill] {
+            stop(&postgres);
+            postgres.start();
+            assert_eq!(postgres.sql("SELECT number FROM kept"), "7");
+        }
     }
 }

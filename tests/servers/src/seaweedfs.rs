@@ -17,6 +17,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const ACCESS_KEY: &str = "obscura-test";
 /// By a name that occurs nowhere else, so that a test can look where it must not be.
 const SECRET_KEY: &str = "s3secret9Kx0123456789abcdefghijk";
@@ -24,15 +26,18 @@ const REGION: &str = "eu-central-1";
 /// Starting may take a minute on a machine that is busy.
 const POLLS: u32 = 1_200;
 const POLL: Duration = Duration::from_millis(50);
-/// Starts the server and waits until this process is gone, however it went; then ends the server, for
-/// which only SIGKILL works, and removes the directory.
+/// Starts the server, and again for each line that it reads. Waits until this process is gone, however it
+/// went; then ends the server, for which only SIGKILL works, and removes the directory.
 const KEEPER: &str = r#"
 directory=$1
 shift
-"$@" > "$directory/log" 2>&1 < /dev/null &
-server=$!
-cat > /dev/null
-kill -9 "$server"
+while :; do
+  "$@" >> "$directory/log" 2>&1 < /dev/null &
+  echo $! > "$directory/pid.new"
+  mv "$directory/pid.new" "$directory/pid"
+  read -r again || break
+done
+kill -9 "$(cat "$directory/pid")"
 rm -rf -- "$directory"
 "#;
 
@@ -91,6 +96,35 @@ impl SeaweedFs {
         name
     }
 
+    /// Stops it where it stands: connections are taken and nobody answers, until [`SeaweedFs::thaw`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills it as `kill -9` does, and waits until nothing listens any more.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        wait_until(&self.directory, "the killed server to be gone", || get(self.ports[6], "/").is_none());
+    }
+
+    /// Starts it where it was killed, with what it had on disk, and waits until it stores.
+    pub fn start(&self) {
+        let mut input = self.keeper.stdin.as_ref().expect("the keeper has an input");
+        input.write_all(b"again\n").expect("the keeper reads");
+        self.wait_until_it_stores();
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = fs::read_to_string(self.directory.join("pid")).expect("it says its number");
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a number");
+        kill_process(pid, signal).expect("it runs");
+    }
+
     /// Runs a command of the administrator's shell.
     fn shell(&self, command: &str) {
         let [master, grpc, ..] = self.ports;
@@ -112,16 +146,22 @@ impl SeaweedFs {
 
     /// It answers before it can store: the parts of it find each other first.
     fn wait_until_it_stores(&self) {
-        for _ in 0..POLLS {
+        wait_until(&self.directory, "SeaweedFS to store", || {
             let stores = get(self.ports[0], "/dir/assign").is_some_and(|answer| answer.contains("\"fid\""));
-            if stores && get(self.ports[6], "/").is_some() {
-                return;
-            }
-            thread::sleep(POLL);
-        }
-        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        panic!("SeaweedFS does not start: {log}");
+            stores && get(self.ports[6], "/").is_some()
+        });
     }
+}
+
+fn wait_until(directory: &Path, what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..POLLS {
+        if condition() {
+            return;
+        }
+        thread::sleep(POLL);
+    }
+    let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
+    panic!("waited in vain for {what}: {log}");
 }
 
 impl Drop for SeaweedFs {
@@ -183,4 +223,24 @@ fn get(port: u16, path: &str) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.starts_with("HTTP/").then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_killed_twice_is_back_under_its_address_with_its_buckets() {
+        let server = SeaweedFs::own();
+        assert!(!server.new_bucket().is_empty());
+        for _ in 0..2 {
+            server.kill();
+            assert!(get(server.ports[6], "/").is_none());
+            server.start();
+        }
+        server.shell("s3.bucket.create -name another");
+        server.freeze();
+        server.thaw();
+        assert!(get(server.ports[6], "/").is_some());
+    }
 }

@@ -52,7 +52,7 @@ impl TryFrom<SegmentLocation> for Located {
     type Error = Fault;
 
     fn try_from(message: SegmentLocation) -> Result<Self, Fault> {
-        let SegmentLocation { object_key, object_offset, entry } = message;
+        let SegmentLocation { object_key, object_offset, entry, shredded: _ } = message;
         let entry = entry.unwrap_or_default();
         let bytes = object_offset..object_offset.saturating_add(entry.length);
         match Entry::try_from(entry) {
@@ -67,6 +67,8 @@ impl TryFrom<SegmentLocation> for Located {
 pub struct Page {
     /// Segments in the order of time.
     pub segments: Vec<Located>,
+    /// Segments whose keys are destroyed, while others keep their object.
+    pub shredded: Vec<Located>,
     /// Rows that make no sense.
     pub malformed: Vec<Fault>,
 }
@@ -80,13 +82,14 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// Asks for what is wanted.
-    pub fn of(services: &'a Services, wanted: &Wanted) -> Self {
+    /// Asks for what is wanted, and for what is shredded of it where that counts.
+    pub fn of(services: &'a Services, wanted: &Wanted, with_shredded: bool) -> Self {
         let request = FindSegmentsRequest {
             camera_id: wanted.camera.to_string(),
             layer: i32::from(Layer::Original.code()),
             span: Some(span_message(wanted.span)),
             page_token: String::new(),
+            with_shredded,
         };
         Self { services, request, more: true }
     }
@@ -113,7 +116,9 @@ impl<'a> Pages<'a> {
 fn page(messages: Vec<SegmentLocation>) -> Page {
     let mut page = Page::default();
     for message in messages {
+        let shredded = message.shredded;
         match Located::try_from(message) {
+            Ok(located) if shredded => page.shredded.push(located),
             Ok(located) => page.segments.push(located),
             Err(fault) => page.malformed.push(fault),
         }
@@ -132,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_row_that_makes_no_sense_is_a_fault_with_its_place_and_does_not_hide_the_others() {
-        let nonsense = SegmentLocation { object_key: "eea/x.pack".into(), object_offset: 7, entry: None };
+        let (object_key, object_offset) = ("eea/x.pack".into(), 7);
+        let nonsense = SegmentLocation { object_key, object_offset, ..SegmentLocation::default() };
         let page = page(vec![nonsense]);
         assert!(page.segments.is_empty());
         assert_eq!(page.malformed[0].object_key, "eea/x.pack");

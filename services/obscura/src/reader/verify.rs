@@ -6,7 +6,10 @@
 
 mod continuity;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
@@ -97,6 +100,9 @@ struct Verifier<W> {
     verdict: Verdict,
     /// By object key.
     heads: BTreeMap<String, Head>,
+    /// Segments whose keys are destroyed, by object key and offset behind the head: their bytes stay while
+    /// another segment keeps the object.
+    shredded: BTreeSet<(String, u64)>,
     continuity: Continuity,
 }
 
@@ -107,6 +113,7 @@ impl<W: FnMut(&Located)> Verifier<W> {
             watch,
             verdict: Verdict::default(),
             heads: BTreeMap::new(),
+            shredded: BTreeSet::new(),
             continuity: Continuity::default(),
         }
     }
@@ -163,11 +170,13 @@ impl<W: FnMut(&Located)> Verifier<W> {
     }
 
     fn verdict(mut self, gaps: &[Gap]) -> Verdict {
-        let wanted = self.wanted;
+        let (wanted, shredded) = (self.wanted, std::mem::take(&mut self.shredded));
         for (object_key, head) in std::mem::take(&mut self.heads) {
             let Head::Good { length, entries } = head else { continue };
+            let is_destroyed = |entry: &Entry| shredded.contains(&(object_key.clone(), entry.offset));
             // A pack may reach beyond what was asked for.
-            for entry in entries.into_values().filter(|entry| entry.span.overlaps(wanted)) {
+            let asked_for = entries.into_values().filter(|entry| entry.span.overlaps(wanted));
+            for entry in asked_for.filter(|entry| !is_destroyed(entry)) {
                 let first = length.saturating_add(entry.offset);
                 let bytes = first..first.saturating_add(entry.length);
                 let (object_key, time) = (object_key.clone(), Some(entry.span.start()));
@@ -204,6 +213,11 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
         }
         (self.watch)(located);
         Ok(())
+    }
+
+    fn shredded(&mut self, located: &Located) {
+        self.continuity.saw(&located.entry);
+        self.shredded.insert((located.object_key.clone(), located.entry.offset));
     }
 
     fn malformed(&mut self, fault: Fault) -> Result<()> {
@@ -357,5 +371,20 @@ mod tests {
         assert_eq!(verdict.faults[0].cause, Cause::NotIndexed);
         assert_eq!(verdict.faults[0].bytes, pack.rows[1].bytes());
         assert_eq!((verdict.missing[0].first, verdict.missing[0].last), (1, 1));
+    }
+
+    #[test]
+    fn a_segment_that_is_shredded_while_others_keep_its_object_is_no_fault() {
+        let pack = pack(CameraId::generate());
+        let mut verifier = Verifier::new(everything(), |_| {});
+        verifier.head(&pack.rows[0], Ok(bytes::Bytes::copy_from_slice(&pack.head)));
+        verifier.shredded(&pack.rows[1]);
+        for number in [0, 2] {
+            let (row, sealed) = (&pack.rows[number], &pack.sealed[number]);
+            verifier.segment(row, open(sealed, row, &pack.keys.released, false)).unwrap();
+        }
+        let verdict = verifier.verdict(&[]);
+        assert!(verdict.is_good(), "{:?}", verdict.troubles());
+        assert_eq!((verdict.segments, verdict.verified), (2, 2), "what nobody can open is not counted");
     }
 }

@@ -72,6 +72,7 @@ async fn a_held_slot_keeps_its_segment_and_its_object_and_not_its_neighbours() {
         layer: 1,
         span: Some(obscura_proto::footage::v1::Span { start_unix_ns: 0, end_unix_ns: i64::MAX }),
         page_token: String::new(),
+        with_shredded: false,
     };
     let found = zone
         .installation

@@ -23,7 +23,9 @@ pub(super) fn search(request: &FindSegmentsRequest) -> Search {
 impl Grpc {
     pub(super) async fn segments(&self, request: FindSegmentsRequest) -> Result<FindSegmentsResponse, Error> {
         let span = request.span.ok_or_else(|| Error::invalid("span", "there is none")).and_then(span)?;
-        let query = Query { camera: request.camera_id.parse()?, layer: layer(request.layer)?, span };
+        let with_shredded = request.with_shredded;
+        let query =
+            Query { camera: request.camera_id.parse()?, layer: layer(request.layer)?, span, with_shredded };
         let after = Position::from_token(&request.page_token, &query)?;
         let (segments, next) = self.page(query, after).await?;
         let next_page_token = next.map_or_else(String::new, |position| position.to_token(&query));

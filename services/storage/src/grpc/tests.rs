@@ -49,6 +49,7 @@ impl Installation {
             layer: LayerMessage::Original.into(),
             span: Some(message(span)),
             page_token: String::new(),
+            with_shredded: false,
         };
         let mut segments = Vec::new();
         loop {
@@ -312,6 +313,7 @@ async fn a_query_that_makes_no_sense_is_refused() {
         layer: 1,
         span: Some(message(span(0, 1))),
         page_token: String::new(),
+        with_shredded: false,
     };
     let wrong = [
         FindSegmentsRequest { camera_id: String::new(), ..good.clone() },

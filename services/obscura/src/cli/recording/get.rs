@@ -300,6 +300,9 @@ impl Sink for Clip {
         Ok(())
     }
 
+    /// Nobody can see it any more.
+    fn shredded(&mut self, _located: &Located) {}
+
     fn malformed(&mut self, fault: Fault) -> Result<()> {
         Err(broken(&fault))
     }
