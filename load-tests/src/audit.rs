@@ -84,8 +84,8 @@ impl Machine {
     /// Where it does not start.
     pub async fn start(&self) -> Result<(Daemon, Arc<Running>)> {
         let daemon = Daemon::open("audit", &self.path("audit.toml")).await?;
-        let running = Arc::new(Running::open(&daemon).await?);
-        Ok((daemon, running))
+        let running = Running::open(&daemon).await?.context("it was told to end while it started")?;
+        Ok((daemon, Arc::new(running)))
     }
 
     /// A connection with a client certificate.

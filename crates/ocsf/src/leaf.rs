@@ -1,14 +1,14 @@
 //! From an event to the bytes of its leaf.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use obscura_proto::audit::v1::{Event, Outcome, Person};
-use serde_json::{Map, Value, json};
 
 use crate::{
     Invalid,
     class::{VERSION, Wants},
+    json::{Json, Object},
     kind,
     mapping::{Field, Mapping, Severity, map},
     validate,
@@ -82,94 +82,106 @@ pub enum Error {
     Persons(String),
 }
 
+/// An event that passed [`validate`].
+#[derive(Clone, Copy, Debug)]
+pub struct Valid<'a>(&'a Event);
+
+impl<'a> Valid<'a> {
+    /// Checks the event.
+    ///
+    /// # Errors
+    /// As [`validate`].
+    pub fn check(event: &'a Event) -> Result<Self, Invalid> {
+        validate(event)?;
+        Ok(Self(event))
+    }
+
+    /// Makes its leaf.
+    ///
+    /// # Errors
+    /// [`Error::Persons`] where a key cannot be had; [`Error::Invalid`] where it is too long.
+    pub fn encode(self, source: &Source, persons: &mut dyn Persons) -> Result<Leaf, Error> {
+        let Self(event) = self;
+        let no_body = || Invalid::new("body", "is not set");
+        let (kind, mapping) = kind(event).zip(map(event, source)).ok_or_else(no_body)?;
+        let mut draft = Draft::new(event, source, kind, &mapping);
+        let pseudonym = draft.actor(&mapping, persons)?;
+        draft.fields(mapping, persons)?;
+        let camera_ids = draft.cameras();
+        let unwritable = |_| Invalid::new("event", "cannot be written as canonical JSON");
+        let bytes = draft.finish(event, source, kind).to_canonical().map_err(unwritable)?;
+        if bytes.len() > MAX_LEAF_BYTES {
+            let why = format!("makes a leaf of {} bytes; at most {MAX_LEAF_BYTES} are allowed", bytes.len());
+            return Err(Invalid::new("event", why).into());
+        }
+        Ok(Leaf { bytes, kind, event_id: event.event_id.clone(), pseudonym, camera_ids })
+    }
+}
+
 /// Makes the leaf of an event.
 ///
 /// # Errors
-/// [`Error::Invalid`] as [`validate`]; [`Error::Persons`] where a key cannot be had.
+/// As [`Valid::check`] and [`Valid::encode`].
 pub fn encode(event: &Event, source: &Source, persons: &mut dyn Persons) -> Result<Leaf, Error> {
-    validate(event)?;
-    let no_body = || Invalid::new("body", "is not set");
-    let (kind, mapping) = kind(event).zip(map(event, source)).ok_or_else(no_body)?;
-    let mut draft = Draft::new(event, source, kind, &mapping);
-    let pseudonym = draft.actor(&mapping, persons)?;
-    draft.fields(mapping, persons)?;
-    let camera_ids = draft.cameras();
-    let envelope = draft.finish(event, source, kind);
-    let unwritable = |_| Invalid::new("event", "cannot be written as canonical JSON");
-    let bytes = serde_json_canonicalizer::to_vec(&envelope).map_err(unwritable)?;
-    if bytes.len() > MAX_LEAF_BYTES {
-        let why = format!("makes a leaf of {} bytes; at most {MAX_LEAF_BYTES} are allowed", bytes.len());
-        return Err(Invalid::new("event", why).into());
-    }
-    Ok(Leaf { bytes, kind, event_id: event.event_id.clone(), pseudonym, camera_ids })
+    Valid::check(event)?.encode(source, persons)
 }
 
 /// `data` while it is made.
 struct Draft<'a> {
-    data: Value,
-    sealed: BTreeMap<&'static str, String>,
+    data: Object<'a>,
+    sealed: Object<'a>,
     actor: Option<&'a Person>,
     schema: String,
 }
 
 impl<'a> Draft<'a> {
-    fn new(event: &'a Event, source: &Source, kind: &str, mapping: &Mapping) -> Self {
+    fn new(event: &'a Event, source: &'a Source, kind: &str, mapping: &Mapping<'a>) -> Self {
         let class = mapping.class;
         let (activity, activity_name) = mapping.activity;
         let failed = event.outcome == i32::from(Outcome::Failure);
         let severity = if failed { mapping.severity.max(Severity::Low) } else { mapping.severity };
-        let mut data = json!({
-            "activity_id": activity,
-            "activity_name": activity_name,
-            "category_uid": class.category(),
-            "class_name": class.caption,
-            "class_uid": class.uid,
-            "metadata": {
-                "event_code": format!("{kind}.{}", mapping.act),
-                "log_name": source.log,
-                "product": { "name": "Obscura", "vendor_name": "Obscura", "feature": { "name": source.service() } },
-                "tenant_uid": source.zone,
-                "uid": event.event_id,
-                "version": VERSION,
-            },
-            "severity_id": severity as u32,
-            "status_id": mapping.status.unwrap_or(if failed { 2 } else { 1 }),
-            "time": event.time_unix_ns / 1_000_000,
-            "type_uid": class.uid * 100 + activity,
-        });
-        if !mapping.grant_id.is_empty() {
-            set(&mut data, "/metadata/correlation_uid", mapping.grant_id.as_str().into());
-        }
+        let milliseconds = u64::try_from(event.time_unix_ns / 1_000_000).unwrap_or_default();
+        let mut data = Object::from([
+            ("activity_id", activity.into()),
+            ("activity_name", activity_name.into()),
+            ("category_uid", class.category().into()),
+            ("class_name", class.caption.into()),
+            ("class_uid", class.uid.into()),
+            ("metadata", metadata(event, source, kind, mapping).into()),
+            ("severity_id", (severity as u32).into()),
+            ("status_id", mapping.status.unwrap_or(if failed { 2 } else { 1 }).into()),
+            ("time", milliseconds.into()),
+            ("type_uid", (class.uid * 100 + activity).into()),
+        ]);
         if class.has_endpoint {
-            set(&mut data, "/src_endpoint/svc_name", source.service().into());
+            data.set("/src_endpoint/svc_name", source.service());
         }
-        let program = json!({ "name": source.service(), "uid": source.producer });
+        let program =
+            |name, uid| Object::from([(name, source.service().into()), (uid, Json::from(&source.producer))]);
         match class.wants {
-            Wants::UserAndService => set(&mut data, "/service", program),
-            Wants::AppAndHostProfile => set(&mut data, "/app", program),
-            Wants::Actor => {
-                set(&mut data, "/actor", json!({ "app_name": source.service(), "app_uid": source.producer }));
-            }
+            Wants::UserAndService => data.insert("service", program("name", "uid")),
+            Wants::AppAndHostProfile => data.insert("app", program("name", "uid")),
+            Wants::Actor => data.insert("actor", program("app_name", "app_uid")),
             Wants::Nothing | Wants::User | Wants::HostProfile => {}
         }
-        Self { data, sealed: BTreeMap::new(), actor: event.actor.as_ref(), schema: class.schema() }
+        Self { data, sealed: Object::default(), actor: event.actor.as_ref(), schema: class.schema() }
     }
 
     /// The person who acted: a pseudonym, and everything else sealed.
-    fn actor(&mut self, mapping: &Mapping, persons: &mut dyn Persons) -> Result<Option<String>, Error> {
+    fn actor(&mut self, mapping: &Mapping<'a>, persons: &mut dyn Persons) -> Result<Option<String>, Error> {
         let Some(person) = self.actor else { return Ok(None) };
         let pseudonym = persons.pseudonym(&person.id).map_err(Error::Persons)?;
         if !is_pseudonym(&pseudonym) {
             return Err(Error::Persons("the pseudonym is not of the expected form".into()));
         }
-        let user = json!({ "uid": pseudonym, "type_id": 1 });
+        let user = Object::from([("type_id", 1_u32.into()), ("uid", pseudonym.clone().into())]);
         if mapping.class.has_user() {
-            set(&mut self.data, "/user", user.clone());
+            self.data.insert("user", user.clone());
         }
         if mapping.class.needs_host_profile() {
-            set(&mut self.data, "/metadata/profiles", json!(["host"]));
+            self.data.set("/metadata/profiles", ["host"]);
         }
-        set(&mut self.data, "/actor/user", user);
+        self.data.set("/actor/user", user);
         self.seal("/actor/user/uid_alt", &person.id, persons)?;
         self.seal("/actor/user/name", &person.name, persons)?;
         let address = match (mapping.class.has_endpoint, person.address.parse::<IpAddr>()) {
@@ -181,16 +193,16 @@ impl<'a> Draft<'a> {
         Ok(Some(pseudonym))
     }
 
-    fn fields(&mut self, mapping: Mapping, persons: &mut dyn Persons) -> Result<(), Error> {
+    fn fields(&mut self, mapping: Mapping<'a>, persons: &mut dyn Persons) -> Result<(), Error> {
         for (pointer, field) in mapping.fields {
             match field {
-                Field::Clear(value) => set(&mut self.data, pointer, value),
-                Field::Personal(text) => self.seal(pointer, &text, persons)?,
-                Field::Free(text) if self.actor.is_some_and(|person| names(&text, person)) => {
-                    self.seal(pointer, &text, persons)?;
-                    set(&mut self.data, pointer, SEALED.into());
+                Field::Clear(value) => self.data.set(pointer, value),
+                Field::Personal(text) => self.seal(pointer, text, persons)?,
+                Field::Free(text) if self.actor.is_some_and(|person| names(text, person)) => {
+                    self.seal(pointer, text, persons)?;
+                    self.data.set(pointer, SEALED);
                 }
-                Field::Free(text) => set(&mut self.data, pointer, text.into()),
+                Field::Free(text) => self.data.set(pointer, text),
             }
         }
         Ok(())
@@ -213,39 +225,51 @@ impl<'a> Draft<'a> {
     }
 
     fn cameras(&self) -> Vec<String> {
-        let cameras = self.data.pointer("/unmapped/cameras").and_then(Value::as_array);
-        cameras.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        let Some(Json::Object(unmapped)) = self.data.get("unmapped") else { return Vec::new() };
+        let Some(Json::List(cameras)) = unmapped.get("cameras") else { return Vec::new() };
+        let text = |camera: &Json<'_>| match camera {
+            Json::Text(text) => Some(text.clone().into_owned()),
+            _ => None,
+        };
+        cameras.iter().filter_map(text).collect()
     }
 
-    fn finish(mut self, event: &Event, source: &Source, kind: &str) -> Value {
+    fn finish(mut self, event: &'a Event, source: &'a Source, kind: &str) -> Object<'a> {
         if !self.sealed.is_empty() {
-            set(&mut self.data, "/unmapped/sealed", json!(self.sealed));
+            self.data.set("/unmapped/sealed", self.sealed);
         }
-        json!({
-            "specversion": "1.0",
-            "id": event.event_id,
-            "source": source.producer,
-            "type": format!("eu.obscura.{kind}.v1"),
-            "time": crate::mapping::moment(event.time_unix_ns),
-            "datacontenttype": "application/json",
-            "dataschema": self.schema,
-            "data": self.data,
-        })
+        Object::from([
+            ("data", self.data.into()),
+            ("datacontenttype", "application/json".into()),
+            ("dataschema", self.schema.into()),
+            ("id", Json::from(&event.event_id)),
+            ("source", Json::from(&source.producer)),
+            ("specversion", "1.0".into()),
+            ("time", crate::mapping::moment(event.time_unix_ns).into()),
+            ("type", format!("eu.obscura.{kind}.v1").into()),
+        ])
     }
 }
 
-/// Puts a value at a JSON pointer and makes the objects on the way. Our pointers have no arrays and
-/// no escapes in them.
-fn set(root: &mut Value, pointer: &str, value: Value) {
-    let mut at = root;
-    for name in pointer.split('/').skip(1) {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        let Value::Object(object) = at else { return };
-        at = object.entry(name).or_insert(Value::Null);
+fn metadata<'a>(event: &'a Event, source: &'a Source, kind: &str, mapping: &Mapping<'a>) -> Object<'a> {
+    let feature = Object::from([("name", source.service().into())]);
+    let product = Object::from([
+        ("feature", feature.into()),
+        ("name", "Obscura".into()),
+        ("vendor_name", "Obscura".into()),
+    ]);
+    let mut metadata = Object::from([
+        ("event_code", format!("{kind}.{}", mapping.act).into()),
+        ("log_name", Json::from(&source.log)),
+        ("product", product.into()),
+        ("tenant_uid", Json::from(&source.zone)),
+        ("uid", Json::from(&event.event_id)),
+        ("version", VERSION.into()),
+    ]);
+    if !mapping.grant_id.is_empty() {
+        metadata.insert("correlation_uid", mapping.grant_id);
     }
-    *at = value;
+    metadata
 }
 
 /// Whether a text names a person: their id, their address, their name or a longer word of it.

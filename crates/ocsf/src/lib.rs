@@ -18,6 +18,7 @@
 mod catalogue;
 mod class;
 mod examples;
+mod json;
 mod leaf;
 mod mapping;
 mod reading;
@@ -25,7 +26,7 @@ mod validation;
 
 pub use catalogue::catalogue_markdown;
 pub use examples::{ExamplePersons, example_source, examples};
-pub use leaf::{Error, Leaf, MAX_LEAF_BYTES, Persons, Source, encode};
+pub use leaf::{Error, Leaf, MAX_LEAF_BYTES, Persons, Source, Valid, encode};
 pub use mapping::{KINDS, kind};
 pub use reading::{Entry, Unreadable, read};
 pub use validation::{Invalid, validate};

@@ -8,9 +8,8 @@ mod values;
 pub use values::moment;
 
 use obscura_proto::audit::v1::{Event, Outcome, event::Body};
-use serde_json::Value;
 
-use crate::{class::Class, leaf::Source};
+use crate::{class::Class, json::Json, leaf::Source};
 
 /// Every kind of event, by the name of its field in `Event.body`.
 pub const KINDS: [&str; 16] = [
@@ -70,18 +69,18 @@ pub enum Severity {
 
 /// What becomes of one field.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Field {
+pub enum Field<'a> {
     /// Never about a person.
-    Clear(Value),
+    Clear(Json<'a>),
     /// Words of a producer: clear, unless they name the person who acted.
-    Free(String),
+    Free(&'a str),
     /// About the person who acted: always sealed.
-    Personal(String),
+    Personal(&'a str),
 }
 
 /// An event in the words of OCSF, before anything is sealed.
 #[derive(Clone, Debug)]
-pub struct Mapping {
+pub struct Mapping<'a> {
     /// Class.
     pub class: Class,
     /// What was done, in Obscura's words; with the kind it is `metadata.event_code`.
@@ -91,17 +90,17 @@ pub struct Mapping {
     /// How much it matters where it was done.
     pub severity: Severity,
     /// UUID of the grant it belongs to; empty where there is none.
-    pub grant_id: String,
+    pub grant_id: &'a str,
     /// `status_id`, where the class has other ones than success and failure.
     pub status: Option<u32>,
     /// Fields by JSON pointer.
-    pub fields: Vec<(&'static str, Field)>,
+    pub fields: Vec<(&'static str, Field<'a>)>,
 }
 
-impl Mapping {
+impl<'a> Mapping<'a> {
     fn new(class: Class, act: &'static str, activity: (u32, &'static str)) -> Self {
         let severity = Severity::Informational;
-        Self { class, act, activity, severity, grant_id: String::new(), status: None, fields: Vec::new() }
+        Self { class, act, activity, severity, grant_id: "", status: None, fields: Vec::new() }
     }
 
     fn severity(mut self, severity: Severity) -> Self {
@@ -109,45 +108,39 @@ impl Mapping {
         self
     }
 
-    fn grant(mut self, grant_id: &str) -> Self {
-        grant_id.clone_into(&mut self.grant_id);
+    fn grant(mut self, grant_id: &'a str) -> Self {
+        self.grant_id = grant_id;
         self
     }
 
     /// Adds a field that is never about a person; not where it is empty.
-    fn clear(mut self, pointer: &'static str, value: impl Into<Value>) -> Self {
+    fn clear(mut self, pointer: &'static str, value: impl Into<Json<'a>>) -> Self {
         let value = value.into();
-        let empty = match &value {
-            Value::Null => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(values) => values.is_empty(),
-            _ => false,
-        };
-        if !empty {
+        if !value.is_empty() {
             self.fields.push((pointer, Field::Clear(value)));
         }
         self
     }
 
     /// Adds words of a producer; not where there are none.
-    fn free(mut self, pointer: &'static str, text: &str) -> Self {
+    fn free(mut self, pointer: &'static str, text: &'a str) -> Self {
         if !text.is_empty() {
-            self.fields.push((pointer, Field::Free(text.to_owned())));
+            self.fields.push((pointer, Field::Free(text)));
         }
         self
     }
 
     /// Adds what is about the person who acted; not where it is empty.
-    pub fn personal(mut self, pointer: &'static str, text: &str) -> Self {
+    pub fn personal(mut self, pointer: &'static str, text: &'a str) -> Self {
         if !text.is_empty() {
-            self.fields.push((pointer, Field::Personal(text.to_owned())));
+            self.fields.push((pointer, Field::Personal(text)));
         }
         self
     }
 }
 
 /// The mapping of a valid event; `None` where it has no body.
-pub fn map(event: &Event, source: &Source) -> Option<Mapping> {
+pub fn map<'a>(event: &'a Event, source: &Source) -> Option<Mapping<'a>> {
     let done = event.outcome == i32::from(Outcome::Success);
     Some(match event.body.as_ref()? {
         Body::Session(body) => access::session(body),

@@ -24,3 +24,9 @@ fn with_body(mut event: Event, body: Body) -> Event {
     event.body = Some(body);
     event
 }
+
+/// The same JSON by a library for RFC 8785.
+fn canonical(leaf: &str) -> String {
+    let parsed: Value = serde_json::from_str(leaf).unwrap();
+    serde_json_canonicalizer::to_string(&parsed).unwrap()
+}

@@ -36,6 +36,9 @@ use tonic::transport::Channel;
 
 /// Bytes that the peer writes before each sync.
 const PEER_BYTES: usize = 4_096;
+/// Names of the ways to the log.
+const DIRECT: &str = "in process";
+const GRPC: &str = "gRPC with mTLS";
 /// Entries in a bundle.
 const BUNDLE: usize = 256;
 
@@ -54,6 +57,12 @@ struct Arguments {
     /// Databases.
     #[arg(long, value_delimiter = ',', default_value = "sqlite,postgresql")]
     databases: Vec<String>,
+    /// Ways to the log.
+    #[arg(long, value_delimiter = ',', default_value = "in process,gRPC with mTLS")]
+    transports: Vec<String>,
+    /// Connections that the writers share over gRPC: an installation has about as many services.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
     /// Entries of the log that is verified; 0 to leave that out.
     #[arg(long, default_value_t = 1_000_000)]
     entries: usize,
@@ -62,12 +71,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    ensure!(arguments.writers > 0 && arguments.seconds > 0, "writers and seconds start at 1");
+    let Arguments { writers, seconds, connections, .. } = arguments;
+    ensure!(writers > 0 && seconds > 0 && connections > 0, "writers, seconds and connections start at 1");
     fs::create_dir_all(&arguments.folder)?;
     let clock = SystemClock::shared();
     for database in &arguments.databases {
         ensure!(["sqlite", "postgresql"].contains(&&**database), "a database is sqlite or postgresql");
-        for transport in ["in process", "gRPC with mTLS"] {
+        for transport in &arguments.transports {
+            ensure!([DIRECT, GRPC].contains(&&**transport), "a transport is \"{DIRECT}\" or \"{GRPC}\"");
             append(&arguments, &clock, database, transport).await?;
         }
     }
@@ -104,11 +115,10 @@ async fn append(arguments: &Arguments, clock: &SharedClock, database: &str, tran
     while !machine.path("address").exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let way = || -> Result<Way> {
-        Ok(match transport {
-            "in process" => Way::Direct(running.clone()),
-            _ => Way::Grpc(AuditServiceClient::new(machine.channel()?)),
-        })
+    let channels = (0..arguments.connections).map(|_| machine.channel()).collect::<Result<Vec<_>>>()?;
+    let way = |writer: usize| match channels.get(writer % arguments.connections) {
+        Some(channel) if transport == GRPC => Way::Grpc(AuditServiceClient::new(channel.clone())),
+        _ => Way::Direct(running.clone()),
     };
     let example = viewing()?;
     // Connections and persons' keys are made before the time runs.
@@ -121,6 +131,7 @@ async fn append(arguments: &Arguments, clock: &SharedClock, database: &str, tran
     let rate = count(times.len()) / took.as_secs_f64();
     let params = json!({
         "database": database, "transport": transport, "writers": arguments.writers, "seconds": arguments.seconds,
+        "connections": if transport == GRPC { arguments.connections } else { 0 },
         "appends": times.len(), "rss_mib_before": before.rss_mib.round(), "rss_mib_after": after.rss_mib.round(),
         "cpu_us_per_append": ((after.cpu_seconds - before.cpu_seconds) * 1e6 / count(times.len())).round(),
     });
@@ -141,14 +152,14 @@ async fn write(
     arguments: &Arguments,
     clock: &SharedClock,
     example: &Event,
-    way: &impl Fn() -> Result<Way>,
+    way: &impl Fn(usize) -> Way,
     during: Duration,
 ) -> Result<Vec<Duration>> {
     let began = clock.monotonic();
     let writers = (0..arguments.writers).map(|writer| {
-        let (way, clock, example) = (way(), clock.clone(), example.clone());
+        let (mut way, clock, example) = (way(writer), clock.clone(), example.clone());
         tokio::spawn(async move {
-            let (mut way, mut times) = (way?, Vec::new());
+            let mut times = Vec::new();
             while clock.monotonic().since(began) < during {
                 let start = clock.monotonic();
                 way.append(event(&example, writer)).await?;

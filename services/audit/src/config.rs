@@ -18,6 +18,8 @@ const MAX_WITNESSES: usize = 16;
 pub struct Settings {
     /// A file with one line `postgres://...`; without it SQLite in the data directory.
     pub database_url_file: Option<PathBuf>,
+    /// Seconds of silence, 2 to 300, after which the PostgreSQL server lets another audit service take over.
+    pub lease_seconds: u32,
     /// A bucket of its own for tiles, entries and checkpoint; without it the directory `log` of the data directory.
     pub object_store: Option<BucketSettings>,
     /// Days for which entries are kept, 1 to 36,500; hashes are kept for ever.
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             database_url_file: None,
+            lease_seconds: 15,
             object_store: None,
             retention_days: 365,
             heartbeat_seconds: 600,
@@ -94,6 +97,7 @@ impl Settings {
     /// # Errors
     /// Names the setting and its bounds.
     pub fn check(&self) -> Result<(), InvalidSettings> {
+        bound("lease_seconds", self.lease_seconds.into(), 2, 300)?;
         bound("retention_days", self.retention_days.into(), 1, 36_500)?;
         bound("heartbeat_seconds", self.heartbeat_seconds.into(), 1, DAY_SECONDS)?;
         bound("publish_interval_ms", self.publish_interval_ms.into(), 50, 3_600_000)?;

@@ -11,7 +11,7 @@ use crate::store::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     // Appending a batch.
-    /// Look up which events are in the log already. Leaves nothing.
+    /// Look up which events are in the log already, after the database refused one. Leaves nothing.
     LookUp,
     /// Begin the transaction. Leaves nothing.
     Begin,

@@ -24,6 +24,9 @@
 //! - **`person-keys.json`** with the database opens names. Whoever keeps a copy of both keeps the names of those
 //!   who are erased later, so it belongs in no backup that outlives an erasure.
 //!
+//! Several of these services may share a PostgreSQL database: one leads and writes, feeds and publishes, the others
+//! wait without listening until it is gone ([`lease`]). They share the data directory, or at least the keys in it.
+//!
 //! The service needs no other service.
 
 mod alarm;
@@ -35,6 +38,7 @@ mod event_id;
 mod fault;
 pub mod feed;
 mod grpc;
+mod lease;
 mod log;
 mod metrics;
 mod object_store;
@@ -71,6 +75,7 @@ use crate::{
     fault::{Faults, NoFaults},
     feed::{FeedMetrics, Feeds, Surroundings},
     grpc::AuditGrpc,
+    lease::Lease,
     log::{Log, Parts},
     metrics::AuditMetrics,
     persons::Persons,
@@ -95,6 +100,8 @@ const PERSON_KEYS: &str = "person-keys.json";
 const COSIGNED: &str = "cosigned.checkpoint";
 /// Largest request: a report has at most 2 MiB of events.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// How often a new leader tries to write: each waits for 30 s, and a transaction is silent for at most 60 s.
+const TAKE_OVER_TRIES: u32 = 3;
 /// How long the end may take.
 const FINISH: Duration = Duration::from_secs(10);
 
@@ -104,7 +111,8 @@ const FINISH: Duration = Duration::from_secs(10);
 /// # Errors
 /// As [`Running::open`].
 pub async fn router(daemon: &Daemon) -> anyhow::Result<axum::Router> {
-    Ok(Running::open(daemon).await?.router())
+    let running = Running::open(daemon).await?.context("the shutdown came before the start was complete")?;
+    Ok(running.router())
 }
 
 /// The log at work.
@@ -117,15 +125,18 @@ pub struct Running {
     work: TaskTracker,
     /// Ends what has to be done after the last request.
     finish: CancellationToken,
+    /// Somebody else writes the log now.
+    replaced: CancellationToken,
 }
 
 impl Running {
-    /// Opens database, keys and object store, compares the log with what was published and cosigned, and starts.
+    /// Waits while another audit service leads the log; then opens database, keys and object store, compares the log
+    /// with what was published and cosigned, and starts. `None` where the shutdown came while it waited.
     ///
     /// # Errors
     /// A database, key or object store that cannot be used; a key that is not the one that others trust; a
     /// published or cosigned checkpoint that is ahead of the database.
-    pub async fn open(daemon: &Daemon) -> anyhow::Result<Self> {
+    pub async fn open(daemon: &Daemon) -> anyhow::Result<Option<Self>> {
         let settings: Settings = daemon.settings()?;
         settings.check()?;
         feed::check(&settings.feeds)?;
@@ -135,10 +146,17 @@ impl Running {
         let faults: Arc<dyn Faults> = Arc::new(NoFaults);
         let url_file = settings.database_url_file.as_deref();
         let location = Location::of(url_file, SCHEMA, directory.join(DATABASE))?;
-        let store = Arc::new(Store::open(&location).await?);
+        let Some(lease) = Lease::wait(&location, settings.lease_seconds, &daemon.shutdown).await? else {
+            return Ok(None);
+        };
+        let person_keys = directory.join(PERSON_KEYS);
+        let Some(lock) = lease.lock(&person_keys, &daemon.shutdown).await? else {
+            return Ok(None);
+        };
+        let store = Arc::new(open_store(&location).await?);
         let blobs = object_store::open(settings.object_store.as_ref(), directory, &daemon.clock)?;
         let key = Arc::new(log_key(daemon)?);
-        let persons = Persons::open(&directory.join(PERSON_KEYS), store.clone(), faults.clone()).await?;
+        let persons = Persons::open(&person_keys, lock, store.clone(), faults.clone()).await?;
         let parts = projection::Parts {
             store: store.clone(),
             blobs: blobs.clone(),
@@ -154,7 +172,9 @@ impl Running {
         }
         let (sequencer, writer) =
             Sequencer::start(store.clone(), daemon.clock.clone(), faults.clone(), metrics.clone()).await?;
-        watch_writer(writer, daemon.shutdown.clone());
+        let replaced = CancellationToken::new();
+        watch_writer(writer, replaced.clone(), daemon.shutdown.clone());
+        watch_lease(lease, store.clone(), replaced.clone(), daemon.shutdown.clone());
         let log = Arc::new(Log::new(Parts {
             store: store.clone(),
             sequencer,
@@ -175,10 +195,11 @@ impl Running {
             log: log.clone(),
             work: TaskTracker::new(),
             finish: CancellationToken::new(),
+            replaced,
         };
         let pruning = Pruning::new(log, blobs, settings.retention());
         running.work(daemon, &settings, projection, pruning, &metrics);
-        Ok(running)
+        Ok(Some(running))
     }
 
     fn work(
@@ -238,7 +259,15 @@ impl Running {
     }
 
     /// After the last request: writes down that the service ended in good order, and publishes that.
-    pub async fn finish(self) {
+    ///
+    /// # Errors
+    /// Where another audit service has taken the log over: there is nothing to write down then. Whoever started
+    /// this one starts it again, and it stands by.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        ensure!(
+            !self.replaced.is_cancelled(),
+            "another audit service writes to this log now, so this one ends; started again it stands by"
+        );
         if let Err(error) = self.log.append_own(alarm::act(Act::Stopped, "", "")).await {
             tracing::warn!(%error, "could not append that the service ended");
         }
@@ -253,7 +282,23 @@ impl Running {
         if let Err(error) = self.log.parts.store.close().await {
             tracing::warn!(%error, "could not close the database in order");
         }
+        Ok(())
     }
+}
+
+/// Opens the tables. A leader that was paused in the middle of a transaction keeps others from writing until the
+/// server ends it.
+async fn open_store(location: &Location) -> anyhow::Result<Store> {
+    for _ in 1..TAKE_OVER_TRIES {
+        match Store::open(location).await {
+            Err(error) if matches!(location, Location::Postgres { .. }) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot write to the log yet; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return opened,
+        }
+    }
+    Store::open(location).await
 }
 
 /// The log's key, which is the one that every other service trusts.
@@ -285,14 +330,32 @@ fn read_private(file: &Path) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
 }
 
 /// A sequencer that has lost the log ends the service.
-fn watch_writer(writer: JoinHandle<Result<(), store::Error>>, shutdown: CancellationToken) {
+fn watch_writer(
+    writer: JoinHandle<Result<(), store::Error>>,
+    replaced: CancellationToken,
+    shutdown: CancellationToken,
+) {
     tokio::spawn(async move {
         match writer.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the sequencer has stopped; this service ends"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the sequencer has stopped; this service ends");
+                replaced.cancel();
+            }
             Err(error) => tracing::error!(%error, "the sequencer failed; this service ends"),
         }
         shutdown.cancel();
+    });
+}
+
+/// So does a lease that somebody else has.
+fn watch_lease(lease: Lease, store: Arc<Store>, replaced: CancellationToken, shutdown: CancellationToken) {
+    tokio::spawn(async move {
+        if lease.keep(&store, &shutdown).await {
+            tracing::error!("another audit service has taken the log over; this service ends");
+            replaced.cancel();
+            shutdown.cancel();
+        }
     });
 }
 

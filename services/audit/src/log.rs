@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use obscura_access::receipt_message;
 use obscura_clock::SharedClock;
 use obscura_ids::CameraId;
-use obscura_ocsf::Source;
+use obscura_ocsf::{Source, Valid};
 use obscura_proto::{
     access::v1::{Receipt, SignedReceipt},
     audit::v1::{Event, Outcome, event::Body},
@@ -128,7 +128,7 @@ impl Log {
         if event.encoded_len() > MAX_EVENT_BYTES {
             return Err(Error::TooLong { bytes: event.encoded_len(), limit: MAX_EVENT_BYTES });
         }
-        obscura_ocsf::validate(event)?;
+        let valid = Valid::check(event)?;
         let person = match &event.actor {
             Some(actor) => {
                 Some((&actor.id[..], self.parts.persons.current(&actor.id, self.parts.clock.wall()).await?))
@@ -137,7 +137,7 @@ impl Log {
         };
         let mut sealing =
             Sealing { person: person.as_ref().map(|(id, key)| (*id, &**key)), event_id: &event.event_id };
-        let leaf = obscura_ocsf::encode(event, &self.source(producer), &mut sealing)?;
+        let leaf = valid.encode(&self.source(producer), &mut sealing)?;
         let malformed = || Error::malformed("event id", "expected a UUID");
         Ok(Prepared {
             event_id: EventId::parse(&event.event_id).ok_or_else(malformed)?,

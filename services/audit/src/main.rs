@@ -6,8 +6,8 @@ use obscura_daemon::Daemon;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::start("audit").await?;
-    let running = Running::open(&daemon).await?;
+    let Some(running) = Running::open(&daemon).await? else { return Ok(()) };
     let served = daemon.serve(running.router(), &[]).await;
-    running.finish().await;
+    running.finish().await?;
     served
 }

@@ -8,9 +8,11 @@
 //! waits in the queue, which is bounded in bytes: nothing grows with the log.
 
 #[cfg(test)]
+mod power_cut;
+#[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use obscura_clock::{SharedClock, Timestamp};
@@ -31,6 +33,9 @@ use crate::{
 const BATCH_GROUPS: usize = 2_048;
 /// Leaves that may wait and be committed together, in KiB; each group counts as one more.
 const QUEUE_KIB: usize = 64 * 1024;
+
+/// How long a batch waits for those whom the last one answered: less than a sync of most disks.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// An entry that only lacks its place.
 #[derive(Clone, Debug)]
@@ -74,7 +79,7 @@ pub enum Error {
     #[error("more is being appended than the log can write: try again later")]
     Full,
     /// Somebody else has the log.
-    #[error("another audit service writes to this log, so this one has stopped: stop one of them")]
+    #[error("another audit service writes to this log now: try again, there or here")]
     OtherSequencer,
     /// The service ends.
     #[error("the audit service is ending: try again when it is back")]
@@ -176,15 +181,16 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Group>) -> Result<(), store::Error> {
-        let mut groups = Vec::with_capacity(BATCH_GROUPS);
-        while queue.recv_many(&mut groups, BATCH_GROUPS).await > 0 {
+        let (mut groups, mut usual) = (Vec::with_capacity(BATCH_GROUPS), 0);
+        while gather(&mut queue, &mut groups, usual).await {
+            usual = groups.len();
             let began = self.clock.monotonic();
             let entries = groups.iter().map(|group| group.entries.len()).sum();
             match self.sequence(&groups).await {
                 Ok(placed) => answer(&mut groups, placed),
                 Err(store::Error::OtherSequencer) => {
                     refuse(&mut groups, Error::OtherSequencer);
-                    tracing::error!("another audit service has moved the head of the log; this one stops");
+                    tracing::error!("another audit service writes to the log now; this one stops");
                     return Err(store::Error::OtherSequencer);
                 }
                 Err(error) => {
@@ -199,12 +205,32 @@ impl Writer {
     }
 
     /// Commits the groups as one batch; for each group the places of its entries.
+    ///
+    /// Nearly every event is new, and the database refuses those that are not: only then it is asked which.
     async fn sequence(&mut self, groups: &[Group]) -> Result<Vec<Vec<Placed>>, store::Error> {
-        let before = self.known_edge().await?;
+        match self.commit(groups, &HashMap::new()).await {
+            Err(store::Error::AlreadyThere) => {}
+            done => return done,
+        }
         self.faults.at(Step::LookUp)?;
         let ids: Vec<EventId> =
             groups.iter().flat_map(|group| &group.entries).map(|entry| entry.event_id).collect();
-        let plan = Plan::new(groups, &self.store.known(&ids).await?, before.size(), self.clock.wall());
+        let known = self.store.known(&ids).await?;
+        match self.commit(groups, &known).await {
+            // None of these events is there any more, so it is their index that somebody else has taken.
+            Err(store::Error::AlreadyThere) => Err(store::Error::OtherSequencer),
+            done => done,
+        }
+    }
+
+    /// Commits what is not `known`; for each group the places of its entries.
+    async fn commit(
+        &mut self,
+        groups: &[Group],
+        known: &HashMap<EventId, Row>,
+    ) -> Result<Vec<Vec<Placed>>, store::Error> {
+        let before = self.known_edge().await?;
+        let plan = Plan::new(groups, known, before.size(), self.clock.wall());
         let producers: Vec<Producer> = groups.iter().filter_map(|group| group.producer).collect();
         if plan.fresh.is_empty() && producers.is_empty() {
             return Ok(plan.placed);
@@ -252,7 +278,7 @@ impl Writer {
             self.is_now(after);
             return Ok(());
         };
-        if matches!(error, store::Error::OtherSequencer) {
+        if matches!(error, store::Error::OtherSequencer | store::Error::AlreadyThere) {
             return Err(error);
         }
         let size = after.size();
@@ -268,6 +294,19 @@ impl Writer {
         self.metrics.size(size);
         self.size.send_replace(size);
     }
+}
+
+/// Takes what waits, and waits a moment for as many as came the last time: whoever was just answered is likely
+/// to come back, and one commit for all of them costs less than two for a part of them each. False at the end.
+async fn gather(queue: &mut mpsc::Receiver<Group>, groups: &mut Vec<Group>, usual: usize) -> bool {
+    if queue.recv_many(groups, BATCH_GROUPS).await == 0 {
+        return false;
+    }
+    let others =
+        async { while groups.len() < usual && queue.recv_many(groups, usual - groups.len()).await > 0 {} };
+    // Who is late is in the next batch.
+    let _ = tokio::time::timeout(PATIENCE, others).await;
+    true
 }
 
 fn is_at(head: &Head, edge: &RightEdge) -> bool {

@@ -11,6 +11,7 @@ mod pending;
 mod person_key;
 mod producer;
 mod schema;
+mod term;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -29,6 +30,7 @@ pub use entry::{Filter, Row, Stored};
 pub use head::Head;
 pub use person_key::PersonKeyRow;
 pub use producer::Producer;
+pub use schema::MIGRATIONS;
 use thread::Thread;
 
 use crate::{
@@ -45,12 +47,12 @@ pub enum Error {
     /// A row holds what was never written.
     #[error("a row holds {0}, which was never written: restore the audit database from a backup")]
     Corrupt(&'static str),
-    /// Somebody else moved the head.
-    #[error(
-        "the log has another size than this sequencer left it with: another audit service writes to the same \
-         database; stop one of them"
-    )]
+    /// Somebody else moved the head, or began the next term.
+    #[error("another audit service writes to this log now")]
     OtherSequencer,
+    /// An index or an event of the batch is in the log already.
+    #[error("an entry of the batch is in the log already")]
+    AlreadyThere,
     /// A test wanted it so.
     #[error("fault injected at {0:?}")]
     Injected(Step),
@@ -79,11 +81,14 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    /// What is written counts while this is the newest one.
+    term: i64,
     thread: Thread,
 }
 
 impl Store {
-    /// Opens the tables and makes them where there are none. Connections belong to the thread of the sequencer.
+    /// Opens the tables, makes them where there are none, and begins a term: whoever had them open writes nothing
+    /// from now on. Connections belong to the thread of the sequencer.
     ///
     /// # Errors
     /// Where the database cannot be used; says why.
@@ -91,11 +96,29 @@ impl Store {
         let (thread, location) =
             (Thread::start().context("cannot start the sequencer's thread")?, location.clone());
         let opening = thread.handle().spawn(async move {
-            let database = Database::open(&location, schema::MIGRATIONS).await?;
+            let database = Database::open(&location, MIGRATIONS).await?;
             head::create(&database).await?;
-            Ok::<_, obscura_database::Error>(database)
+            let term = term::begin(&database).await?;
+            Ok::<_, obscura_database::Error>((database, term))
         });
-        Ok(Self { database: opening.await??, thread })
+        let (database, term) = opening.await??;
+        Ok(Self { database, term, thread })
+    }
+
+    /// Whether nobody has opened the tables since.
+    pub async fn is_newest(&self) -> Result<bool, Error> {
+        match term::check(self.database.readers(), self.term).await {
+            Ok(()) => Ok(true),
+            Err(Error::OtherSequencer) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to write, where nobody else has begun a term.
+    async fn write(&self) -> Result<Write<'_>, Error> {
+        let write = self.database.write().await?;
+        term::check(&*write, self.term).await?;
+        Ok(write)
     }
 
     /// Where the log is written.
@@ -113,11 +136,11 @@ impl Store {
         entry::known(self.database.readers(), ids).await
     }
 
-    /// Commits a batch where the head still has the size that the caller knows.
+    /// Commits a batch where the head still has the size that the caller knows, and the term is the newest.
     ///
     /// # Errors
-    /// [`Error::OtherSequencer`] where it has not: nothing is changed. After any other error it is unknown
-    /// whether the batch was committed: read the head before anything else.
+    /// [`Error::OtherSequencer`] where it has not, and [`Error::AlreadyThere`]: nothing is changed. After any other
+    /// error it is unknown whether the batch was committed: read the head before anything else.
     pub async fn append(&self, batch: &Batch<'_>, faults: &dyn Faults) -> Result<(), Error> {
         faults.at(Step::Begin)?;
         let write = self.database.write().await?;
@@ -127,7 +150,7 @@ impl Store {
         tile::put(&*write, batch.tiles).await?;
         producer::put(&*write, batch.producers, batch.committed).await?;
         faults.at(Step::MoveHead)?;
-        if !head::advance(&*write, batch).await? {
+        if !head::advance(&*write, batch, self.term).await? {
             return Err(Error::OtherSequencer);
         }
         faults.at(Step::Commit)?;
@@ -171,7 +194,7 @@ impl Store {
 
     /// Entries before `index` are not kept any longer. Never moves back.
     pub async fn keep_from(&self, index: u64) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         head::keep_from(&*write, index).await?;
         Ok(write.commit().await?)
     }
@@ -188,7 +211,7 @@ impl Store {
 
     /// Removes the rows with indexes below `index`.
     pub async fn remove_below(&self, index: u64) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         entry::remove_below(&*write, index).await?;
         Ok(write.commit().await?)
     }
@@ -205,7 +228,7 @@ impl Store {
 
     /// Forgets outboxes that were silent since `before`.
     pub async fn forget_producers(&self, before: Timestamp) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         producer::forget(&*write, before).await?;
         Ok(write.commit().await?)
     }
@@ -217,7 +240,7 @@ impl Store {
 
     /// Writes down where a feed is.
     pub async fn put_cursor(&self, feed: &str, next_index: u64, trouble: &str) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         cursor::put(&*write, feed, next_index, trouble).await?;
         Ok(write.commit().await?)
     }
@@ -244,14 +267,14 @@ impl Store {
 
     /// Adds a key.
     pub async fn insert_person_key(&self, row: &PersonKeyRow) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         person_key::insert(&*write, row).await?;
         Ok(write.commit().await?)
     }
 
     /// Begins to move persons' keys to another generation.
     pub async fn rewrap(&self) -> Result<Rewrap<'_>, Error> {
-        Ok(Rewrap { write: self.database.write().await? })
+        Ok(Rewrap { write: self.write().await? })
     }
 
     /// Serialised events that have to be appended still, with their ids.
@@ -261,7 +284,7 @@ impl Store {
 
     /// They are appended.
     pub async fn settle(&self, ids: &[EventId]) -> Result<(), Error> {
-        let write = self.database.write().await?;
+        let write = self.write().await?;
         pending::remove(&*write, ids).await?;
         Ok(write.commit().await?)
     }

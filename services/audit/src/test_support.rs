@@ -13,6 +13,7 @@ use obscura_blob::{BlobStore, LocalDirectory};
 use obscura_clock::{SharedClock, SimulatedClock};
 use obscura_database::{Location, PostgresUrl};
 use obscura_proto::audit::v1::{Event, Outcome, Person, Search, Test, event::Body};
+use obscura_test_servers::postgres::{self, Postgres};
 use obscura_tlog::{DirectoryCopy, Expectations, LogKey, Policy, Pruned, SignedCheckpoint, verify_copy};
 use tempfile::TempDir;
 
@@ -22,7 +23,7 @@ use crate::{
     fault::{Faults, NoFaults, Step},
     log::{Log, Parts},
     metrics::AuditMetrics,
-    persons::Persons,
+    persons::{Lock, Persons},
     projection::{self, Projection},
     sequencer::Sequencer,
     store::{self, Filter, Store},
@@ -48,14 +49,23 @@ pub struct Place {
 
 impl Place {
     pub fn new(backend: Backend) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let location = match backend {
-            Backend::Sqlite => Location::Sqlite(folder.path().join("audit.sqlite")),
-            Backend::Postgres => {
-                let url = obscura_test_servers::postgres::shared().new_database();
-                Location::Postgres { url: PostgresUrl::try_new(&url).unwrap(), schema: SCHEMA }
+        match backend {
+            Backend::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let location = Location::Sqlite(folder.path().join("audit.sqlite"));
+                Self::at(folder, location)
             }
-        };
+            Backend::Postgres => Self::on(postgres::shared()),
+        }
+    }
+
+    /// On a server of the test's own.
+    pub fn on(server: &Postgres) -> Self {
+        let url = PostgresUrl::try_new(&server.new_database()).unwrap();
+        Self::at(tempfile::tempdir().unwrap(), Location::Postgres { url, schema: SCHEMA })
+    }
+
+    fn at(folder: TempDir, location: Location) -> Self {
         let clock = SimulatedClock::at("2026-11-23T10:00:00Z".parse().unwrap());
         Self { folder, clock, location }
     }
@@ -82,9 +92,11 @@ impl Place {
 
     pub async fn open(&self, faults: Arc<dyn Faults>) -> anyhow::Result<(Arc<Log>, Arc<dyn BlobStore>)> {
         let clock: SharedClock = self.clock.clone();
+        let lock = Lock::take(&self.path("person-keys.json"))?;
         let store = Arc::new(Store::open(&self.location).await?);
         let blobs: Arc<dyn BlobStore> = Arc::new(LocalDirectory::open(&self.path("log"))?);
-        let persons = Persons::open(&self.path("person-keys.json"), store.clone(), faults.clone()).await?;
+        let persons =
+            Persons::open(&self.path("person-keys.json"), lock, store.clone(), faults.clone()).await?;
         let (sequencer, _writer) =
             Sequencer::start(store.clone(), clock.clone(), faults.clone(), AuditMetrics::new()).await?;
         let log = Arc::new(Log::new(Parts {

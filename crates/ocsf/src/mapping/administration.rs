@@ -2,10 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use obscura_proto::audit::v1::{Change, Destruction, Erasure, HoldAct, KeyAct, hold_act, key_act};
-use serde_json::Value;
 
 use super::{Mapping, Severity, operation::finding, values};
-use crate::{class::ENTITY_MANAGEMENT, leaf::Source};
+use crate::{class::ENTITY_MANAGEMENT, json::Json, leaf::Source};
 
 const CREATE: (u32, &str) = (1, "Create");
 const READ: (u32, &str) = (2, "Read");
@@ -13,11 +12,13 @@ const UPDATE: (u32, &str) = (3, "Update");
 const DELETE: (u32, &str) = (4, "Delete");
 
 /// An act on a thing that OCSF has no number for.
-pub fn entity(act: &'static str, activity: (u32, &'static str), kind: &str) -> Mapping {
-    Mapping::new(ENTITY_MANAGEMENT, act, activity).clear("/entity/type_id", 99).clear("/entity/type", kind)
+pub fn entity<'a>(act: &'static str, activity: (u32, &'static str), kind: &'a str) -> Mapping<'a> {
+    Mapping::new(ENTITY_MANAGEMENT, act, activity)
+        .clear("/entity/type_id", 99_u32)
+        .clear("/entity/type", kind)
 }
 
-pub fn change(body: &Change) -> Mapping {
+pub fn change(body: &Change) -> Mapping<'_> {
     let (act, activity) = match (body.before_json.is_empty(), body.after_json.is_empty()) {
         (true, false) => ("created", CREATE),
         (false, true) => ("deleted", DELETE),
@@ -30,7 +31,7 @@ pub fn change(body: &Change) -> Mapping {
         .personal("/unmapped/after", &body.after_json)
 }
 
-pub fn key(body: &KeyAct, source: &Source) -> Mapping {
+pub fn key<'a>(body: &'a KeyAct, source: &Source) -> Mapping<'a> {
     let mapping = match body.act() {
         key_act::Act::Rotated | key_act::Act::Unspecified => {
             key_entity("rotated", UPDATE, "key encryption key")
@@ -54,28 +55,28 @@ pub fn key(body: &KeyAct, source: &Source) -> Mapping {
         .grant(&body.grant_id)
         .clear("/unmapped/key_ids", values::ids(&body.key_ids))
         .clear("/unmapped/released", values::spans(&body.released))
-        .clear("/unmapped/version", if body.version == 0 { Value::Null } else { body.version.into() })
+        .clear("/unmapped/version", if body.version == 0 { Json::Nothing } else { body.version.into() })
         .free("/status_detail", &body.detail)
 }
 
-fn key_entity(act: &'static str, activity: (u32, &'static str), name: &str) -> Mapping {
+fn key_entity(act: &'static str, activity: (u32, &'static str), name: &'static str) -> Mapping<'static> {
     entity(act, activity, "key").clear("/entity/name", name)
 }
 
-pub fn hold(body: &HoldAct) -> Mapping {
+pub fn hold(body: &HoldAct) -> Mapping<'_> {
     let (act, activity) = match body.act() {
         hold_act::Act::Placed | hold_act::Act::Unspecified => ("placed", CREATE),
         hold_act::Act::Released => ("released", DELETE),
     };
     entity(act, activity, "hold")
         .clear("/entity/uid", body.hold_id.as_str())
-        .clear("/unmapped/cameras", serde_json::json!([body.camera_id]))
+        .clear("/unmapped/cameras", [&body.camera_id])
         .clear("/unmapped/span", values::optional_span(body.span.as_ref()))
         .clear("/unmapped/review_on", body.review_on.as_str())
         .personal("/unmapped/basis", &body.basis)
 }
 
-pub fn destruction(body: &Destruction) -> Mapping {
+pub fn destruction(body: &Destruction) -> Mapping<'_> {
     let (act, severity) =
         if body.early { ("early", Severity::Medium) } else { ("expired", Severity::Informational) };
     entity(act, DELETE, "footage")
@@ -86,7 +87,7 @@ pub fn destruction(body: &Destruction) -> Mapping {
         .clear("/unmapped/span", values::optional_span(body.span.as_ref()))
 }
 
-pub fn erasure(body: &Erasure) -> Mapping {
+pub fn erasure(body: &Erasure) -> Mapping<'_> {
     let (act, severity) =
         if body.early { ("early", Severity::Medium) } else { ("expired", Severity::Informational) };
     entity(act, DELETE, "person keys")

@@ -4,7 +4,6 @@ use obscura_proto::{
     audit::v1::{CameraAct, Heartbeat, Overflow, ServiceAct, StorageManifest, Test, service_act},
     footage::v1::GapReason,
 };
-use serde_json::json;
 
 use super::{Mapping, Severity, administration::entity, values};
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
 const NEW: u32 = 1;
 const RESOLVED: u32 = 4;
 
-pub fn camera(body: &CameraAct) -> Mapping {
+pub fn camera(body: &CameraAct) -> Mapping<'_> {
     let (act, activity, severity) = if body.recording {
         ("recording", (13, "Resume"), Severity::Informational)
     } else {
@@ -25,7 +24,7 @@ pub fn camera(body: &CameraAct) -> Mapping {
     entity(act, activity, "camera")
         .severity(severity)
         .clear("/entity/uid", body.camera_id.as_str())
-        .clear("/unmapped/cameras", json!([body.camera_id]))
+        .clear("/unmapped/cameras", [&body.camera_id])
         .clear("/unmapped/gap_reason", gap_reason(body))
         .clear("/unmapped/since", values::moment(body.since_unix_ns))
 }
@@ -38,18 +37,18 @@ fn gap_reason(body: &CameraAct) -> String {
     }
 }
 
-pub fn manifest(body: &StorageManifest) -> Mapping {
+pub fn manifest(body: &StorageManifest) -> Mapping<'_> {
     Mapping::new(DATASTORE_ACTIVITY, "stored", (5, "Write"))
-        .clear("/type_id", 2)
+        .clear("/type_id", 2_u32)
         .clear("/databucket/name", "packs")
-        .clear("/databucket/type_id", 99)
+        .clear("/databucket/type_id", 99_u32)
         .clear("/databucket/type", "object store")
         .clear("/unmapped/root", hex::encode(&body.root))
         .clear("/unmapped/pack_ids", values::ids(&body.pack_ids))
         .clear("/unmapped/bytes", body.bytes)
 }
 
-pub fn service(body: &ServiceAct, source: &Source) -> Mapping {
+pub fn service<'a>(body: &'a ServiceAct, source: &Source) -> Mapping<'a> {
     let mapping = match body.act() {
         service_act::Act::Started | service_act::Act::Unspecified => lifecycle("started", (3, "Start")),
         service_act::Act::Stopped => lifecycle("stopped", (4, "Stop")),
@@ -59,13 +58,13 @@ pub fn service(body: &ServiceAct, source: &Source) -> Mapping {
     mapping.free("/metadata/product/version", &body.version).free("/status_detail", &body.detail)
 }
 
-fn lifecycle(act: &'static str, activity: (u32, &'static str)) -> Mapping {
+fn lifecycle(act: &'static str, activity: (u32, &'static str)) -> Mapping<'static> {
     Mapping::new(APPLICATION_LIFECYCLE, act, activity)
 }
 
 /// Something that a person must look at, or that is over. The same alarm of the same program has
 /// the same `finding_info.uid`, so that its end finds its beginning.
-pub fn finding(act: &'static str, source: &Source, alarm: &str, begins: bool) -> Mapping {
+pub fn finding(act: &'static str, source: &Source, alarm: &str, begins: bool) -> Mapping<'static> {
     let (activity, severity, status) = if begins {
         ((1, "Create"), Severity::High, NEW)
     } else {
@@ -80,7 +79,7 @@ pub fn finding(act: &'static str, source: &Source, alarm: &str, begins: bool) ->
     mapping
 }
 
-pub fn overflow(body: &Overflow) -> Mapping {
+pub fn overflow(body: &Overflow) -> Mapping<'_> {
     let dropped = body.last_counter.saturating_sub(body.first_counter).saturating_add(1);
     Mapping::new(EVENT_LOG, "dropped", (99, "Overflow"))
         .severity(Severity::High)
@@ -90,11 +89,11 @@ pub fn overflow(body: &Overflow) -> Mapping {
         .clear("/unmapped/dropped", dropped)
 }
 
-pub fn test(body: &Test) -> Mapping {
+pub fn test(body: &Test) -> Mapping<'_> {
     Mapping::new(EVENT_LOG, "sent", (99, "Test")).clear("/log_name", "audit").free("/message", &body.text)
 }
 
-pub fn heartbeat(body: &Heartbeat) -> Mapping {
+pub fn heartbeat(body: &Heartbeat) -> Mapping<'_> {
     Mapping::new(EVENT_LOG, "alive", (99, "Heartbeat"))
         .clear("/log_name", "audit")
         .clear("/unmapped/size", body.size)

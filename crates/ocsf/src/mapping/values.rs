@@ -1,7 +1,8 @@
 //! Values as they stand in a leaf.
 
 use obscura_proto::footage::v1::{Layer, Span};
-use serde_json::{Value, json};
+
+use crate::json::{Json, Object};
 
 /// A moment in RFC 3339, UTC, with as many digits as it needs.
 pub fn moment(unix_ns: i64) -> String {
@@ -9,22 +10,23 @@ pub fn moment(unix_ns: i64) -> String {
 }
 
 /// A moment, or nothing where there is none.
-pub fn optional_moment(unix_ns: i64) -> Value {
-    if unix_ns == 0 { Value::Null } else { moment(unix_ns).into() }
+pub fn optional_moment(unix_ns: i64) -> Json<'static> {
+    if unix_ns == 0 { Json::Nothing } else { moment(unix_ns).into() }
 }
 
 /// First moment, inclusive, and last, exclusive.
-pub fn span(span: &Span) -> Value {
-    json!({ "start": moment(span.start_unix_ns), "end": moment(span.end_unix_ns) })
+pub fn span(span: &Span) -> Json<'static> {
+    let (start, end) = (moment(span.start_unix_ns), moment(span.end_unix_ns));
+    Object::from([("end", end.into()), ("start", start.into())]).into()
 }
 
 /// A span, or nothing for everything.
-pub fn optional_span(value: Option<&Span>) -> Value {
-    value.map_or(Value::Null, span)
+pub fn optional_span(value: Option<&Span>) -> Json<'static> {
+    value.map_or(Json::Nothing, span)
 }
 
 /// Spans in their order.
-pub fn spans(values: &[Span]) -> Value {
+pub fn spans(values: &[Span]) -> Json<'static> {
     values.iter().map(span).collect()
 }
 
@@ -39,11 +41,11 @@ pub fn layer(code: i32) -> &'static str {
 }
 
 /// Names of layers.
-pub fn layers(codes: &[i32]) -> Value {
+pub fn layers(codes: &[i32]) -> Json<'static> {
     codes.iter().map(|code| layer(*code)).collect()
 }
 
 /// UUIDs in their order.
-pub fn ids(ids: &[String]) -> Value {
-    ids.iter().map(String::as_str).collect()
+pub fn ids(ids: &[String]) -> Json<'_> {
+    ids.iter().collect()
 }

@@ -83,6 +83,7 @@ fn the_same_event_is_the_same_bytes_with_its_names_in_order() {
         let text = String::from_utf8(leaf.bytes).unwrap();
         assert!(text.starts_with(r#"{"data":{"activity_id":"#), "{text}");
         assert!(!text.contains('\n') && !text.contains(": "), "{text}");
+        assert_eq!(text, canonical(&text));
     }
 }
 

@@ -216,6 +216,8 @@ proptest! {
             let leaf = encode(&event, &example_source(), &mut ExamplePersons).unwrap();
             prop_assert!(leaf.bytes.len() <= MAX_LEAF_BYTES);
             prop_assert_eq!(crate::read(&leaf.bytes).unwrap().event_id, event.event_id);
+            let text = String::from_utf8(leaf.bytes).unwrap();
+            prop_assert_eq!(canonical(&text), text);
         }
     }
 }

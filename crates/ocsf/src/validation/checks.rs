@@ -21,7 +21,8 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// A UUID in its hyphenated, lower-case form, so that the same id is always the same bytes.
 pub fn uuid(field: &str, value: &str) -> Checked {
-    let canonical = Uuid::try_parse(value).is_ok_and(|id| id.hyphenated().to_string() == value);
+    let mut text = Uuid::encode_buffer();
+    let canonical = Uuid::try_parse(value).is_ok_and(|id| id.hyphenated().encode_lower(&mut text) == value);
     require(canonical, field, "is not a UUID in lower case with hyphens")
 }
 

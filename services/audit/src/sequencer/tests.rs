@@ -76,7 +76,9 @@ async fn survive(backend: Backend, step: Step, is_crash: bool) {
         for _ in 0..3 {
             // Enough for a tile to become full on the way, and every event twice.
             let events: Vec<Event> = (0..60).map(|_| test_event("x")).collect();
-            let twice: Vec<Event> = events.iter().chain(&events).cloned().collect();
+            // And some that are in the log already, in a batch with new ones.
+            let again = all.iter().rev().take(5);
+            let twice: Vec<Event> = events.iter().chain(&events).chain(again).cloned().collect();
             all.extend(events);
             seen.produce(&bench, &twice).await;
             bench.place.clock.advance(Duration::from_secs(1));
@@ -162,14 +164,14 @@ async fn a_log_of_a_hundred_million_entries_holds_its_right_edge_in_memory_and_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_sequencers_on_one_log_the_second_stops_and_says_so() {
+async fn of_two_sequencers_on_one_log_the_first_stops_and_says_so() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let place = Place::new(backend);
         let (first, second) = (Arc::new(place.store().await), Arc::new(place.store().await));
         let start =
             |store| Sequencer::start(store, place.clock.clone(), Arc::new(NoFaults), AuditMetrics::new());
-        let (one, _) = start(first).await.unwrap();
-        let (two, ended) = start(second).await.unwrap();
+        let (one, ended) = start(first).await.unwrap();
+        let (two, _) = start(second).await.unwrap();
         let prepared = || {
             let leaf = Bytes::from(EventId::generate().to_string());
             Prepared {
@@ -182,13 +184,33 @@ async fn of_two_sequencers_on_one_log_the_second_stops_and_says_so() {
                 leaf,
             }
         };
-        assert_eq!(one.append(vec![prepared()], None).await.unwrap()[0].index, 0);
-        assert!(two.append(vec![prepared()], None).await.is_err(), "{backend:?}");
-        // The index was taken, and then the head tells that somebody else is at it.
-        let refused = two.append(vec![prepared()], None).await.unwrap_err();
-        assert!(matches!(refused, Error::OtherSequencer | Error::Ended), "{refused}");
+        // The head has still the size that the first knows, and only the term tells it.
+        let refused = one.append(vec![prepared()], None).await.unwrap_err();
+        assert!(matches!(refused, Error::OtherSequencer | Error::Ended), "{backend:?}: {refused}");
         assert!(matches!(ended.await.unwrap(), Err(store::Error::OtherSequencer)));
-        assert_eq!(one.append(vec![prepared(), prepared()], None).await.unwrap()[1].index, 2);
+        assert_eq!(two.append(vec![prepared()], None).await.unwrap()[0].index, 0);
+        assert_eq!(two.append(vec![prepared(), prepared()], None).await.unwrap()[1].index, 2);
+    }
+}
+
+/// Without the term, as if whoever woke up had read it in the same moment: the size alone refuses a fork.
+#[tokio::test]
+async fn a_batch_on_an_old_size_is_refused_whatever_the_term_says() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let store = Place::new(backend).store().await;
+        as_large_as(&store, 256).await;
+        let behind = Batch {
+            old_size: 0,
+            new_size: 1,
+            root: leaf_hash(b"another"),
+            committed: Timestamp::from_unix_nanos(0),
+            entries: &[],
+            tiles: &[],
+            producers: &[],
+        };
+        let refused = store.append(&behind, &NoFaults).await.unwrap_err();
+        assert!(matches!(refused, store::Error::OtherSequencer), "{backend:?}: {refused}");
+        assert_eq!(store.head().await.unwrap().size, 256);
     }
 }
 

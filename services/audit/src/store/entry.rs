@@ -6,7 +6,7 @@ use bytes::Bytes;
 use obscura_clock::Timestamp;
 use sea_orm::{
     ActiveValue::Set, Condition, ExprTrait as _, FromQueryResult, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, entity::prelude::*,
+    QueryTrait as _, SqlErr, entity::prelude::*,
 };
 
 use super::{Batch, Error, insert_rows, signed, unsigned};
@@ -122,7 +122,7 @@ pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Resul
         claims_hash: Set(entry.claims_hash.map(<[u8]>::to_vec)),
         leaf: Set(entry.leaf.to_vec()),
     });
-    insert_rows(database, rows.collect()).await?;
+    insert_rows(database, rows.collect()).await.map_err(already_there)?;
     let cameras = (batch.old_size..).zip(batch.entries).flat_map(|(index, entry)| {
         entry.cameras.iter().map(move |camera| camera::ActiveModel {
             camera: Set(camera.to_vec()),
@@ -130,6 +130,16 @@ pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Resul
         })
     });
     insert_rows(database, cameras.collect()).await
+}
+
+/// The two unique columns are the index and the id of the event.
+fn already_there(error: Error) -> Error {
+    match error {
+        Error::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+            Error::AlreadyThere
+        }
+        error => error,
+    }
 }
 
 pub async fn known(database: &impl ConnectionTrait, ids: &[EventId]) -> Result<HashMap<EventId, Row>, Error> {

@@ -5,7 +5,7 @@ use obscura_database::Database;
 use obscura_tlog::Hash;
 use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*, sea_query::Expr};
 
-use super::{Batch, Error, signed, unsigned};
+use super::{Batch, Error, signed, term, unsigned};
 
 /// Key of the one row.
 const ONLY: i16 = 1;
@@ -70,13 +70,13 @@ pub async fn read(database: &impl ConnectionTrait) -> Result<Head, Error> {
     })
 }
 
-/// Moves the head, and says whether it was where the batch begins.
-pub async fn advance(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Result<bool, Error> {
+/// Moves the head, and says whether it was where the batch begins and the term is the newest.
+pub async fn advance(database: &impl ConnectionTrait, batch: &Batch<'_>, term: i64) -> Result<bool, Error> {
     let done = Entity::update_many()
         .col_expr(Column::Size, Expr::value(signed(batch.new_size)))
         .col_expr(Column::Root, Expr::value(batch.root.as_bytes().to_vec()))
         .col_expr(Column::CommittedNs, Expr::value(batch.committed.unix_nanos()))
-        .filter(Column::Id.eq(ONLY))
+        .filter(Column::Id.in_subquery(term::key_within(term)))
         .filter(Column::Size.eq(signed(batch.old_size)))
         .exec(database)
         .await?;

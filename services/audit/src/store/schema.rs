@@ -6,11 +6,13 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{cursor, entry, head, pending, person_key, producer, tile};
+use super::{cursor, entry, head, pending, person_key, producer, term, tile};
 
 /// All steps, oldest first.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first },
+    Migration { version: 2, name: "the term of the one who writes", statements: second },
+];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
     let mut statements = vec![backend.build(&entries(backend))];
@@ -25,6 +27,10 @@ fn first(backend: DbBackend) -> Vec<Statement> {
     ]);
     statements.extend(indexes().iter().map(|index| backend.build(index)));
     statements
+}
+
+fn second(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, term::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
