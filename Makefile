@@ -8,8 +8,8 @@ BUF := .tools/python/bin/buf
 SERVICES := -p obscura -p obscura-keys -p obscura-audit -p obscura-registry -p obscura-storage -p obscura-ingest \
 	-p obscura-demo-camera
 
-.PHONY: help run build need need-test test test-garage lint lint-rust lint-proto lint-dependencies unit journeys vectors generate \
-	fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-audit
+.PHONY: help run build need need-test test test-garage lint lint-rust lint-proto lint-dependencies unit journeys \
+	vectors generate fuzz ocsf soak bench-record bench-seal bench-start bench-index bench-shred bench-audit
 
 help: ## Explain the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,10 @@ bench-record: build ## CPU and memory per stream beside one ffmpeg per camera (S
 bench-index: ## Queries over 10 million segments in SQLite and PostgreSQL (SEGMENTS=650000000 for the goal's size)
 	tools/need.sh test
 	cargo run --release -q -p obscura-load-tests --bin bench_index -- --segments $(or $(SEGMENTS),10000000)
+
+bench-shred: ## Early destruction and expiry beside overwriting the same footage
+	tools/need.sh test
+	cargo run --release -q -p obscura-load-tests --bin bench_shred
 
 bench-audit: ## Appends per second beside raw fdatasync, and offline verification of a million entries
 	tools/need.sh test

@@ -561,6 +561,7 @@ async fn a_search_is_told_once_however_many_pages_it_has() {
         layer: 1,
         span: Some(message(span(0, 200 * 60_000))),
         page_token: String::new(),
+        with_shredded: false,
     };
     let mut pages = 0;
     loop {
