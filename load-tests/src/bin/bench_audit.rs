@@ -22,7 +22,7 @@ use obscura_clock::{SharedClock, SystemClock};
 use obscura_load_tests::{
     audit::{Machine, ORIGIN, event, viewing},
     processes,
-    report::Line,
+    report::{Line, quantile_ms},
 };
 use obscura_ocsf::{ExamplePersons, encode, example_source};
 use obscura_proto::audit::v1::{AppendRequest, Event, audit_service_client::AuditServiceClient};
@@ -140,8 +140,8 @@ async fn append(arguments: &Arguments, clock: &SharedClock, database: &str, tran
         Line { bench: "audit", metric, value, unit, peer, peer_value, params: params.clone() }.print();
     };
     line("appends_per_s", rate, "1/s", Some(("fdatasync of 4 KiB, one after the other", syncs)));
-    line("append_ms_p50", quantile(&times, 0.5), "ms", None);
-    line("append_ms_p99", quantile(&times, 0.99), "ms", None);
+    line("append_ms_p50", quantile_ms(&times, 0.5), "ms", None);
+    line("append_ms_p99", quantile_ms(&times, 0.99), "ms", None);
     shutdown.cancel();
     served.await??;
     Ok(())
@@ -184,14 +184,6 @@ fn syncs_per_second(folder: &Path, clock: &SharedClock) -> Result<f64> {
     let rate = f64::from(syncs) / clock.monotonic().since(began).as_secs_f64();
     fs::remove_file(path)?;
     Ok(rate)
-}
-
-fn quantile(sorted: &[Duration], share: f64) -> f64 {
-    let mut at = 0;
-    while count(at + 1) < share * count(sorted.len()) {
-        at += 1;
-    }
-    sorted.get(at).copied().unwrap_or_default().as_secs_f64() * 1_000.0
 }
 
 fn count(number: usize) -> f64 {

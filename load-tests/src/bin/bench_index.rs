@@ -18,7 +18,7 @@ use obscura_database::{Location, PostgresUrl};
 use obscura_ids::{CameraId, Layer};
 use obscura_load_tests::{
     index::{Plan, SEGMENTS_OF_PACK, bulk::Plain, pack},
-    report::Line,
+    report::{Line, quantile_ms},
 };
 use obscura_storage::{SCHEMA, Slice, Store};
 use obscura_test_servers::postgres::Postgres;
@@ -311,16 +311,18 @@ impl Bench<'_> {
     }
 
     fn print_time(&self, metric: &str, segments: u64, minutes: i64, mut times: Times) {
-        let p50 = (percentile(&mut times.ours, 50), percentile(&mut times.peer, 50));
+        times.ours.sort();
+        times.peer.sort();
+        let p50 = (quantile_ms(&times.ours, 0.5), quantile_ms(&times.peer, 0.5));
         let params = json!({ "database": self.name(), "segments": segments, "cameras": self.plan.cameras.len(),
             "minutes_of_question": minutes, "queries": self.arguments.queries, "ms_p50": p50.0, "peer_ms_p50": p50.1 });
         Line {
             bench: "index",
             metric,
-            value: percentile(&mut times.ours, 99),
+            value: quantile_ms(&times.ours, 0.99),
             unit: "ms",
             peer: Some("the same rows by plain SQL"),
-            peer_value: Some(percentile(&mut times.peer, 99)),
+            peer_value: Some(quantile_ms(&times.peer, 0.99)),
             params,
         }
         .print();
@@ -331,13 +333,6 @@ impl Times {
     fn add(&mut self, ours: bool, time: Duration) {
         if ours { self.ours.push(time) } else { self.peer.push(time) }
     }
-}
-
-/// In milliseconds.
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort();
-    let time = times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
-    time.map_or(f64::NAN, |time| (time.as_secs_f64() * 1e6).round() / 1e3)
 }
 
 fn progress(name: &'static str, packs: u64) -> ProgressBar {

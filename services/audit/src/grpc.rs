@@ -15,7 +15,7 @@ use obscura_proto::audit::v1::{
     SendTestEventResponse, Test, audit_service_server::AuditService, event::Body, prove_request::What,
 };
 use obscura_status::{Code, Failure};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -41,6 +41,8 @@ pub struct AuditGrpc {
     reports: Reports,
     feeds: Arc<Feeds>,
     published: watch::Receiver<Published>,
+    /// The newest checkpoint that was handed out.
+    newest: Mutex<Published>,
     witnessed: watch::Receiver<u64>,
 }
 
@@ -52,7 +54,7 @@ impl AuditGrpc {
         published: watch::Receiver<Published>,
         witnessed: watch::Receiver<u64>,
     ) -> Self {
-        Self { log, reports: Reports::default(), feeds, published, witnessed }
+        Self { log, reports: Reports::default(), feeds, published, newest: Mutex::default(), witnessed }
     }
 
     fn published(&self) -> Published {
@@ -81,14 +83,22 @@ impl AuditGrpc {
         })
     }
 
+    /// The newest checkpoint that anybody was told of: before the first is published, or while publishing
+    /// waits, that is one of the head; what is published later never looks like a log that was cut back.
     async fn checkpoint(&self) -> Result<String, Error> {
-        match self.published() {
-            Some(note) => Ok(note.to_string()),
-            None => {
-                let head = self.log.parts.store.head().await?;
-                Ok(projection::sign(&self.log.parts.key, &head)?.to_string())
-            }
+        let mut newest = self.newest.lock().await;
+        let size = |note: &Published| note.as_ref().map(|note| note.checkpoint().size);
+        let published = self.published();
+        if published.is_some() && size(&published) >= size(&newest) {
+            *newest = published;
         }
+        let note = match newest.take() {
+            Some(note) => note,
+            None => Arc::new(projection::sign(&self.log.parts.key, &self.log.parts.store.head().await?)?),
+        };
+        let text = note.to_string();
+        *newest = Some(note);
+        Ok(text)
     }
 
     async fn report(&self, producer: &str, request: ReportRequest) -> Result<u64, Error> {

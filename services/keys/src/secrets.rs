@@ -22,8 +22,6 @@
 //! - **Disks**: on file systems that overwrite in place the bytes are gone. Flash and copy-on-write file
 //!   systems keep old blocks for a while, readable only with the raw device; there the key-encryption key
 //!   is what protects them, and rotating it ends that too.
-use obscura_row_cipher::Failed;
-use obscura_seal::{LayerKey, NodeSet};
 
 use std::{
     collections::BTreeSet,
@@ -34,6 +32,8 @@ use std::{
 };
 
 use obscura_daemon::write_atomically;
+use obscura_row_cipher::Failed;
+use obscura_seal::{LayerKey, NodeSet};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 

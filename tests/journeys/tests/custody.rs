@@ -33,6 +33,7 @@ fn a_hold_wins_against_shredding_and_after_its_release_nothing_opens_the_footage
     let hold = [&hold[..], &["--basis", "Case 17, Art. 6(1)(c) GDPR", "--review-on", "2027-06-30"]].concat();
     let held = installation.must(&hold).json();
     let id = held.pointer("/hold/id").unwrap().as_str().unwrap().to_owned();
+    let held_until = held.pointer("/hold/to").unwrap().as_str().unwrap().to_owned();
     let shred = |by: &str, approved: &str| {
         let first =
             ["key", "shred", "door", "--from", "-1h", "--to", "now", "--reason", "Objection, Art. 21"];
@@ -101,20 +102,22 @@ fn a_hold_wins_against_shredding_and_after_its_release_nothing_opens_the_footage
     installation.up();
     let path = installation.folder().join("restored.mp4");
     let path = path.to_str().unwrap();
-    let refused = installation.refused(&[
-        "recording",
-        "get",
-        "door",
-        "--from",
-        "-1h",
-        "--to",
-        "-60s",
-        "-o",
-        path,
-        "--reason",
-        "Case 17",
-    ]);
-    assert!(!refused.is_empty());
+    let clip = |from: &str, to: &str| {
+        let span = ["recording", "get", "door", "--from", from, "--to", to];
+        installation.run(&[&span[..], &["-o", path, "--force", "--reason", "Case 17"]].concat())
+    };
+    let refused = clip("-1h", "-60s");
+    assert_ne!(refused.code, Some(0));
+
+    // Storage has kept the receipts: told again, custody serves what is left, and nothing else.
+    let told = wait_for("custody to take the receipts of storage", || {
+        let told = installation.run(&["key", "replay", "--from-storage", "--json"]);
+        (told.code == Some(0)).then_some(told)
+    });
+    assert!(told.json()["receipts"].as_u64() >= Some(1), "{told:?}");
+    wait_for("footage from after the restore to open", || (clip("-8s", "now").code == Some(0)).then_some(()));
+    let shredded = clip("-1h", &held_until);
+    assert_ne!(shredded.code, Some(0), "{shredded:?}");
 }
 
 #[test]

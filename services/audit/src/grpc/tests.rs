@@ -67,6 +67,31 @@ async fn an_event_is_appended_proved_and_read_back() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_was_handed_out_is_never_followed_by_a_smaller_one() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    bench.append(&test_event("a")).await;
+    bench.publish().await;
+    let published = service.published();
+    // As after a start: nothing is published yet that this process knows of.
+    let (later, unpublished) = watch::channel(None);
+    let service = AuditGrpc { published: unpublished, ..service };
+    let size = async || {
+        let answer = service.get_checkpoint(from_cli(GetCheckpointRequest {})).await.unwrap();
+        let checkpoint = answer.into_inner().checkpoint;
+        Place::key().verifier().verify(&checkpoint).unwrap().checkpoint().size
+    };
+    bench.append(&test_event("b")).await;
+    assert_eq!(size().await, 2);
+    later.send(published).unwrap();
+    assert_eq!(size().await, 2, "what is published now is older");
+    bench.publish().await;
+    later.send(bench.projection.lock().await.published().borrow().clone()).unwrap();
+    bench.append(&test_event("c")).await;
+    assert_eq!(size().await, 2);
+}
+
+#[tokio::test]
 async fn an_earlier_size_is_proved_to_be_a_prefix() {
     let bench = Bench::sqlite().await;
     let service = service(&bench).await;
