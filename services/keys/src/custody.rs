@@ -147,6 +147,7 @@ impl Custody {
             exchanges: AtomicU64::new(0),
             watch: StdMutex::new(watch),
         };
+        custody.mend_restored_epochs().await?;
         custody.move_daily_epochs().await?;
         custody.finish_interrupted().await;
         Ok(custody)

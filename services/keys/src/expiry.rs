@@ -16,7 +16,7 @@ use crate::{
     expiry_hour::ExpiryHour,
     guard::{Doubt, Norm, Reading, Witness, proven_hours},
     hold::HoldId,
-    keyring::Keyring,
+    keyring::{Keyring, secrets_of},
     ledger::KeyLedger,
     reports::act_event,
     store::{
@@ -179,7 +179,7 @@ impl Custody {
     async fn destroy_some<'a>(&self, epochs: &'a [ExpiryHour]) -> Result<&'a [ExpiryHour], Error> {
         let (now, later) = epochs.split_at(self.decide_epochs(epochs).await?);
         self.finish().await?;
-        let prefixes: Vec<String> = now.iter().map(|hour| format!("epoch-{hour}-")).collect();
+        let prefixes: Vec<String> = now.iter().map(|hour| secrets_of(*hour)).collect();
         self.parts.secrets.erase_strays(&prefixes)?;
         Ok(later)
     }

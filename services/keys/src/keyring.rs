@@ -116,7 +116,8 @@ impl Custody {
         self.epoch_of(hour, secret, tree, half).await
     }
 
-    async fn epoch_of(
+    /// The row and the key of an epoch with these halves.
+    pub(crate) async fn epoch_of(
         &self,
         hour: ExpiryHour,
         secret: String,
@@ -126,6 +127,12 @@ impl Custody {
         let wrapped = self.wrap(RowKind::EpochHalf, &epoch_id(hour, &secret), half).await?;
         let key = EpochKey::new(tree, Zeroizing::new(half.to_vec()));
         Ok((EpochRow { hour, secret, half: wrapped, stale: false }, key))
+    }
+
+    /// The half inside the database.
+    pub(crate) async fn half_of(&self, epoch: &EpochRow) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let id = epoch_id(epoch.hour, &epoch.secret);
+        self.unwrap(RowKind::EpochHalf, &id, &epoch.half, || self.epoch_name(epoch.hour)).await
     }
 
     /// Makes a new key for a hold, in the same way.
@@ -289,7 +296,12 @@ fn hold_id(id: HoldId, secret: &str) -> String {
 }
 
 fn epoch_secret(hour: ExpiryHour) -> Result<String, Error> {
-    Ok(format!("epoch-{hour}-{}", random_name()?))
+    Ok(secrets_of(hour) + &random_name()?)
+}
+
+/// What the names of all secrets of an epoch begin with.
+pub fn secrets_of(hour: ExpiryHour) -> String {
+    format!("epoch-{hour}-")
 }
 
 /// Tells secrets of the same epoch apart.

@@ -43,6 +43,7 @@ mod receipts;
 mod recovery;
 mod release;
 mod reports;
+mod restored;
 mod retention;
 mod retentions;
 mod rotation;

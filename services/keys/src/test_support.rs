@@ -39,7 +39,7 @@ use crate::{
     key_encryption::LocalKeyFile,
     machine::{Machine, Uptime},
     secrets::{self, Secrets},
-    store::{SCHEMA, Store},
+    store::{SCHEMA, Store, kept_key},
 };
 
 /// An hour in November 2026.
@@ -300,7 +300,13 @@ impl Bench {
         nodes.slots()
     }
 
-    /// The same, from the description, which does not mind missing receipts.
+    /// The leaf of its epoch under which a key is kept.
+    pub async fn leaf(&self, custody: &Custody, key: &MadeKey) -> Option<Slot> {
+        let row = kept_key::get(custody.parts.store.reader(), key.context.key_id).await.unwrap();
+        row.unwrap().leaf
+    }
+
+    /// The same as [`Bench::opens`], from the description, which does not mind missing receipts.
     pub async fn describes(&self, custody: &Custody, key: &MadeKey) -> SlotSet {
         let described = custody.describe(&[key.context.key_id.to_string()]).await.unwrap();
         described[0]

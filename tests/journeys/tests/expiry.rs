@@ -161,8 +161,11 @@ fn footage_opens_until_its_time_is_over_and_is_gone_an_hour_later_but_for_what_i
         assert_eq!(opened.code, Some(0), "an hour before its time: {opened:?}");
     }
     assert!(receipts(&installation).is_empty());
-    installation.must(&["recording", "verify"]);
-    let kept = footage(&installation).into_iter().find(|(start, _)| *start > after.end).unwrap();
+    let kept = wait_for("footage of three days later", || {
+        // The recorder hands over for it.
+        installation.must(&["recording", "verify"]);
+        footage(&installation).into_iter().find(|(start, _)| *start > after.end)
+    });
     installation.down();
 
     // The promise is 72 h, and an hour for its execution.

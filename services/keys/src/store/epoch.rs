@@ -101,6 +101,11 @@ pub async fn stale(database: &impl ConnectionTrait, zone: &ZoneId) -> Result<Vec
     hours(Entity::find().filter(Column::Stale.eq(true)), database, zone).await
 }
 
+/// All epochs, oldest first.
+pub async fn all(database: &impl ConnectionTrait, zone: &ZoneId) -> Result<Vec<ExpiryHour>, Error> {
+    hours(Entity::find(), database, zone).await
+}
+
 /// Epochs that expire before `hour` ends, without that hour, oldest first.
 pub async fn before(
     database: &impl ConnectionTrait,
