@@ -258,6 +258,52 @@ async fn lost_packets_mark_the_segment_and_are_reported_as_a_gap() {
     assert!(bench.segments()[0].entry.damaged);
 }
 
+/// Frame `n`, before which so many packets were lost.
+fn after_loss(n: i64, key: bool, lost_packets: u16) -> Frame<Clear> {
+    let mut picture = samples::picture(n * 3_600, START + n * SECOND / 25, key);
+    picture.lost_packets = lost_packets;
+    Frame::received(picture)
+}
+
+impl Bench {
+    /// Whether each segment is damaged, and how many packets its trailer says were lost.
+    fn losses(&self) -> Vec<(bool, u32)> {
+        let trailer = |sealed: &Sealed| read_segment(self.open(sealed).as_bytes()).unwrap().trailer.unwrap();
+        self.segments().iter().map(|s| (s.entry.damaged, trailer(s).lost_packets)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_continues_a_damaged_group_of_pictures_is_damaged_and_the_next_group_is_not() {
+    let mut bench = bench();
+    bench.take(0..30);
+    bench.track.take(&mut bench.recorder, after_loss(30, false, 4));
+    bench.take(31..35);
+    // The rest of the group goes into a segment of its own, in which nothing more is lost.
+    bench.track.cut(&mut bench.recorder);
+    bench.take(35..51);
+    bench.track.cut(&mut bench.recorder);
+    bench.take(51..60);
+    bench.track.cut(&mut bench.recorder);
+    bench.track.take(&mut bench.recorder, after_loss(60, false, 2));
+    bench.track.end(&mut bench.recorder);
+    assert_eq!(bench.losses(), [(true, 4), (true, 0), (false, 0), (true, 2)]);
+}
+
+#[tokio::test]
+async fn a_loss_before_a_key_frame_marks_the_segment_that_lost_its_end_and_not_the_one_that_begins() {
+    let mut bench = bench();
+    bench.take(0..48);
+    bench.track.take(&mut bench.recorder, after_loss(50, true, 7));
+    bench.take(51..75);
+    // Too early to end the segment: the loss lies in the middle of it.
+    bench.track.take(&mut bench.recorder, after_loss(75, true, 3));
+    bench.take(76..101);
+    bench.track.end(&mut bench.recorder);
+    assert_eq!(bench.losses(), [(true, 7), (true, 3), (false, 0)]);
+    assert_eq!(reasons(&bench.outbox.gaps())[0], GapReason::PacketLoss);
+}
+
 #[tokio::test]
 async fn a_full_spool_becomes_a_gap_and_recording_goes_on_when_there_is_room() {
     let mut bench = bench();

@@ -45,6 +45,11 @@ pub struct Track {
     writer: Option<SegmentWriter>,
     /// Whether the next segment continues a group of pictures.
     continues: bool,
+    /// Whether packets of the running group of pictures were lost: what follows in it cannot be shown
+    /// as it was, in whichever segment it lies.
+    damaged: bool,
+    /// Lost packets that no segment has counted yet, because none was open.
+    uncounted: u32,
     /// Segments do not start before this: the end of the one before, unless a clock was set.
     floor: Option<Timestamp>,
     gauge: Arc<Gauge>,
@@ -68,6 +73,8 @@ impl Track {
             held: None,
             writer: None,
             continues: false,
+            damaged: false,
+            uncounted: 0,
             floor,
             gauge,
         }
@@ -186,6 +193,10 @@ impl Track {
             self.close(recorder);
             self.continues = !picture.random_access;
         }
+        if picture.random_access {
+            self.damaged = false;
+            self.uncounted = 0;
+        }
         if self.writer.is_none() && !self.open(recorder, &timed) {
             return;
         }
@@ -226,7 +237,10 @@ impl Track {
         let start = self.floor.map_or(wall, |floor| wall.max(floor));
         let parameters = Arc::clone(&picture.parameters);
         match SegmentWriter::open(&mut recorder.parts, parameters, start, timed.decode_time, dependent) {
-            Ok((writer, key)) => {
+            Ok((mut writer, key)) => {
+                if self.damaged {
+                    writer.lost(std::mem::take(&mut self.uncounted));
+                }
                 if let Some((serial, request)) = key {
                     recorder.outbox.add_key(serial, request);
                 }
@@ -289,14 +303,28 @@ impl Track {
         }
     }
 
-    /// Lost packets took frames with them: the span between the frames around them is a gap.
-    fn note_loss(&self, recorder: &mut Recorder, timed: &Timed) {
+    /// Lost packets took frames with them: the span between the frames around them is a gap. They were
+    /// sent before this frame, so they are missing in the segment that is open before it.
+    fn note_loss(&mut self, recorder: &mut Recorder, timed: &Timed) {
+        let packets = timed.frame.picture().lost_packets;
         let Some(timeline) = &self.timeline else { return };
-        let Some(writer) = &self.writer else { return };
-        if timed.frame.picture().lost_packets > 0 {
+        if packets == 0 {
+            return;
+        }
+        self.damaged = true;
+        let before = match &mut self.writer {
+            Some(writer) => {
+                writer.lost(packets.into());
+                Some(timeline.wall(writer.last_frame_at()))
+            }
+            None => {
+                self.uncounted = self.uncounted.saturating_add(packets.into());
+                self.floor.filter(|_| self.continues)
+            }
+        };
+        if let Some(before) = before {
             let at = timeline.wall(timed.decode_time);
-            let before = timeline.wall(writer.last_frame_at()).min(at);
-            recorder.gaps.lost(before, at);
+            recorder.gaps.lost(before.min(at), at);
         }
     }
 }

@@ -85,6 +85,7 @@ pub struct SegmentWriter {
     start: Timestamp,
     frames: u32,
     lost_packets: u32,
+    damaged: bool,
     end: Position,
 }
 
@@ -166,6 +167,7 @@ impl SegmentWriter {
             start,
             frames: 0,
             lost_packets: 0,
+            damaged: false,
             end,
         };
         Ok((writer, key.zip(import)))
@@ -185,7 +187,6 @@ impl SegmentWriter {
         let picture = timed.frame.picture();
         let arrived = picture.arrived_monotonic;
         self.frames += 1;
-        self.lost_packets += u32::from(picture.lost_packets);
         self.pending_bytes += picture.data.len();
         self.last_start = timed.decode_time;
         self.last_end = timed.decode_time + i64::from(duration);
@@ -195,6 +196,13 @@ impl SegmentWriter {
             return Ok(None);
         }
         self.flush(parts, &wall)
+    }
+
+    /// Packets of the group of pictures that is being written were lost: so many that no segment has
+    /// counted yet, none where only an earlier segment of the same group lost some.
+    pub fn lost(&mut self, packets: u32) {
+        self.damaged = true;
+        self.lost_packets = self.lost_packets.saturating_add(packets);
     }
 
     /// How long the segment is by the camera's time.
@@ -302,7 +310,7 @@ impl SegmentWriter {
             end: through,
             media_nanos: media_nanos(self.last_end - self.first_decode_time).unsigned_abs(),
             frames: self.frames,
-            damaged: self.lost_packets > 0,
+            damaged: self.damaged,
             sealed: self.sealer.checkpoint()?,
         };
         let payload = tail.encode();
@@ -367,7 +375,7 @@ impl SegmentWriter {
             span: Span::try_new(self.start, end.max(self.start)).unwrap_or_else(|| instant(self.start)),
             media_duration: self.media_duration(),
             frames: self.frames,
-            damaged: self.lost_packets > 0,
+            damaged: self.damaged,
             torn_after_chunks: torn,
             clock_quality,
         }
