@@ -82,7 +82,8 @@ impl LocalDirectory {
 
     /// Moves the body to a new file in `.partial/`.
     async fn receive(&self, mut body: ByteStream, size: u64) -> Result<Partial, Error> {
-        let mut partial = self.blocking("creating an object", |inner| Partial::create(&inner.root)).await?;
+        let mut partial =
+            self.blocking("creating an object", move |inner| Partial::create(&inner.root, size)).await?;
         let mut received = 0;
         loop {
             let batch = next_batch(&mut body, &mut received, size).await?;
@@ -103,9 +104,9 @@ impl BlobStore for LocalDirectory {
     async fn put(&self, key: &BlobKey, body: ByteStream, size: u64) -> Result<(), Error> {
         let wanted = key.clone();
         self.blocking("looking for an object", move |inner| inner.refuse_existing(&wanted)).await?;
-        let partial = self.receive(body, size).await?;
+        let mut partial = self.receive(body, size).await?;
         let key = key.clone();
-        self.blocking("publishing an object", move |inner| inner.publish(&partial, &key)).await
+        self.blocking("publishing an object", move |inner| inner.publish(&mut partial, &key)).await
     }
 
     async fn replace(&self, key: &BlobKey, bytes: Bytes) -> Result<(), Error> {
@@ -164,8 +165,8 @@ impl Inner {
         }
     }
 
-    fn publish(&self, partial: &Partial, key: &BlobKey) -> Result<(), Error> {
-        partial.sync().map_err(Error::io("syncing an object"))?;
+    fn publish(&self, partial: &mut Partial, key: &BlobKey) -> Result<(), Error> {
+        partial.finish().map_err(Error::io("syncing an object"))?;
         let path = self.path(key);
         self.directories.ensure_parent(&self.root, &path).map_err(Error::io("creating a directory"))?;
         match partial.link_to(&path) {

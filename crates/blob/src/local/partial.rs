@@ -1,16 +1,15 @@
 //! Files that are not objects yet.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
+use obscura_direct_file::AppendedFile;
 use uuid::Uuid;
 
-use super::directories;
+use super::{BATCH_BYTES, directories};
 use crate::Error;
 
 /// No key starts with a dot, so no object can be in here.
@@ -20,33 +19,31 @@ pub(super) const DIRECTORY: &str = ".partial";
 /// linked elsewhere stays.
 #[derive(Debug)]
 pub(super) struct Partial {
-    file: File,
+    file: AppendedFile,
     path: PathBuf,
     /// Whether the name in `.partial/` is no more.
     is_gone: bool,
 }
 
 impl Partial {
-    pub(super) fn create(root: &Path) -> Result<Self, Error> {
+    /// A file for an object of about this size.
+    pub(super) fn create(root: &Path, size: u64) -> Result<Self, Error> {
         let path = root.join(DIRECTORY).join(Uuid::new_v4().to_string());
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("creating an object"))?;
+        let memory = usize::try_from(size).unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
+        let file = AppendedFile::create(&path, 0o600, memory).map_err(Error::io("creating an object"))?;
         Ok(Self { file, path, is_gone: false })
     }
 
     /// Appends the pieces and hands the file back.
     pub(super) fn append(mut self, pieces: &[Bytes]) -> Result<Self, Error> {
-        write_all(&mut self.file, pieces).map_err(Error::io("writing an object"))?;
+        let all = pieces.iter().try_for_each(|piece| self.file.append(piece));
+        all.map_err(Error::io("writing an object"))?;
         Ok(self)
     }
 
     /// Makes the bytes durable. Size and blocks are included; times are not, and nobody needs them.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.file.finish()
     }
 
     /// Gives the file its key in place of whatever has it.
@@ -71,22 +68,6 @@ impl Drop for Partial {
             tracing::warn!(%error, "an unfinished upload stays until the next start");
         }
     }
-}
-
-/// One system call for many pieces, without copying them together first.
-fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> =
-        pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)).collect();
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        match file.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
-            Err(again) if again.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Makes an empty `.partial/`. Answers how many files a crash had left there.

@@ -11,8 +11,9 @@ impl Inner {
     /// Writes a new file, makes it durable, and renames it over the old one. A crash leaves one of
     /// the two, whole; whoever has the old one open goes on reading it.
     pub(super) fn replace(&self, key: &BlobKey, bytes: &Bytes) -> Result<(), Error> {
-        let partial = Partial::create(&self.root)?.append(std::slice::from_ref(bytes))?;
-        partial.sync().map_err(Error::io("syncing an object"))?;
+        let size = bytes.len() as u64;
+        let mut partial = Partial::create(&self.root, size)?.append(std::slice::from_ref(bytes))?;
+        partial.finish().map_err(Error::io("syncing an object"))?;
         let path = self.path(key);
         self.directories.ensure_parent(&self.root, &path).map_err(Error::io("creating a directory"))?;
         partial.rename_to(&path).map_err(Error::io("replacing an object"))?;

@@ -6,11 +6,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
+
+use obscura_direct_file::DirectReader;
 
 use crate::spool::{
     Appending, Disk, FileSystem,
@@ -231,7 +232,7 @@ impl Appending for Plugged {
         self.file.cut(length)
     }
 
-    fn reader(&self) -> io::Result<File> {
+    fn reader(&self) -> io::Result<DirectReader> {
         self.file.reader()
     }
 }

@@ -7,8 +7,11 @@ use std::{
     path::Path,
 };
 
+use obscura_direct_file::{AppendedFile, DirectReader};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+/// Bytes that are handed to the disk at once.
+const WRITE_BYTES: usize = 1024 * 1024;
 /// Zeros are written in pieces of this size where room cannot be set aside otherwise.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -35,8 +38,8 @@ pub trait Appending: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Takes back everything after the first `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
-    /// The same file for reading.
-    fn reader(&self) -> io::Result<File>;
+    /// The same file for reading what was synced.
+    fn reader(&self) -> io::Result<DirectReader>;
 }
 
 /// Whether the disk is full, which passes; everything else that a disk says does not.
@@ -50,7 +53,7 @@ pub struct FileSystem;
 
 impl Disk for FileSystem {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appending>> {
-        let file = OpenOptions::new().create_new(true).append(true).read(true).open(path)?;
+        let file = AppendedFile::create(path, 0o600, WRITE_BYTES)?;
         if let Err(error) = sync_directory_of(path) {
             // Nothing is in it yet, and the next try must find the name free.
             let _ = fs::remove_file(path);
@@ -86,21 +89,21 @@ impl Disk for FileSystem {
     }
 }
 
-impl Appending for File {
+impl Appending for AppendedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+        self.append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.sync()
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)
+        self.cut(length)
     }
 
-    fn reader(&self) -> io::Result<File> {
-        self.try_clone()
+    fn reader(&self) -> io::Result<DirectReader> {
+        self.reader()
     }
 }
 

@@ -1,10 +1,8 @@
 //! One file of the log.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use obscura_direct_file::DirectReader;
 
 use super::{Error, Position};
 
@@ -15,12 +13,12 @@ const SUFFIX: &str = ".log";
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: File,
+    file: DirectReader,
 }
 
 impl LogFile {
     /// The file at `path`.
-    pub fn new(path: PathBuf, file: File) -> Self {
+    pub fn new(path: PathBuf, file: DirectReader) -> Self {
         Self { path, file }
     }
 

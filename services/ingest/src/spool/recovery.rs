@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use obscura_clock::Timestamp;
+use obscura_direct_file::DirectReader;
 use obscura_ids::PackId;
 
 use super::{
@@ -117,25 +117,39 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFi
     let mut files = BTreeMap::new();
     let mut recovered = Recovered::default();
     let paths = log_files(dir)?;
-    let last = paths.keys().next_back().copied();
+    let mut following = paths.keys().skip(1).copied().collect::<Vec<_>>().into_iter();
     for (start, path) in paths {
+        let next = following.next();
         let io = |source| Error::Io { path: path.clone(), source };
         let bytes = std::fs::read(&path).map_err(io)?;
         let whole = scan(&bytes, start, &mut recovered);
         recovered.end = recovered.end.max(Position(start.0 + whole as u64));
-        if Some(start) == last {
-            cut(disk, &path, whole, bytes.len()).map_err(io)?;
-        } else if whole < bytes.len() {
+        let Some(next) = next else {
+            cut(disk, &path, whole, &bytes).map_err(io)?;
+            if whole > 0 {
+                files.insert(start, opened(path)?);
+            }
+            continue;
+        };
+        // A closed file goes up to the next one; what is behind that only fills its last block.
+        if start.0 + (whole as u64) < next.0 {
             recovered.damaged_files += 1;
-            recovered.end = recovered.end.max(Position(start.0 + bytes.len() as u64));
+            recovered.end = recovered.end.max(next);
             tracing::error!(file = %path.display(), at = whole, "a closed spool file is damaged; what follows in it is lost");
         }
         if whole > 0 {
-            files.insert(start, Arc::new(LogFile::new(path.clone(), File::open(&path).map_err(io)?)));
+            files.insert(start, opened(path)?);
         }
     }
     sync_dir(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
     Ok((files, recovered))
+}
+
+fn opened(path: PathBuf) -> Result<Arc<LogFile>, Error> {
+    match DirectReader::open(&path) {
+        Ok(reader) => Ok(Arc::new(LogFile::new(path, reader))),
+        Err(source) => Err(Error::Io { path, source }),
+    }
 }
 
 /// Takes every whole record and returns how many bytes they fill.
@@ -149,12 +163,14 @@ fn scan(bytes: &[u8], start: Position, recovered: &mut Recovered) -> usize {
 }
 
 /// Removes a torn end, so that the next record follows a whole one.
-fn cut(disk: &dyn Disk, path: &Path, whole: usize, length: usize) -> std::io::Result<()> {
+fn cut(disk: &dyn Disk, path: &Path, whole: usize, bytes: &[u8]) -> std::io::Result<()> {
     if whole == 0 {
         return disk.remove(path);
     }
-    if whole < length {
-        tracing::warn!(file = %path.display(), bytes = length - whole, "cut a torn record off the end of the spool");
+    let rest = bytes.get(whole..).unwrap_or_default();
+    // Zeros only fill the last block: nothing was lost with them.
+    if rest.iter().any(|byte| *byte != 0) {
+        tracing::warn!(file = %path.display(), bytes = rest.len(), "cut a torn record off the end of the spool");
     }
     disk.keep(path, whole as u64)
 }
