@@ -35,6 +35,14 @@ pub fn camera_state(state: CameraState) -> &'static str {
     }
 }
 
+/// What a camera has whose purpose names no priority, as the recorder takes it.
+pub const USUAL_PRIORITY: u32 = 5;
+
+/// Who is recorded longest when the spool runs full, from 1 to 9.
+pub const fn priority(told: u32) -> u32 {
+    if told == 0 { USUAL_PRIORITY } else { told }
+}
+
 /// The legal basis with its place in the GDPR.
 pub fn legal_basis(basis: LegalBasis) -> &'static str {
     match basis {

@@ -12,6 +12,8 @@ pub const MAX_RETENTION_HOURS: u32 = 8_760;
 pub const UNEXPLAINED_RETENTION_HOURS: u32 = 72;
 /// Longest time to the next review, in years.
 const MAX_REVIEW_YEARS: i32 = 2;
+/// Paused last when the spool runs full; 1 is paused first, and 0 leaves it to the recorder.
+const MAX_PRIORITY: u32 = 9;
 
 /// A purpose in which every field makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,7 @@ pub struct Purpose {
     longer_retention_reason: Option<String>,
     owner: String,
     review_on: Date,
+    priority: u32,
 }
 
 /// What is wrong with a purpose: all of it, so that it can be put right in one go.
@@ -42,7 +45,8 @@ impl Purpose {
         let longer_retention_reason = noted(longer_retention_reason(message), &mut faults);
         let owner = noted(words::person("the owner of the purpose", &message.owner), &mut faults);
         let review_on = noted(review(&message.review_on, now), &mut faults);
-        match (text, legal_basis, retention_hours, longer_retention_reason, owner, review_on) {
+        let priority = noted(priority(message), &mut faults);
+        match (text, legal_basis, retention_hours, longer_retention_reason, owner, review_on, priority) {
             (
                 Some(text),
                 Some(legal_basis),
@@ -50,7 +54,16 @@ impl Purpose {
                 Some(longer_retention_reason),
                 Some(owner),
                 Some(review_on),
-            ) => Ok(Self { text, legal_basis, retention_hours, longer_retention_reason, owner, review_on }),
+                Some(priority),
+            ) => Ok(Self {
+                text,
+                legal_basis,
+                retention_hours,
+                longer_retention_reason,
+                owner,
+                review_on,
+                priority,
+            }),
             _ => Err(Error(faults)),
         }
     }
@@ -71,7 +84,7 @@ impl From<Purpose> for Message {
             longer_retention_reason: purpose.longer_retention_reason.unwrap_or_default(),
             owner: purpose.owner,
             review_on: purpose.review_on.to_string(),
-            ..Self::default()
+            priority: purpose.priority,
         }
     }
 }
@@ -93,6 +106,13 @@ fn retention(message: &Message) -> Result<u32, String> {
         return Ok(message.retention_hours);
     }
     Err(format!("the retention must be 1 to {MAX_RETENTION_HOURS} hours"))
+}
+
+fn priority(message: &Message) -> Result<u32, String> {
+    if message.priority <= MAX_PRIORITY {
+        return Ok(message.priority);
+    }
+    Err(format!("the priority must be 1 (paused first when the spool runs full) to {MAX_PRIORITY} (last)"))
 }
 
 fn longer_retention_reason(message: &Message) -> Result<Option<String>, String> {
@@ -150,7 +170,7 @@ mod tests {
             longer_retention_reason: String::new(),
             owner: "Shop manager".into(),
             review_on: "2027-11-23".into(),
-            priority: 0,
+            priority: 7,
         }
     }
 
@@ -162,6 +182,14 @@ mod tests {
     fn a_good_purpose_reads_back() {
         let purpose = Purpose::read(&good(), now()).unwrap();
         assert_eq!(Message::from(purpose), good());
+    }
+
+    #[test]
+    fn the_priority_reaches_the_recorder_as_it_was_chosen() {
+        for priority in 0..=9 {
+            let purpose = Purpose::read(&Message { priority, ..good() }, now()).unwrap();
+            assert_eq!(Message::from(purpose).priority, priority);
+        }
     }
 
     #[test]
@@ -182,6 +210,7 @@ mod tests {
             (Message { retention_hours: 0, ..good() }, "1 to 8760 hours"),
             (Message { retention_hours: 73, ..good() }, "longer than 72 hours"),
             (Message { owner: "  ".into(), ..good() }, "owner"),
+            (Message { priority: 10, ..good() }, "priority"),
             (Message { review_on: "23.11.2027".into(), ..good() }, "YYYY-MM-DD"),
             (Message { review_on: "2027-02-30".into(), ..good() }, "YYYY-MM-DD"),
             (Message { review_on: "2026-11-22".into(), ..good() }, "2026-11-23 to 2028-11-23"),
@@ -199,6 +228,8 @@ mod tests {
         let bounds = [
             Message { retention_hours: 1, ..good() },
             Message { retention_hours: 8_760, longer_retention_reason: reason, ..good() },
+            Message { priority: 0, ..good() },
+            Message { priority: 9, ..good() },
             Message { review_on: "2026-11-23".into(), ..good() },
             Message { review_on: "2028-11-23".into(), ..good() },
         ];
@@ -218,9 +249,11 @@ mod tests {
             longer_retention_reason in any::<String>(),
             owner in any::<String>(),
             review_on in any::<String>(),
+            priority: u32,
             now: i64,
         ) {
-            let message = Message { text, legal_basis, retention_hours, longer_retention_reason, owner, review_on, priority: 0 };
+            let message =
+                Message { text, legal_basis, retention_hours, longer_retention_reason, owner, review_on, priority };
             let now = Timestamp::from_unix_nanos(now);
             match Purpose::read(&message, now) {
                 Ok(purpose) => {

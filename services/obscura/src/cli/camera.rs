@@ -58,6 +58,7 @@ struct Shown {
     retention_hours: u32,
     owner: String,
     review_on: String,
+    priority: u32,
     zone: String,
     country: String,
     plaintext_source: bool,
@@ -78,6 +79,7 @@ impl Shown {
             retention_hours: purpose.retention_hours,
             owner: purpose.owner,
             review_on: purpose.review_on,
+            priority: words::priority(purpose.priority),
             zone: placement.zone,
             country: placement.country,
             plaintext_source: camera.plaintext_source,
@@ -135,7 +137,18 @@ async fn remove(session: &Session, name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use obscura_proto::registry::v1::Purpose;
+
     use super::*;
+
+    #[test]
+    fn the_priority_is_shown_as_the_recorder_takes_it() {
+        let shown = |priority| {
+            let purpose = Some(Purpose { priority, ..Purpose::default() });
+            Shown::new(&CameraMessage { purpose, ..CameraMessage::default() }).priority
+        };
+        assert_eq!((shown(0), shown(1), shown(9)), (5, 1, 9));
+    }
 
     #[test]
     fn a_source_is_shown_nowhere() {

@@ -18,6 +18,7 @@ use crate::{
     services::{Services, command},
     source::{Rtsp, Source},
     when::{self, Retention},
+    words,
 };
 
 const EXAMPLES: &str = "\
@@ -62,6 +63,10 @@ pub struct Add {
     /// Day on which the purpose is looked at again, within two years [default: in a year]
     #[arg(long, value_name = "YYYY-MM-DD")]
     review_on: Option<String>,
+    /// Who is recorded longest when the recorder's disk runs full, because storage or keys are away: cameras
+    /// are then paused from priority 1 upwards, those with 9 last
+    #[arg(long, value_name = "1-9", default_value_t = words::USUAL_PRIORITY, value_parser = clap::value_parser!(u32).range(1..=9))]
+    priority: u32,
     /// User name at the camera; the password is asked for
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
@@ -258,6 +263,7 @@ impl Add {
             longer_retention_reason: self.longer_retention_reason.clone().unwrap_or_default(),
             owner: self.owner.clone().unwrap_or_else(attested_by),
             review_on: self.review_on.clone().unwrap_or_else(|| when::in_a_year(now)),
+            priority: self.priority,
             ..Purpose::default()
         };
         purpose.set_legal_basis(self.legal_basis.into());
@@ -324,7 +330,16 @@ mod tests {
         ]);
         let purpose = add.purpose_message(&attested_by_ada(), now());
         assert_eq!((purpose.owner.as_str(), purpose.review_on.as_str()), ("Ada", "2027-11-23"));
-        assert_eq!(purpose.retention_hours, 72);
+        assert_eq!((purpose.retention_hours, purpose.priority), (72, 5));
+    }
+
+    #[test]
+    fn a_priority_that_is_none_is_refused_before_anything_is_touched() {
+        let first =
+            ["obscura", "camera", "add", "d", "rtsp://c/1", "--purpose", "why", "--legal-basis", "consent"];
+        for wrong in ["0", "10", "high"] {
+            assert!(Cli::try_parse_from([&first[..], &["--priority", wrong]].concat()).is_err(), "{wrong}");
+        }
     }
 
     fn parsed(line: &[&str]) -> Add {
@@ -352,10 +367,13 @@ mod tests {
             "case",
             "--owner",
             "o",
+            "--priority",
+            "8",
         ]);
         let purpose = add.purpose_message(&attested_by_ada(), now());
         assert_eq!((purpose.retention_hours, purpose.legal_basis()), (720, LegalBasis::LegitimateInterests));
         assert_eq!((purpose.longer_retention_reason.as_str(), purpose.owner.as_str()), ("case", "o"));
+        assert_eq!(purpose.priority, 8);
         assert!(add.place.attestation().is_none() && add.decision.message().is_none());
     }
 
