@@ -26,6 +26,7 @@ mod given_up;
 mod outage;
 mod peers;
 mod plug;
+mod refused;
 mod terms;
 mod world;
 

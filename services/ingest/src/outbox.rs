@@ -3,6 +3,7 @@
 //! Plain state behind a lock; [`crate::upload`] empties it.
 
 mod packs;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,8 @@ use obscura_ids::{CameraId, LayerKeyId, Sequence, WriterEpoch};
 use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use tokio::sync::Notify;
 
-pub use self::packs::Formed;
 use self::packs::Packs;
+pub use self::{packs::Formed, refused::Refused};
 use crate::{
     segment::{GivenUp, Sealed},
     spool::{Position, Serial},
@@ -229,12 +230,15 @@ impl Outbox {
         queued.sum::<usize>() + state.packs.segments(of) + state.given_up.len()
     }
 
-    /// How long the oldest segment waits.
+    /// How long the oldest segment waits, where it is not refused: what is has a bound of its own, and
+    /// must not keep others from being recorded.
     #[must_use]
     pub fn oldest(&self, now: Monotonic) -> Duration {
         let state = self.lock();
         let queued = state.segments.values().filter_map(|queue| Some(queue.front()?.0.waited(now)));
-        queued.chain(state.packs.oldest(now)).max().unwrap_or_default()
+        let aside = state.set_aside();
+        let counts = |pack: &Formed| !state.is_refused(&aside, pack);
+        queued.chain(state.packs.oldest(now, counts)).max().unwrap_or_default()
     }
 
     /// Layer keys that have not left.

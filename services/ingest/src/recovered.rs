@@ -7,7 +7,7 @@ use std::{
 };
 
 use obscura_clock::{Monotonic, Timestamp};
-use obscura_ids::CameraId;
+use obscura_ids::{CameraId, Layer, PackId, Sequence, WriterEpoch};
 use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use prost::Message as _;
 
@@ -27,10 +27,14 @@ const STILL_RECORDING: Duration = Duration::from_secs(5);
 /// Nothing waits longer. What seems to was recorded by a clock that was set since.
 const LONGEST_WAIT: Duration = Duration::from_hours(31 * 24);
 
+/// What no two segments have in common.
+type Place = (CameraId, Layer, WriterEpoch, Sequence);
+
 /// Up to when each camera is recorded in what was found.
 pub type RecordedThrough = HashMap<CameraId, Timestamp>;
 
-/// Keys, gaps, packs that were formed, and all other segments in the order in which they began.
+/// Keys, gaps, packs that were formed, and all other segments in the order in which they began. A run
+/// that ended while it copied something to the end of the spool left both: the copy is forgotten.
 ///
 /// # Errors
 /// Where the spool cannot be read.
@@ -56,8 +60,15 @@ pub fn enqueue(
     let after = recovered.end;
     let mut broken = Vec::new();
     let mut packed: HashSet<&Serial> = HashSet::new();
+    let mut known: HashSet<PackId> = HashSet::new();
+    let mut placed: HashSet<Place> = HashSet::new();
     let mut through = RecordedThrough::new();
     for (serial, _, id, serials) in &recovered.packs {
+        if known.contains(id) {
+            packed.extend(serials);
+            broken.extend(serials.iter().chain([serial]));
+            continue;
+        }
         let segments = serials
             .iter()
             .map(|serial| sealed(spool, recovered, *serial, now))
@@ -66,6 +77,8 @@ pub fn enqueue(
         let segments: Vec<Sealed> = segments.into_iter().flatten().collect();
         if segments.len() == serials.len() {
             packed.extend(serials);
+            known.insert(*id);
+            placed.extend(segments.iter().map(place));
             segments.iter().for_each(|sealed| note_end(&mut through, sealed));
             let (id, serial) = (*id, *serial);
             outbox.add_pack(Formed { id, serial, segments, refusals: 0, not_before: now, after });
@@ -78,6 +91,7 @@ pub fn enqueue(
     let (mut count, mut empty) = (0_u32, broken);
     for (serial, found) in loose {
         match sealed(spool, recovered, *serial, now)? {
+            Some(sealed) if !placed.insert(place(&sealed)) => empty.push(*serial),
             Some(sealed) => {
                 note_end(&mut through, &sealed);
                 outbox.add_segment(sealed, now);
@@ -109,6 +123,11 @@ pub fn stopped_since(last_alive: Timestamp, through: Option<Timestamp>) -> Times
     let near =
         |through: &Timestamp| last_alive.since(*through).max(through.since(last_alive)) <= STILL_RECORDING;
     through.filter(near).unwrap_or(last_alive)
+}
+
+fn place(sealed: &Sealed) -> Place {
+    let header = &sealed.entry.header;
+    (header.camera, header.layer, header.writer_epoch, header.sequence)
 }
 
 fn note_end(through: &mut RecordedThrough, sealed: &Sealed) {

@@ -1,9 +1,11 @@
 //! A segment on its way from frames to sealed bytes in the spool.
 
+mod again;
 mod opening;
 mod torn;
 mod writer;
 
+pub use again::again;
 pub use opening::{Opening, Tail};
 pub use torn::{beginning, record, recovered};
 pub use writer::{Parts, SegmentWriter, note_torn};

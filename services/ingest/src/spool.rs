@@ -220,6 +220,15 @@ impl Spool {
         if used > self.limits.bytes && records.iter().any(Record::takes_space) {
             return Err(Error::Full { used, limit: self.limits.bytes });
         }
+        self.append_again(records)
+    }
+
+    /// As [`Spool::append`], for copies of what is in the spool already: the bound does not hold for
+    /// them, since their old place is freed for them.
+    ///
+    /// # Errors
+    /// As [`Spool::append`].
+    pub fn append_again(&self, records: &[Record<'_>]) -> Result<(Vec<Extent>, Position), Error> {
         if let Some(record) = records.iter().find(|record| record.payload.len() > record::MAX_PAYLOAD_BYTES) {
             return Err(Error::TooLong(record.payload.len()));
         }
@@ -321,6 +330,12 @@ impl Spool {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.shared.end().0.saturating_sub(self.files().by_start.keys().next().map_or(0, |start| start.0))
+    }
+
+    /// Whose record is the oldest that is still needed.
+    #[must_use]
+    pub fn oldest_needed(&self) -> Option<Serial> {
+        self.files().needed.iter().min_by_key(|(_, at)| **at).map(|(serial, _)| *serial)
     }
 
     /// Bytes from the oldest record that is still needed to the end: what the spool would take if it

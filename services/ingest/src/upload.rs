@@ -6,6 +6,7 @@
 
 mod body;
 mod fault;
+mod make_way;
 mod objects;
 mod outage;
 mod pace;
@@ -13,11 +14,11 @@ mod pack;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use obscura_clock::SharedClock;
+use obscura_clock::{Monotonic, SharedClock};
 use obscura_ids::{CameraId, PackId};
 use obscura_proto::{
     keys::v1::keys_service_client::KeysServiceClient,
@@ -35,9 +36,9 @@ use self::{
 pub use self::{objects::Objects, outage::later};
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
-    segment::{GivenUp, note_torn, record},
+    segment::{GivenUp, Sealed, note_torn, record},
     spool::{
-        Position, Serial, Spool,
+        Error, Position, Serial, Spool,
         record::{Kind, encode_serials},
     },
 };
@@ -66,6 +67,8 @@ pub struct Uploader {
     keys_away: Outage,
     index_away: Outage,
     objects_away: Outage,
+    held_up: Outage,
+    last_arrival: Mutex<Option<Monotonic>>,
     freeing: Mutex<Freeing>,
 }
 
@@ -107,6 +110,8 @@ impl Uploader {
             keys_away: Outage::new("layer keys cannot be imported and wait in the spool"),
             index_away: Outage::new("gaps cannot be indexed and wait in the spool"),
             objects_away: Outage::new("packs cannot be stored and wait in the spool"),
+            held_up: Outage::new("what is refused cannot be moved and keeps the spool from being freed"),
+            last_arrival: Mutex::default(),
             freeing: Mutex::default(),
         })
     }
@@ -134,6 +139,7 @@ impl Uploader {
         self.form_packs();
         self.start_packs(packs);
         self.free_committed();
+        self.make_way().await;
         while packs.try_join_next().is_some() {}
     }
 
@@ -183,7 +189,7 @@ impl Uploader {
         if self.outbox.key_refused(serial, self.clock.monotonic()) {
             tracing::error!(
                 cause,
-                "a layer key is refused for good and set aside; its footage waits in the spool: remove the cause and restart ingest"
+                "a layer key is refused for good and set aside; its footage waits in the spool, up to a quarter of it: remove the cause and restart ingest"
             );
         }
     }
@@ -223,15 +229,9 @@ impl Uploader {
         let flushed = |camera| flushing.contains(&None) || flushing.contains(&Some(camera));
         while let Some(segments) = self.outbox.take_full(self.policy, self.clock.monotonic(), flushed) {
             let id = PackId::generate();
-            let serial = self.spool.next_serial();
-            let serials: Vec<Serial> = segments.iter().map(|sealed| sealed.serial).collect();
-            let payload = [&id.as_bytes()[..], &encode_serials(&serials)].concat();
-            let sealed_by = segments.iter().map(|sealed| sealed.end).max().unwrap_or_default();
             let now = self.clock.monotonic();
-            match self.spool.append(&[record(Kind::Pack, serial, &payload)]) {
-                Ok((extents, end)) => {
-                    extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent));
-                    let after = end.max(sealed_by);
+            match self.note_pack(id, &segments) {
+                Ok((serial, after)) => {
                     self.outbox.add_pack(Formed {
                         id,
                         serial,
@@ -248,6 +248,17 @@ impl Uploader {
                 }
             }
         }
+    }
+
+    /// Notes a pack in the spool: under which serial, and what must be committed before it may leave.
+    fn note_pack(&self, id: PackId, segments: &[Sealed]) -> Result<(Serial, Position), Error> {
+        let serial = self.spool.next_serial();
+        let serials: Vec<Serial> = segments.iter().map(|sealed| sealed.serial).collect();
+        let payload = [&id.as_bytes()[..], &encode_serials(&serials)].concat();
+        let sealed_by = segments.iter().map(|sealed| sealed.end).max().unwrap_or_default();
+        let (extents, end) = self.spool.append(&[record(Kind::Pack, serial, &payload)])?;
+        extents.first().into_iter().for_each(|extent| self.spool.hold(serial, *extent));
+        Ok((serial, end.max(sealed_by)))
     }
 
     /// Starts what may be on its way at the same time: little, so that a backlog takes neither the disk
@@ -279,10 +290,9 @@ impl Uploader {
     async fn send_pack(&self, mut pack: Formed) {
         match pack::send(self, &pack).await {
             Ok(()) => {
-                let mut serials: Vec<Serial> = pack.segments.iter().map(|sealed| sealed.serial).collect();
-                serials.push(pack.serial);
                 self.objects_away.over();
-                self.free(&serials);
+                self.arrived();
+                self.free(&pack.serials());
                 self.outbox.pack_done(&pack);
             }
             Err(fault) if fault.is_outage() => {
@@ -333,8 +343,12 @@ impl Uploader {
         freeing.unnoted.is_empty() && freeing.noted.is_empty()
     }
 
-    fn freeing(&self) -> std::sync::MutexGuard<'_, Freeing> {
+    fn freeing(&self) -> MutexGuard<'_, Freeing> {
         self.freeing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_arrival(&self) -> MutexGuard<'_, Option<Monotonic>> {
+        self.last_arrival.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flushed(&self) -> HashSet<Option<CameraId>> {

@@ -89,8 +89,10 @@ pub struct Stored {
     pub twice: usize,
     /// Most uploads at the same time.
     pub most_uploads: usize,
-    /// Keys that are always refused.
+    /// Keys that are always refused: all of them,
     pub refuses_keys: bool,
+    /// or those of one camera.
+    pub refuses_keys_of: Option<CameraId>,
     /// Imports that were asked for.
     pub imports: usize,
     /// Nothing answers.
@@ -291,7 +293,8 @@ where
 async fn import(peers: Peers, asked: ImportLayerKeyRequest) -> Result<ImportLayerKeyResponse, Status> {
     let store = |stored: &mut Stored, _| {
         stored.imports += 1;
-        if stored.refuses_keys {
+        let camera = asked.key.as_ref().unwrap().camera_id.parse().ok();
+        if stored.refuses_keys || (camera.is_some() && camera == stored.refuses_keys_of) {
             return Err(Status::permission_denied("this key is refused for good"));
         }
         let id: LayerKeyId = asked.key.as_ref().unwrap().key_id.parse().unwrap();

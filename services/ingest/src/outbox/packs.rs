@@ -41,6 +41,18 @@ impl Formed {
         self.segments.iter().map(|sealed| sealed.entry.length).sum()
     }
 
+    /// Its own record in the spool and those of its segments.
+    #[must_use]
+    pub fn serials(&self) -> Vec<Serial> {
+        self.segments.iter().map(|sealed| sealed.serial).chain([self.serial]).collect()
+    }
+
+    /// Whether a record is its own, or that of one of its segments.
+    #[must_use]
+    pub fn holds(&self, serial: Serial) -> bool {
+        self.serial == serial || self.segments.iter().any(|sealed| sealed.serial == serial)
+    }
+
     fn camera(&self) -> Option<CameraId> {
         self.segments.first().map(|sealed| sealed.entry.header.camera)
     }
@@ -98,6 +110,19 @@ impl Packs {
         self.add(pack);
     }
 
+    /// The packs that are not on their way.
+    pub fn waiting(&self) -> impl Iterator<Item = &Formed> {
+        self.waiting.values().flat_map(BTreeMap::values)
+    }
+
+    /// A pack that waits no longer does.
+    pub fn remove(&mut self, pack: &Formed) {
+        if let Some(packs) = pack.camera().and_then(|camera| self.waiting.get_mut(&camera)) {
+            packs.remove(&pack.serial);
+        }
+        self.waiting.retain(|_, packs| !packs.is_empty());
+    }
+
     /// Segments in packs of these cameras.
     pub fn segments(&self, of: impl Fn(CameraId) -> bool) -> usize {
         let waiting = self.waiting.iter().filter(|(camera, _)| of(**camera));
@@ -106,11 +131,18 @@ impl Packs {
         waiting.sum::<usize>() + flying.map(|(_, flight)| flight.segments).sum::<usize>()
     }
 
-    /// How long the oldest segment of each camera waits.
-    pub fn oldest(&self, now: Monotonic) -> impl Iterator<Item = Duration> {
-        let waiting = self.waiting.values().filter_map(|packs| packs.values().next()?.segments.first());
+    /// How long the oldest segment of each camera waits, in packs that count.
+    pub fn oldest(&self, now: Monotonic, counts: impl Fn(&Formed) -> bool) -> impl Iterator<Item = Duration> {
+        let oldest = move |packs: &'_ BTreeMap<Serial, Formed>| {
+            packs
+                .values()
+                .find(|pack| counts(pack))
+                .and_then(|pack| pack.segments.first())
+                .map(|s| s.waited(now))
+        };
+        let waiting = self.waiting.values().filter_map(oldest);
         let flying = self.in_flight.values().filter_map(|flight| flight.oldest.as_ref());
-        waiting.chain(flying).map(move |sealed| sealed.waited(now))
+        waiting.chain(flying.map(move |sealed| sealed.waited(now)))
     }
 
     /// The cameras after the last one, and then those up to it.

@@ -1,0 +1,71 @@
+//! What waits only because it is refused. It may wait for long, and must not keep the spool from
+//! freeing what lies behind it.
+
+use std::collections::HashSet;
+
+use obscura_ids::LayerKeyId;
+use obscura_proto::keys::v1::ImportLayerKeyRequest;
+
+use super::{Formed, MOST_REFUSALS, Outbox, State, key_id};
+use crate::spool::Serial;
+
+/// Something that is refused.
+#[derive(Debug)]
+pub enum Refused {
+    /// A layer key that was set aside.
+    Key(ImportLayerKeyRequest),
+    /// A pack that is refused again and again itself, or whose layer key was set aside.
+    Pack(Formed),
+}
+
+impl Outbox {
+    /// What this record belongs to, where that is refused.
+    #[must_use]
+    pub fn refused_at(&self, serial: Serial) -> Option<Refused> {
+        let state = self.lock();
+        if let Some(key) = state.keys.get(&serial) {
+            return key.is_set_aside().then(|| Refused::Key(key.request.clone()));
+        }
+        let pack = state.packs.waiting().find(|pack| pack.holds(serial))?;
+        state.is_refused(&state.set_aside(), pack).then(|| Refused::Pack(pack.clone()))
+    }
+
+    /// Sealed bytes that are refused.
+    #[must_use]
+    pub fn refused_bytes(&self) -> u64 {
+        let state = self.lock();
+        let aside = state.set_aside();
+        state.packs.waiting().filter(|pack| state.is_refused(&aside, pack)).map(Formed::bytes).sum()
+    }
+
+    #[cfg(test)]
+    pub fn waiting_packs(&self) -> Vec<Formed> {
+        self.lock().packs.waiting().cloned().collect()
+    }
+
+    /// A key has another record in the spool.
+    pub fn key_moved(&self, from: Serial, to: Serial) {
+        let mut state = self.lock();
+        if let Some(key) = state.keys.remove(&from) {
+            state.keys.insert(to, key);
+        }
+    }
+
+    /// A pack that waits has other records in the spool, or none any more.
+    pub fn pack_moved(&self, from: &Formed, to: Option<Formed>) {
+        let packs = &mut self.lock().packs;
+        packs.remove(from);
+        to.into_iter().for_each(|pack| packs.add(pack));
+    }
+}
+
+impl State {
+    pub(super) fn set_aside(&self) -> HashSet<LayerKeyId> {
+        self.keys.values().filter(|key| key.is_set_aside()).filter_map(|key| key_id(&key.request)).collect()
+    }
+
+    pub(super) fn is_refused(&self, set_aside: &HashSet<LayerKeyId>, pack: &Formed) -> bool {
+        pack.refusals >= MOST_REFUSALS
+            || pack.segments.iter().any(|sealed| set_aside.contains(&sealed.entry.header.key_id))
+    }
+}
