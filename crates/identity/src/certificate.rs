@@ -6,7 +6,7 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, time::ASN1Time,
 };
 
-use crate::{InvalidSpiffeId, SpiffeId, TrustDomain};
+use crate::{InvalidSpiffeId, SpiffeId, TrustDomain, Validity};
 
 /// The bytes are not a certificate of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum InvalidCertificate {
 pub struct Leaf {
     /// Whose it is.
     pub id: SpiffeId,
+    /// Beginning of its validity, inclusive.
+    pub not_before: Timestamp,
     /// End of its validity, inclusive.
     pub not_after: Timestamp,
 }
@@ -36,7 +38,13 @@ impl Leaf {
     pub fn read(der: &CertificateDer<'_>) -> Result<Self, InvalidCertificate> {
         let certificate = parse(der)?;
         let id = only_uri(&certificate)?.parse()?;
-        Ok(Self { id, not_after: timestamp(certificate.validity().not_after) })
+        let validity = certificate.validity();
+        Ok(Self { id, not_before: timestamp(validity.not_before), not_after: timestamp(validity.not_after) })
+    }
+
+    /// When it counts.
+    pub const fn validity(&self) -> Validity {
+        Validity { not_before: self.not_before, not_after: self.not_after }
     }
 }
 

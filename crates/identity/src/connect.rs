@@ -14,7 +14,7 @@ use hyper_util::{
     rt::TokioIo,
 };
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::BufReader, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::Channel;
 
@@ -80,6 +80,7 @@ impl Connector {
             stream.set_nodelay(true).map_err(unreachable)?;
             let connector =
                 TlsConnector::from(Arc::new(config.map_err(io::Error::other).map_err(handshake)?));
+            let stream = tls::read_in_large_pieces(stream);
             connector.connect(unused_name(), stream).await.map_err(|error| handshake(tls::in_words(error)))
         };
         let stream = timeout(CONNECT_TIMEOUT, dial)
@@ -117,7 +118,7 @@ impl tower::Service<Uri> for Connector {
 
 /// A connection to a peer that proved who it is.
 #[derive(Debug)]
-pub struct TlsConnection(TokioIo<TlsStream<TcpStream>>);
+pub struct TlsConnection(TokioIo<TlsStream<BufReader<TcpStream>>>);
 
 impl Connection for TlsConnection {
     fn connected(&self) -> Connected {

@@ -16,7 +16,7 @@ use rustls::{
 use tokio::sync::watch;
 
 use crate::{
-    Error, SpiffeId,
+    Concern, Error, SpiffeId, Validity,
     certificate::{Authority, Leaf},
     tls,
 };
@@ -41,14 +41,16 @@ struct Inner {
 }
 
 impl Identity {
-    /// Loads and checks the files in `dir`.
+    /// Loads and checks the files in `dir`. A certificate that is expired or not valid yet is loaded: a
+    /// process whose work needs no peer goes on, while every peer refuses it. [`Identity::concern`] says so,
+    /// and [`Identity::spawn_reload`] warns of it.
     ///
     /// # Errors
     /// Where a file is missing or damaged, the key is readable by everyone or belongs to another
-    /// certificate, or the certificate is expired, not signed by a root in `ca.pem`, or without
-    /// exactly one SPIFFE id. Each names the file.
+    /// certificate, or the certificate is not signed by a root in `ca.pem`, or without exactly one
+    /// SPIFFE id. Each names the file.
     pub fn load(dir: &Path) -> Result<Self, Error> {
-        let material = Material::check(dir, Files::read(dir)?)?;
+        let material = Material::check(dir, Files::read(dir)?, When::AnyTime)?;
         let id = material.leaf.id.clone();
         let current = watch::Sender::new(Arc::new(material));
         Ok(Self(Arc::new(Inner { folder: dir.to_owned(), id, current })))
@@ -66,17 +68,30 @@ impl Identity {
         self.0.current.borrow().leaf.not_after
     }
 
+    /// When the certificate counts that new connections get.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.0.current.borrow().leaf.validity()
+    }
+
+    /// Why a person should look at that certificate, as things are now.
+    #[must_use]
+    pub fn concern(&self) -> Option<Concern> {
+        self.validity().concern(tls::now())
+    }
+
     /// Looks at the folder now. Returns whether new files were taken up; connections that exist
     /// keep what they have.
     ///
     /// # Errors
-    /// As [`Identity::load`], and [`Error::OtherIdentity`]; what was in use then stays in use.
+    /// As [`Identity::load`], also where the new certificate is not valid now, and
+    /// [`Error::OtherIdentity`]; what was in use then stays in use.
     pub fn reload(&self) -> Result<bool, Error> {
         let files = Files::read(&self.0.folder)?;
         if files == self.0.current.borrow().files {
             return Ok(false);
         }
-        let material = Material::check(&self.0.folder, files)?;
+        let material = Material::check(&self.0.folder, files, When::Now)?;
         if material.leaf.id != self.0.id {
             let (path, own) = (self.0.folder.clone(), self.0.id.clone());
             return Err(Error::OtherIdentity { path, own, found: material.leaf.id });
@@ -86,7 +101,8 @@ impl Identity {
     }
 
     /// Looks at the folder again and again until every clone is gone. New files that are not good
-    /// are warned about once, and the old ones stay in use.
+    /// are warned about once, and the old ones stay in use. Also warns when the certificate in use comes to
+    /// its end or is outside of its validity.
     pub fn spawn_reload(&self, every: Duration) {
         tokio::spawn(reload_forever(Arc::downgrade(&self.0), every));
     }
@@ -109,7 +125,10 @@ impl Identity {
 
 async fn reload_forever(inner: Weak<Inner>, every: Duration) {
     let mut complained_about = String::new();
+    let mut concern = None;
     loop {
+        let Some(current) = inner.upgrade() else { return };
+        warn_once(&Identity(current), &mut concern);
         tokio::time::sleep(every).await;
         let Some(inner) = inner.upgrade() else { return };
         let identity = Identity(inner);
@@ -127,6 +146,22 @@ async fn reload_forever(inner: Weak<Inner>, every: Duration) {
                 complained_about = complaint;
             }
         }
+    }
+}
+
+/// Warns where there is something else to say than the last time.
+fn warn_once(identity: &Identity, told: &mut Option<Concern>) {
+    let concern = identity.concern();
+    if concern == *told {
+        return;
+    }
+    *told = concern;
+    let Some(concern) = concern else { return };
+    let (id, not_after) = (identity.id(), identity.served_not_after());
+    if concern.is_refused() {
+        tracing::error!(%id, %not_after, "own certificate: {concern}; every peer refuses this process");
+    } else {
+        tracing::warn!(%id, %not_after, "own certificate: {concern}; renew it");
     }
 }
 
@@ -180,8 +215,45 @@ impl std::fmt::Debug for Material {
     }
 }
 
+/// At which moment a chain must be good.
+#[derive(Clone, Copy)]
+enum When {
+    Now,
+    /// Now, or when its certificate began or ends to count.
+    AnyTime,
+}
+
+impl When {
+    fn moments(self, leaf: &Leaf) -> Vec<UnixTime> {
+        let at = |moment: Timestamp| {
+            let seconds = u64::try_from(moment.unix_nanos() / 1_000_000_000).unwrap_or(0);
+            UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+        };
+        match self {
+            Self::Now => vec![UnixTime::now()],
+            Self::AnyTime => vec![UnixTime::now(), at(leaf.not_before), at(leaf.not_after)],
+        }
+    }
+}
+
+/// Good at the first of these moments at which the time is no objection, else what was wrong first. Without
+/// such a moment nobody could tell an expired chain of ours from an expired one of a stranger.
+fn verify_at(
+    moments: &[UnixTime],
+    verify: impl Fn(UnixTime) -> Result<(), rustls::Error>,
+) -> Result<(), rustls::Error> {
+    let mut first = None;
+    for moment in moments {
+        match verify(*moment) {
+            Err(error) if tls::is_about_time(&error) => first = first.or(Some(error)),
+            other => return other,
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
 impl Material {
-    fn check(folder: &Path, files: Files) -> Result<Self, Error> {
+    fn check(folder: &Path, files: Files, when: When) -> Result<Self, Error> {
         let (certificate_path, key_path, roots_path) =
             (folder.join(CERTIFICATE), folder.join(KEY), folder.join(ROOTS));
         refuse_exposed(&key_path)?;
@@ -192,8 +264,8 @@ impl Material {
         let leaf = Leaf::read(end_entity).map_err(|error| Error::invalid(&certificate_path, error))?;
         let roots = Arc::new(roots_of(&roots_path, &files.roots, &leaf.id)?);
         let algorithms = tls::provider().signature_verification_algorithms;
-        tls::verify_chain(end_entity, intermediates, &roots, UnixTime::now(), &algorithms)
-            .map_err(invalid)?;
+        let verify = |moment| tls::verify_chain(end_entity, intermediates, &roots, moment, &algorithms);
+        verify_at(&when.moments(&leaf), verify).map_err(invalid)?;
         let key =
             PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| Error::invalid(&key_path, error))?;
         let own = CertifiedKey::from_der(chain, key, &tls::provider())

@@ -21,6 +21,7 @@ mod identity;
 mod serve;
 mod spiffe;
 mod tls;
+mod validity;
 
 pub use authorise::{Peer, Route};
 pub use ca::{Ca, MAX_VALIDITY};
@@ -32,6 +33,7 @@ pub use http_client::{BoxBody, HttpClient};
 pub use identity::Identity;
 pub use serve::serve;
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use validity::{Concern, Validity};
 
 #[cfg(test)]
 mod tests;

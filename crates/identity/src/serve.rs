@@ -8,6 +8,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
+    io::BufReader,
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -140,7 +141,7 @@ impl Server {
         let acceptor = TlsAcceptor::from(self.identity.server_config());
         let handshake = async {
             stream.set_nodelay(true)?;
-            acceptor.accept(stream).await
+            acceptor.accept(tls::read_in_large_pieces(stream)).await
         };
         let shaken = tokio::select! {
             shaken = timeout(self.limits.handshake, handshake) => shaken,
@@ -157,7 +158,7 @@ impl Server {
         }
     }
 
-    async fn converse(self, stream: TlsStream<TcpStream>) {
+    async fn converse(self, stream: TlsStream<BufReader<TcpStream>>) {
         // The verifier has read the same certificate during the handshake.
         let Some(peer) = peer_of(&stream) else { return };
         let age = self.limits.connection_age.min(peer.not_after.since(tls::now()));
@@ -191,7 +192,7 @@ impl Server {
     }
 }
 
-fn peer_of(stream: &TlsStream<TcpStream>) -> Option<Leaf> {
+fn peer_of(stream: &TlsStream<BufReader<TcpStream>>) -> Option<Leaf> {
     let (_, session) = stream.get_ref();
     Leaf::read(session.peer_certificates()?.first()?).ok()
 }

@@ -29,7 +29,7 @@ use std::{
 
 use obscura_clock::{Clock, Timestamp};
 use obscura_daemon::write_atomically;
-use obscura_identity::{Ca, Identity};
+use obscura_identity::{Ca, Identity, Validity};
 use serde::{Deserialize, Serialize};
 
 pub use create::private_folder;
@@ -94,8 +94,8 @@ impl Installation {
         let mut renewed = Vec::new();
         for name in SERVICES.into_iter().chain([CLI]) {
             let folder = self.identity_dir(name);
-            let ends = Identity::load(&folder).ok().map(|identity| identity.served_not_after());
-            if is_due(ends, clock.wall()) {
+            let validity = Identity::load(&folder).ok().map(|identity| identity.validity());
+            if is_due(validity, clock.wall()) {
                 ca.issue(name, &folder, CERTIFICATE_VALIDITY, clock)
                     .doing(format_args!("issue a certificate for {name}"))?;
                 renewed.push(name);
@@ -177,9 +177,12 @@ impl Installation {
     }
 }
 
-/// A certificate that cannot be read is due like one that runs out.
-fn is_due(ends: Option<Timestamp>, now: Timestamp) -> bool {
-    ends.is_none_or(|ends| ends.since(now) < CERTIFICATE_VALIDITY / 2)
+/// A certificate that cannot be read is due like one that runs out, and so is one that a clock that was set
+/// back makes a thing of the future.
+fn is_due(validity: Option<Validity>, now: Timestamp) -> bool {
+    validity.is_none_or(|validity| {
+        now < validity.not_before || validity.not_after.since(now) < CERTIFICATE_VALIDITY / 2
+    })
 }
 
 fn missing(root: &Path, error: &io::Error) -> Problem {
@@ -211,11 +214,13 @@ mod tests {
     #[test]
     fn a_certificate_is_due_at_half_of_its_life_or_when_it_cannot_be_read() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
-        let in_hours = |hours: u64| Some(now + Duration::from_secs(hours * 3600));
-        assert!(!is_due(in_hours(23), now));
-        assert!(!is_due(in_hours(12), now));
-        assert!(is_due(in_hours(11), now));
-        assert!(is_due(Some(now - Duration::from_secs(1)), now));
+        let hour = Duration::from_secs(3600);
+        let until = |not_after: Timestamp| Some(Validity { not_before: not_after - hour * 24, not_after });
+        assert!(!is_due(until(now + hour * 23), now));
+        assert!(!is_due(until(now + hour * 12), now));
+        assert!(is_due(until(now + hour * 11), now));
+        assert!(is_due(until(now - Duration::from_secs(1)), now));
+        assert!(is_due(until(now + hour * 25), now), "not valid yet");
         assert!(is_due(None, now));
     }
 

@@ -1,12 +1,13 @@
 //! What is known about an installation right now: from the services themselves where they answer.
 
+mod certificates;
 mod page;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use obscura_clock::{SharedClock, Timestamp};
-use obscura_identity::Identity;
+use obscura_identity::Validity;
 use obscura_proto::{
     footage::v1::GapReason,
     ingest::v1::{CameraState, CameraStatus, GetIngestStatusRequest, GetIngestStatusResponse},
@@ -139,13 +140,16 @@ pub async fn collect(
     let (health, ingest, registry, custody) = tokio::join!(health, ingest, services.cameras(false), custody);
     let now = clock.wall();
     let unknown = [ingest.as_ref().err(), registry.as_ref().err()].into_iter().flatten();
+    let certificates = certificates::read(services.installation());
+    let mut alarms = alarms(ingest.as_ref().ok(), custody.as_ref().ok());
+    alarms.extend(certificates::alarms(&certificates, now));
     let status = Status {
         state_directory: services.installation().root().display().to_string(),
         supervisor: report.map(supervisor),
         unknown: unknown.map(|problem| problem.what().to_owned()).collect(),
-        services: service_lines(services, &health, report, now),
+        services: service_lines(&certificates, &health, report, now),
         spool: ingest.as_ref().ok().map(spool),
-        alarms: alarms(ingest.as_ref().ok(), custody.as_ref().ok()),
+        alarms,
         cameras: camera_lines(ingest.as_ref().ok(), registry.as_deref().unwrap_or_default(), now),
         notices: report.map(|report| report.notices.iter().cloned().collect()).unwrap_or_default(),
     };
@@ -206,7 +210,7 @@ fn spool_alarms(answer: &GetIngestStatusResponse) -> Vec<String> {
 }
 
 fn service_lines(
-    services: &Services,
+    certificates: &BTreeMap<&str, Validity>,
     health: &[Result<(), String>],
     report: Option<&Report>,
     now: Timestamp,
@@ -214,12 +218,11 @@ fn service_lines(
     let children: BTreeMap<&str, &Child> = report
         .map(|report| report.children.iter().map(|child| (child.name.as_str(), child)).collect())
         .unwrap_or_default();
-    let certificate = |name: &str| Identity::load(&services.installation().identity_dir(name)).ok();
     let mut lines: Vec<_> = SERVICES
         .into_iter()
         .zip(health)
         .map(|(name, health)| {
-            let until = certificate(name).map(|identity| identity.served_not_after());
+            let until = certificates.get(name).map(|validity| validity.not_after);
             let line =
                 ServiceStatus::new(name, health.as_ref().err().cloned(), children.get(name).copied(), now);
             ServiceStatus {

@@ -168,10 +168,11 @@ async fn comes_up(
     tokio::time::timeout(within, waiting).await.is_ok()
 }
 
-/// Renews certificates until the supervisor ends. What cannot be renewed is tried again.
+/// Renews certificates until the supervisor ends, at once for the first time: a start goes on without. What
+/// cannot be renewed is tried again.
 async fn renew(installation: Installation, board: Arc<Board>, clock: SharedClock, until: CancellationToken) {
     let mut failing = false;
-    while pause(CERTIFICATES_EVERY, &until).await {
+    loop {
         let (installation, clock) = (installation.clone(), clock.clone());
         let renewed = tokio::task::spawn_blocking(move || installation.renew_certificates(&*clock)).await;
         match renewed {
@@ -184,6 +185,9 @@ async fn renew(installation: Installation, board: Arc<Board>, clock: SharedClock
                 failing = true;
             }
             _ => {}
+        }
+        if !pause(CERTIFICATES_EVERY, &until).await {
+            return;
         }
     }
 }

@@ -11,7 +11,7 @@ use rustls::{
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::{SpiffeId, write_atomically};
+use crate::{Concern, SpiffeId, write_atomically};
 
 async fn refused(server: &Served, identity: &Identity) -> String {
     story(&server.client(identity).get_intake_key(GetIntakeKeyRequest {}).await.unwrap_err())
@@ -86,6 +86,39 @@ async fn an_expired_client_is_refused() {
     let own = CertifiedKey::from_der(chain, key, &tls::provider()).unwrap();
     let error = last_word(&server, client_config(own, &shop)).await.unwrap_err();
     assert!(error.to_string().contains("CertificateExpired"), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_identity_loads_with_a_warning_and_serves_nobody() {
+    let shop = Installation::new();
+    let now = SystemClock::shared().wall();
+    for (moment, concern) in [(now - HOUR * 24, Concern::Ended), (now + HOUR * 24, Concern::NotYetValid)] {
+        let issue = |service: &str| {
+            let folder = shop.folder_of(&format!("{service} {concern:?}"));
+            shop.ca.issue(service, &folder, HOUR, &*SimulatedClock::at(moment)).unwrap();
+            Identity::load(&folder).unwrap()
+        };
+        let (keys, ingest) = (issue("keys"), issue("ingest"));
+        assert_eq!((keys.concern(), ingest.concern()), (Some(concern), Some(concern)));
+        let (lapsed, good) = (Served::keys(keys).await, Served::keys(shop.identity("keys")).await);
+        assert!(!accepted(&lapsed, &shop.identity("ingest")).await, "a good client meets {concern:?}");
+        assert!(!accepted(&good, &ingest).await, "a good server meets {concern:?}");
+        assert!(accepted(&good, &shop.identity("ingest")).await);
+    }
+}
+
+#[test]
+fn a_chain_of_a_stranger_is_refused_also_when_it_is_expired() {
+    let (shop, thief) = (Installation::new(), Installation::new());
+    let now = SystemClock::shared().wall();
+    for moment in [now, now - HOUR * 24, now + HOUR * 24] {
+        let folder = shop.folder_of("keys");
+        thief.ca.issue("keys", &folder, HOUR, &*SimulatedClock::at(moment)).unwrap();
+        let ours = std::fs::read(shop.folder_of("ca").join("ca.pem")).unwrap();
+        write_atomically(&folder.join("ca.pem"), &ours, 0o644).unwrap();
+        let error = Identity::load(&folder).unwrap_err().to_string();
+        assert!(error.contains("cert.pem") && !error.contains("expired"), "{error}");
+    }
 }
 
 fn client_config(own: CertifiedKey, trusted: &Installation) -> ClientConfig {

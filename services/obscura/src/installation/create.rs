@@ -10,7 +10,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use obscura_access::{IssuerError, LocalIssuer};
 use obscura_clock::SharedClock;
 use obscura_daemon::{Trust, write_atomically};
-use obscura_identity::{Ca, TrustDomain};
+use obscura_identity::{Ca, Identity, TrustDomain};
 use obscura_snapshot::Authority;
 use obscura_tlog::LogKey;
 
@@ -25,8 +25,7 @@ pub fn prepare(root: &Path, clock: &SharedClock) -> Result<Installation> {
     let root = root.canonicalize().doing(format_args!("find {}", root.display()))?;
     let installation = settings(&root)?;
     folders(&installation)?;
-    certificate_authority(&installation, clock)?;
-    installation.renew_certificates(&**clock)?;
+    certificates(&installation, clock)?;
     trust(&installation, clock)?;
     for service in SERVICES {
         config::write(&installation, service)?;
@@ -66,6 +65,18 @@ fn folders(installation: &Installation) -> Result<()> {
 /// A folder that only its owner may enter, with its parents.
 pub fn private_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).doing(format_args!("make {}", path.display()))
+}
+
+/// Where certificates cannot be issued the ones that are there must do, expired or not: what the recorder needs
+/// no peer for goes on. The supervisor tries again at once and says what is wrong.
+fn certificates(installation: &Installation, clock: &SharedClock) -> Result<()> {
+    let issued =
+        certificate_authority(installation, clock).and_then(|()| installation.renew_certificates(&**clock));
+    let usable = |name: &str| Identity::load(&installation.identity_dir(name)).is_ok();
+    match issued {
+        Err(problem) if !["ingest", CLI].into_iter().all(usable) => Err(problem),
+        _ => Ok(()),
+    }
 }
 
 fn certificate_authority(installation: &Installation, clock: &SharedClock) -> Result<()> {
@@ -166,6 +177,22 @@ mod tests {
         assert_eq!(again.settings().trust_domain, trust_domain);
         assert!(root.join("trust.toml").exists() && root.join("ingest/config.toml").exists());
         assert!(root.join("keys/identity/cert.pem").exists());
+    }
+
+    #[test]
+    fn with_an_authority_that_cannot_sign_any_more_an_installation_starts_and_without_certificates_it_does_not()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, clock) = (folder.path(), SystemClock::shared());
+        prepare(root, &clock).unwrap();
+        let key = fs::read_dir(root.join("ca")).unwrap().map(|entry| entry.unwrap().path());
+        let damaged: Vec<_> = key.filter(|path| path.is_file()).collect();
+        assert!(!damaged.is_empty());
+        damaged.iter().for_each(|path| fs::write(path, "damaged").unwrap());
+        let installation = prepare(root, &clock).unwrap();
+        assert!(installation.renew_certificates(&*clock).is_err());
+        fs::remove_file(root.join("ingest/identity/cert.pem")).unwrap();
+        assert!(prepare(root, &clock).is_err());
     }
 
     #[test]
