@@ -118,7 +118,7 @@ impl Cameras {
     pub async fn follow(
         self: Arc<Self>,
         mut snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
-        intake: RecipientPublicKey,
+        intake: watch::Receiver<RecipientPublicKey>,
         shutdown: CancellationToken,
     ) {
         let mut first = true;
@@ -183,7 +183,7 @@ impl Cameras {
     fn apply(
         &self,
         snapshot: &Snapshot,
-        intake: &RecipientPublicKey,
+        intake: &watch::Receiver<RecipientPublicKey>,
         last_alive: Option<Timestamp>,
         shutdown: &CancellationToken,
     ) {
@@ -234,7 +234,7 @@ impl Cameras {
         &self,
         id: CameraId,
         camera: &Camera,
-        intake: &RecipientPublicKey,
+        intake: &watch::Receiver<RecipientPublicKey>,
         stopped_since: Option<Timestamp>,
         before: Option<Before>,
         shutdown: &CancellationToken,
@@ -284,11 +284,17 @@ impl Cameras {
         Running { camera: camera.clone(), gauge, stop, handed_over, terms, ended, first_sequence }
     }
 
-    fn parts(&self, id: CameraId, camera: &Camera, intake: &RecipientPublicKey, next_sequence: u64) -> Parts {
+    fn parts(
+        &self,
+        id: CameraId,
+        camera: &Camera,
+        intake: &watch::Receiver<RecipientPublicKey>,
+        next_sequence: u64,
+    ) -> Parts {
         let shared = &self.shared;
         let mask_set_hash = Digest::try_from(camera.mask_set_hash.as_ref()).unwrap_or(Digest::ZERO);
         let layer = Layer::Original;
-        let keys = LayerKeys::new(id, layer, shared.zone.clone(), shared.writer_epoch, *intake);
+        let keys = LayerKeys::new(id, layer, shared.zone.clone(), shared.writer_epoch, intake.clone());
         Parts {
             spool: Arc::clone(&shared.spool),
             cipher: Arc::new(Cobblestone256),

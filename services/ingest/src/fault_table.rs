@@ -23,6 +23,7 @@ mod account;
 mod clock_steps;
 mod full_disk;
 mod given_up;
+mod intake_key;
 mod outage;
 mod peers;
 mod plug;

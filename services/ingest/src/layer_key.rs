@@ -4,6 +4,7 @@
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch, ZoneId};
 use obscura_proto::{footage::v1 as footage, keys::v1::WrappedLayerKey};
 use obscura_seal::{Error, Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, RecipientPublicKey, wrap};
+use tokio::sync::watch;
 
 /// Makes the layer keys of one camera and layer.
 pub struct LayerKeys {
@@ -11,12 +12,14 @@ pub struct LayerKeys {
     layer: Layer,
     zone: ZoneId,
     writer_epoch: WriterEpoch,
-    intake: RecipientPublicKey,
+    intake: watch::Receiver<RecipientPublicKey>,
     current: Option<Current>,
 }
 
 struct Current {
     hour: Hour,
+    /// To whom it was wrapped.
+    recipient: RecipientPublicKey,
     id: LayerKeyId,
     key: LayerKey,
 }
@@ -32,28 +35,31 @@ pub struct HourKey<'a> {
 }
 
 impl LayerKeys {
-    /// Keys for one camera and layer, wrapped to `intake`.
+    /// Keys for one camera and layer, each wrapped to what `intake` is when it is made.
     #[must_use]
     pub fn new(
         camera: CameraId,
         layer: Layer,
         zone: ZoneId,
         writer_epoch: WriterEpoch,
-        intake: RecipientPublicKey,
+        intake: watch::Receiver<RecipientPublicKey>,
     ) -> Self {
         Self { camera, layer, zone, writer_epoch, intake, current: None }
     }
 
-    /// The key of an hour; the key of another hour is forgotten.
+    /// The key of an hour; the key of another hour is forgotten, and so is one that was wrapped to an
+    /// intake key that is no longer in use: custody may not be able to open it.
     ///
     /// # Errors
     /// Where the key cannot be wrapped.
     pub fn of(&mut self, hour: Hour) -> Result<HourKey<'_>, Error> {
         let mut wrapped = None;
-        if self.current.as_ref().is_none_or(|current| current.hour != hour) {
+        let recipient = *self.intake.borrow();
+        let fits = |current: &Current| current.hour == hour && current.recipient.0 == recipient.0;
+        if !self.current.as_ref().is_some_and(fits) {
             let (id, key) = (LayerKeyId::generate(), LayerKey::generate()?);
-            wrapped = Some(self.wrap(id, hour, &key)?);
-            self.current = Some(Current { hour, id, key });
+            wrapped = Some(self.wrap(&recipient, id, hour, &key)?);
+            self.current = Some(Current { hour, recipient, id, key });
         }
         // Set right above where it was missing.
         self.current
@@ -68,7 +74,13 @@ impl LayerKeys {
         self.current = None;
     }
 
-    fn wrap(&self, id: LayerKeyId, hour: Hour, key: &LayerKey) -> Result<WrappedLayerKey, Error> {
+    fn wrap(
+        &self,
+        recipient: &RecipientPublicKey,
+        id: LayerKeyId,
+        hour: Hour,
+        key: &LayerKey,
+    ) -> Result<WrappedLayerKey, Error> {
         let context = LayerKeyContext {
             key_id: id,
             camera: self.camera,
@@ -77,7 +89,7 @@ impl LayerKeys {
             zone: self.zone.clone(),
             writer_epoch: self.writer_epoch,
         };
-        let wrapped = wrap(&self.intake, LAYER_KEY_INFO, &context.aad(), key.expose())?;
+        let wrapped = wrap(recipient, LAYER_KEY_INFO, &context.aad(), key.expose())?;
         Ok(WrappedLayerKey {
             key_id: id.to_string(),
             camera_id: self.camera.to_string(),

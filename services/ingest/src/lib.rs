@@ -50,6 +50,7 @@ use obscura_daemon::Daemon;
 use obscura_identity::HttpClient;
 use obscura_outbox::Reporting;
 use obscura_proto::ingest::v1::ingest_service_server::IngestServiceServer;
+use obscura_seal::RecipientPublicKey;
 use obscura_snapshot::{AuthorityKey, Cache};
 use tokio::{
     sync::{Semaphore, watch},
@@ -61,6 +62,7 @@ use crate::{
     cameras::{Cameras, Shared},
     config::Settings,
     grpc::{Ingest, PARALLEL_TESTS},
+    intake::{ASK_SLOWLY, Intake},
     outbox::{Outbox, PackPolicy},
     pressure::{Pressure, Reading},
     reports::Reports,
@@ -164,7 +166,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
     ));
     tokio::spawn(report_pressure(Arc::clone(&pressure), Arc::clone(reporting), daemon.shutdown.clone()));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
-    let recorders = tokio::spawn(record(daemon, Arc::clone(&cameras), &snapshots)?);
+    let recorders = tokio::spawn(record(daemon, Arc::clone(reporting), Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
     let service = Ingest {
         source_key,
@@ -216,20 +218,42 @@ async fn end_with_spool(mut committed: watch::Receiver<Position>, shutdown: Canc
     }
 }
 
-/// Recording begins as soon as the intake key is known.
+/// Recording begins as soon as the intake key is known, and goes on with another one where `keys` has it.
 fn record(
     daemon: &Daemon,
+    reporting: Arc<Reporting>,
     cameras: Arc<Cameras>,
     snapshots: &Cache,
 ) -> Result<impl Future<Output = ()> + use<>> {
-    let path = daemon.config.data_dir.join("intake.key");
-    let (zone, keys, shutdown) = (daemon.config.zone.clone(), daemon.peer("keys")?, daemon.shutdown.clone());
+    let shutdown = daemon.shutdown.clone();
+    let asking = Intake {
+        path: daemon.config.data_dir.join("intake.key"),
+        zone: daemon.config.zone.clone(),
+        keys: daemon.peer("keys")?,
+        shutdown: shutdown.clone(),
+    };
     let snapshot = snapshots.watch();
     Ok(async move {
-        if let Some(intake) = intake::key(path, zone, keys, shutdown.clone()).await {
-            cameras.follow(snapshot, intake, shutdown).await;
-        }
+        let Some(key) = asking.key().await else { return };
+        let (newest, intake) = watch::channel(key);
+        tokio::spawn(follow_intake_key(asking, newest, reporting));
+        cameras.follow(snapshot, intake, shutdown).await;
     })
+}
+
+/// The alarm lasts until the next start: a person has to find out why the key is another one.
+async fn follow_intake_key(
+    asking: Intake,
+    newest: watch::Sender<RecipientPublicKey>,
+    reporting: Arc<Reporting>,
+) {
+    let mut used = *newest.borrow();
+    while let Some(key) = asking.replaced(&used, ASK_SLOWLY).await {
+        used = key;
+        newest.send_replace(key);
+        let other = "keys has another intake key than the one that the recorder had kept";
+        reporting.alarm("intake_key", Some(other)).await;
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ impl Site {
         })
         .unwrap();
         let (snapshot, following) = watch::channel(None);
-        let (shutdown, intake) = (CancellationToken::new(), RecipientKeyPair::generate().unwrap().public());
+        let (shutdown, intake) =
+            (CancellationToken::new(), watch::channel(RecipientKeyPair::generate().unwrap().public()).1);
         let follow = tokio::spawn(Arc::clone(&cameras).follow(following, intake, shutdown.clone()));
         let id = CameraId::generate();
         Self { cameras, outbox, source_key, authority, snapshot, shutdown, follow, id, _dir: dir }

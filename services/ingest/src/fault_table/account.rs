@@ -83,7 +83,8 @@ fn open(indexed: &Indexed, keys: &BTreeMap<LayerKeyId, LayerKey>) -> Vec<Vec<u8>
     samples
 }
 
-fn layer_key(intake: &RecipientKeyPair, request: &ImportLayerKeyRequest) -> LayerKey {
+/// The key in a request, for who has the intake key.
+pub fn layer_key(intake: &RecipientKeyPair, request: &ImportLayerKeyRequest) -> LayerKey {
     let key = request.key.as_ref().unwrap();
     let context = LayerKeyContext {
         key_id: key.key_id.parse().unwrap(),

@@ -18,7 +18,7 @@ use obscura_ids::{CameraId, LayerKeyId, PackId, Sequence, WriterEpoch};
 use obscura_pack::{Directory, Entry, HEAD_PREFIX};
 use obscura_proto::{
     footage::v1::{Gap, GapReason},
-    keys::v1::{ImportLayerKeyRequest, ImportLayerKeyResponse},
+    keys::v1::{GetIntakeKeyRequest, GetIntakeKeyResponse, ImportLayerKeyRequest, ImportLayerKeyResponse},
     registry::v1::SignedPlacement,
     storage::v1::{
         CommitPackRequest, CommitPackResponse, CreateUploadRequest, CreateUploadResponse, RecordGapsRequest,
@@ -257,6 +257,7 @@ async fn read(body: Body) -> Option<Vec<u8>> {
 async fn answer(Shared(peers): Shared<Peers>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match path.rsplit('/').next().unwrap_or_default() {
+        "GetIntakeKey" => rpc(peers, request, intake_key).await,
         "ImportLayerKey" => rpc(peers, request, import).await,
         "CreateUpload" => rpc(peers, request, create_upload).await,
         "CommitPack" => rpc(peers, request, commit_pack).await,
@@ -288,6 +289,14 @@ where
     });
     let codec = tonic_prost::ProstCodec::<Told, Asked>::default();
     tonic::server::Grpc::new(codec).unary(service, request).await.map(Body::new)
+}
+
+async fn intake_key(peers: Peers, _: GetIntakeKeyRequest) -> Result<GetIntakeKeyResponse, Status> {
+    if peers.stored().away {
+        return Err(Status::unavailable("away"));
+    }
+    let public_key = peers.intake.public().0.to_vec().into();
+    Ok(GetIntakeKeyResponse { zone: "eea".into(), public_key })
 }
 
 async fn import(peers: Peers, asked: ImportLayerKeyRequest) -> Result<ImportLayerKeyResponse, Status> {

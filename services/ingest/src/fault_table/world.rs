@@ -339,7 +339,7 @@ impl Run {
                     Layer::Original,
                     zone.clone(),
                     writer_epoch,
-                    peers.intake.public(),
+                    watch::channel(peers.intake.public()).1,
                 ),
                 placement,
                 zone,

@@ -62,7 +62,13 @@ fn bench() -> Bench {
         parts: Parts {
             spool: Arc::clone(&spool),
             cipher: Arc::new(Cobblestone256),
-            keys: LayerKeys::new(camera, Layer::Original, zone.clone(), writer_epoch, intake.public()),
+            keys: LayerKeys::new(
+                camera,
+                Layer::Original,
+                zone.clone(),
+                writer_epoch,
+                watch::channel(intake.public()).1,
+            ),
             placement: SignedPlacement::default(),
             zone,
             camera,
