@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -142,15 +142,14 @@ impl Installation {
         })
     }
 
-    /// Ends `obscura up` the polite way and waits for it.
+    /// Ends `obscura up` the polite way, waits for it and says how it ended; nothing where it did not run.
     ///
     /// # Panics
     /// Where it cannot be told.
-    pub fn down(&mut self) {
-        if let Some(mut up) = self.up.take() {
-            signal(up.id(), "TERM");
-            up.wait().unwrap();
-        }
+    pub fn down(&mut self) -> Option<ExitStatus> {
+        let mut up = self.up.take()?;
+        signal(up.id(), "TERM");
+        Some(up.wait().unwrap())
     }
 
     /// As a power cut, as far as processes go: everything is killed at once.

@@ -6,9 +6,10 @@
     reason = "a panic in a test is a failed test with a line number"
 )]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use obscura_journeys::{Auth, Installation, TestCamera, wait_for};
+use jiff::Timestamp;
+use obscura_journeys::{Auth, Installation, TestCamera, unaccounted, wait_for};
 use serde_json::Value;
 
 fn recording(camera: &Value) -> bool {
@@ -125,7 +126,7 @@ fn a_camera_that_loses_its_power_leaves_a_gap_with_its_reason_and_comes_back_by_
 fn killing_any_service_loses_nothing_that_was_acknowledged() {
     let camera = TestCamera::start(Auth::None);
     let installation = installation_with(&camera);
-    for service in ["ingest", "storage", "keys", "registry", "ingest"] {
+    for service in ["ingest", "storage", "keys", "audit", "registry", "ingest"] {
         let acknowledged = acknowledged_through(&installation);
         let killed = installation.pid(service);
         installation.kill(service);
@@ -139,22 +140,45 @@ fn killing_any_service_loses_nothing_that_was_acknowledged() {
     installation.must(&["recording", "verify"]);
 }
 
-/// Every moment up to `acknowledged` is footage, or a gap in which the recorder was not running.
+/// What was acknowledged is footage, and every moment around it is footage or a gap with its reason.
 fn assert_covered(installation: &Installation, acknowledged: &str) {
-    let runs = wait_for("the index to reach what was acknowledged", || {
+    let listed = wait_for("the index to reach what was acknowledged", || {
         let _ = installation.run(&["recording", "verify", "--json"]);
         let listed = installation.must(&["recording", "list", "door", "--json"]).json();
-        let runs = of_kind(&listed, "footage");
-        runs.iter().any(|run| run["end"].as_str() > Some(acknowledged)).then_some(runs)
+        let reached = of_kind(&listed, "footage").iter().any(|run| time(&run["end"]) > moment(acknowledged));
+        reached.then_some(listed)
     });
-    let mut runs: Vec<(String, String)> = runs
-        .iter()
-        .map(|run| (run["start"].as_str().unwrap().to_owned(), run["end"].as_str().unwrap().to_owned()))
-        .collect();
-    runs.sort();
+    let runs = of_kind(&listed, "footage");
     let inside =
-        runs.iter().any(|(start, end)| start.as_str() < acknowledged && acknowledged <= end.as_str());
-    assert!(inside, "{acknowledged} was acknowledged and is not in {runs:?}");
+        |run: &Value| time(&run["start"]) < moment(acknowledged) && moment(acknowledged) <= time(&run["end"]);
+    assert!(runs.iter().any(inside), "{acknowledged} was acknowledged and is not in {runs:?}");
+    assert_eq!(unaccounted(&listed), Vec::<String>::new(), "{listed}");
+    assert!(of_kind(&listed, "gap").iter().all(|gap| gap["reason"].is_string()), "{listed}");
+}
+
+fn time(value: &Value) -> Timestamp {
+    moment(value.as_str().unwrap())
+}
+
+fn moment(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+#[test]
+fn told_to_end_everything_ends_with_exit_code_zero_and_no_child_is_left() {
+    let camera = TestCamera::start(Auth::None);
+    let mut installation = installation_with(&camera);
+    let names = ["keys", "audit", "registry", "storage", "ingest"];
+    let children: Vec<u32> = names.into_iter().map(|service| installation.pid(service)).collect();
+    let ended = installation.down();
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    let left: Vec<u32> = children.into_iter().filter(|pid| lives(*pid)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whether there is such a process.
+fn lives(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn a_strangers_video_file_becomes_a_camera_with_one_command() {
 }
 
 #[test]
-fn a_clip_plays_in_a_browser_engines_demuxer_and_decoder() {
+fn a_clip_plays_in_gstreamers_demuxer_and_ffmpegs_decoder() {
     let installation = Installation::start();
     installation.add_site();
     let camera = TestCamera::start(Auth::None);

@@ -13,7 +13,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
-use obscura_ids::{Digest, PackId};
+use obscura_ids::{Digest, PackId, WriterEpoch};
 use obscura_pack::{Directory, Entry, parse_object_key};
 use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
 use obscura_seal::ClearSegment;
@@ -41,6 +41,8 @@ pub struct Verdict {
     pub recorded: Duration,
     /// First and last moment; absent where nothing was recorded.
     pub span: Option<Span>,
+    /// Runs of recorders that made the segments: every start of a recorder begins another.
+    pub recorder_runs: BTreeSet<WriterEpoch>,
     /// Everything that is wrong, the first [`MAX_FAULTS`] with their place.
     pub faults: Vec<Fault>,
     /// Faults beyond those.
@@ -129,6 +131,7 @@ impl<W: FnMut(&Located)> Verifier<W> {
     fn count(&mut self, entry: &Entry) {
         let verdict = &mut self.verdict;
         verdict.segments += 1;
+        verdict.recorder_runs.insert(entry.header.writer_epoch);
         verdict.bytes = verdict.bytes.saturating_add(entry.length);
         verdict.recorded = verdict.recorded.saturating_add(entry.span.duration());
         let (start, end) = match verdict.span {

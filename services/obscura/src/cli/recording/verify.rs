@@ -48,6 +48,8 @@ struct Found {
     verified: u64,
     bytes: u64,
     seconds_recorded: f64,
+    /// How many runs of recorders made the segments.
+    recorder_runs: usize,
     from: Option<String>,
     to: Option<String>,
     gaps: usize,
@@ -219,6 +221,7 @@ impl Found {
             verified: verdict.verified,
             bytes: verdict.bytes,
             seconds_recorded: verdict.recorded.as_secs_f64(),
+            recorder_runs: verdict.recorder_runs.len(),
             from: verdict.span.map(|span| span.start().to_string()),
             to: verdict.span.map(|span| span.end().to_string()),
             gaps: *gaps,
