@@ -6,7 +6,7 @@
     reason = "a panic in a test is a failed test with a line number"
 )]
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command};
 
 use jiff::Timestamp;
 use obscura_journeys::{Auth, Installation, TestCamera, unaccounted, wait_for};
