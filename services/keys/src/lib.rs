@@ -57,12 +57,13 @@ mod test_support;
 use std::{sync::Arc, time::Duration};
 
 use obscura_access::AccessTrust;
+use obscura_clock::Timestamp;
 use obscura_daemon::Daemon;
 use obscura_database::Location;
 use obscura_outbox::{Outbox, Reporting};
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
 use obscura_snapshot::{AuthorityKey, Cache};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -80,7 +81,7 @@ use crate::{
 const DATABASE: &str = "keys.sqlite";
 const KEY_FILE: &str = "kek.json";
 const CLOCK_FILE: &str = "clock.json";
-/// How often expired keys are looked for.
+/// How often expired keys are looked for at least.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Opens custody in the data directory, which makes its keys at the first start, and returns its
@@ -138,16 +139,28 @@ async fn expire_for_ever(
     reporting: Arc<Reporting>,
     shutdown: CancellationToken,
 ) {
-    let mut rounds = interval(EXPIRY_INTERVAL);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while shutdown.run_until_cancelled(rounds.tick()).await.is_some() {
+    loop {
         metrics.expired(custody.expire().await.ok());
         custody.tell_refusals().await;
         reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
         if let Ok(counts) = custody.parts.store.counts().await {
             metrics.counted(counts.shred_receipts, counts.holds);
         }
+        let rest = until_next_round(custody.parts.clock.wall());
+        if shutdown.run_until_cancelled(sleep(rest)).await.is_none() {
+            return;
+        }
     }
+}
+
+/// Epochs end with an hour, which may be almost an hour after the promise: destruction begins with the next
+/// one and not within some minute of it.
+fn until_next_round(now: Timestamp) -> Duration {
+    let hour = Duration::from_hours(1).as_nanos();
+    let into = u128::from(now.unix_nanos().unsigned_abs()) % hour;
+    let left = u64::try_from(hour - into).map_or(EXPIRY_INTERVAL, Duration::from_nanos);
+    // A clock that is slewed may not quite have got there: not a storm of rounds, but one a second later.
+    left.clamp(Duration::from_secs(1), EXPIRY_INTERVAL)
 }
 
 /// Hands what was staged for the audit log over to the outbox.
@@ -185,5 +198,19 @@ async fn finish_interrupted_rotation(custody: &Custody, batch: u32) {
         Err(error) => {
             tracing::error!(%error, "could not finish an interrupted rotation; old key versions stay");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destruction_is_looked_at_every_minute_and_as_an_hour_begins() {
+        let rest = |time: &str| until_next_round(format!("2026-11-23T{time}Z").parse().unwrap());
+        assert_eq!(rest("10:00:00"), EXPIRY_INTERVAL);
+        assert_eq!(rest("10:59:00"), EXPIRY_INTERVAL);
+        assert_eq!(rest("10:59:35"), Duration::from_secs(25));
+        assert_eq!(rest("10:59:59.999"), Duration::from_secs(1), "no storm of rounds");
     }
 }

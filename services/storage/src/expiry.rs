@@ -75,8 +75,15 @@ impl Follower {
         self.follow(&mut round).await?;
         self.mark(&mut round).await?;
         self.delete(&mut round).await?;
-        self.store.prune(self.clock.wall() - KEPT).await?;
+        self.prune().await?;
         Ok(round)
+    }
+
+    /// Forgets what is older than [`KEPT`] before the newest receipt. That receipt is of custody, which distrusts
+    /// its clock; ours alone, a year ahead, would forget what a restored custody has to be told.
+    async fn prune(&self) -> Result<(), Error> {
+        let Some(newest) = self.store.newest_receipt().await? else { return Ok(()) };
+        Ok(self.store.prune(newest.min(self.clock.wall()) - KEPT).await?)
     }
 
     /// As many rounds as it takes.

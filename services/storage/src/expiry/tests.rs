@@ -359,3 +359,16 @@ proptest! {
         prop_assert_eq!(runs, runs_of(left.map(|entry| (entry.span, entry.length))));
     }
 }
+
+#[tokio::test]
+async fn a_clock_a_year_ahead_forgets_no_receipt() {
+    let zone = Zone::start().await;
+    recorded(&zone).await;
+    zone.custody.shred(key(1), &[ALL]);
+    follower(&zone).round().await.unwrap();
+    let newest = zone.upkeep.store.newest_receipt().await.unwrap().unwrap();
+    let ahead = obscura_clock::SimulatedClock::at(newest + KEPT * 2);
+    Follower { clock: ahead, ..follower(&zone) }.round().await.unwrap();
+    assert_eq!(zone.upkeep.store.newest_receipt().await.unwrap(), Some(newest));
+    assert_eq!(zone.upkeep.store.receipts_after(0, 10, 1_000_000).await.unwrap().len(), 1);
+}

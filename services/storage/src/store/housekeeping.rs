@@ -134,14 +134,15 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// Moves a number up to `to` unless it lies behind `unless_after` already; of several replicas one
-    /// gets `true`.
+    /// Moves a number to `to` unless it lies between `unless_after` and `to` already; of several replicas one
+    /// gets `true`. A number beyond `to` was set by a clock that ran ahead, and does not count.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn claim(&self, fact: Fact, unless_after: u64, to: u64) -> Result<bool, Error> {
         let write = self.database.write().await?;
-        if fact::number(&*write, fact).await? > unless_after {
+        let there = fact::number(&*write, fact).await?;
+        if there > unless_after && there <= to {
             return Ok(false);
         }
         fact::set_number(&*write, fact, to).await?;

@@ -1,5 +1,6 @@
 //! Receipts of destruction as they came, and what they destroyed, by layer key.
 
+use obscura_clock::Timestamp;
 use obscura_ids::LayerKeyId;
 use obscura_proto::keys::v1::SignedShredReceipt;
 use obscura_seal::{Hour, Slot, SlotRange};
@@ -184,6 +185,12 @@ pub(super) async fn from_place(
         .one(database)
         .await?;
     row.map(Shredded::try_from).transpose()
+}
+
+/// Since when the receipt with the greatest number is effective.
+pub(super) async fn newest(database: &impl ConnectionTrait) -> Result<Option<Timestamp>, Error> {
+    let newest = Entity::find().order_by_desc(Column::Number).one(database).await?;
+    Ok(newest.map(|row| Timestamp::from_unix_nanos(row.effective_ns)))
 }
 
 /// Forgets what was effective before a moment.

@@ -176,6 +176,14 @@ impl Store {
         Ok(write.commit().await?)
     }
 
+    /// Since when the newest receipt is effective; `None` where nothing was ever destroyed.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn newest_receipt(&self) -> Result<Option<Timestamp>, Error> {
+        receipt::newest(self.database.readers()).await
+    }
+
     /// Forgets tombstones and receipts from before a moment.
     ///
     /// # Errors

@@ -48,3 +48,27 @@ async fn kept_receipts_come_in_order_and_in_pages_of_a_bounded_size() {
         assert!(store.receipts_after(0, 100, 1_000).await.unwrap().is_empty(), "forgotten after their time");
     }
 }
+
+#[tokio::test]
+async fn the_newest_receipt_tells_when_it_took_effect() {
+    let (_directory, stores) = both().await;
+    for store in stores {
+        assert_eq!(store.newest_receipt().await.unwrap(), None);
+        for number in 1..=3 {
+            let effective = at(i64::try_from(number).unwrap());
+            store.remember(&Receipt { effective, ..receipt(number, 100) }).await.unwrap();
+        }
+        assert_eq!(store.newest_receipt().await.unwrap(), Some(at(3)));
+    }
+}
+
+#[tokio::test]
+async fn what_a_clock_that_ran_ahead_has_claimed_does_not_keep_others_from_claiming() {
+    let (_directory, stores) = both().await;
+    for store in stores {
+        assert!(store.claim(Fact::ReconcileBegun, 0, 1_000).await.unwrap(), "by a clock that is ahead");
+        assert!(store.claim(Fact::ReconcileBegun, 50, 100).await.unwrap(), "the clock was put right");
+        assert!(!store.claim(Fact::ReconcileBegun, 60, 110).await.unwrap(), "it is done for now");
+        assert!(store.claim(Fact::ReconcileBegun, 100, 150).await.unwrap(), "it is due again");
+    }
+}
