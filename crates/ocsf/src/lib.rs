@@ -29,7 +29,7 @@ pub use examples::{ExamplePersons, example_source, examples};
 pub use leaf::{Error, Leaf, MAX_LEAF_BYTES, Persons, Source, Valid, encode};
 pub use mapping::{KINDS, kind};
 pub use reading::{Entry, Unreadable, read};
-pub use validation::{Invalid, validate};
+pub use validation::{Invalid, MAX_PSEUDONYMS, validate};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod checks;
 
 use obscura_proto::audit::v1::{Event, Outcome, Person};
 
+pub use bodies::MAX_PSEUDONYMS;
 pub(crate) use bodies::is_pseudonym;
 use checks::{Checked, known, text, uuid};
 

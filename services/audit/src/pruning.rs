@@ -27,8 +27,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 const KEY_GRACE: Duration = Duration::from_hours(24);
 /// Bundles whose rows go in one transaction.
 const BUNDLES_AT_ONCE: u64 = 16;
-/// Pseudonyms that one event names: a leaf has at most 65,535 bytes.
-pub const PSEUDONYMS_IN_EVENT: usize = 1_000;
+/// Pseudonyms that one event names: as many as the log takes.
+pub const PSEUDONYMS_IN_EVENT: usize = obscura_ocsf::MAX_PSEUDONYMS;
 
 /// Removes what is older than its retention.
 pub struct Pruning {

@@ -25,8 +25,8 @@ use crate::{
 const PACKS: u64 = 1_000;
 /// Cameras in one event.
 const CAMERAS: usize = 256;
-/// A receipt that is longer is not repeated: custody has told it in an event of its own.
-const RECEIPT_BYTES: usize = 4 * 1024;
+/// Custody's receipts are shorter. One that is longer is not repeated: custody has told it in an event of its own.
+const RECEIPT_BYTES: usize = 12 * 1024;
 
 /// Tells what there is to tell. Returns the number of events.
 ///
@@ -193,9 +193,21 @@ mod tests {
         let Some(Body::Destruction(told)) = events[0].body.clone() else { panic!("no destruction") };
         assert_eq!((told.camera_ids.len(), told.early, told.receipt.len()), (2, true, 100));
         assert_eq!(told.span.unwrap().end_unix_ns, at(180_000).unix_nanos());
-        let long = ReceiptRow { is_early: false, signed: vec![1; 5_000] };
+        let long = ReceiptRow { is_early: false, signed: vec![1; RECEIPT_BYTES + 1] };
         let events = destructions(&[&first], Some(&long));
         let Some(Body::Destruction(told)) = events[0].body.clone() else { panic!("no destruction") };
         assert!(told.receipt.is_empty());
+    }
+
+    #[test]
+    fn the_log_takes_a_deletion_whatever_is_known_of_its_receipt() {
+        let notices: Vec<_> = (0..=255).map(|camera| notice(camera, 7)).collect();
+        let notices: Vec<_> = notices.iter().collect();
+        for bytes in [None, Some(100), Some(8_192), Some(RECEIPT_BYTES), Some(RECEIPT_BYTES + 1)] {
+            let receipt = bytes.map(|bytes| ReceiptRow { is_early: true, signed: vec![1; bytes] });
+            for event in destructions(&notices, receipt.as_ref()) {
+                obscura_ocsf::validate(&event).unwrap();
+            }
+        }
     }
 }

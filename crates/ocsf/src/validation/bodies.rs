@@ -28,7 +28,8 @@ const MAX_REASON_BYTES: usize = 4_096;
 const MAX_JSON_BYTES: usize = 20_000;
 const MAX_CHANGED_FIELDS: usize = 64;
 const MAX_RECEIPT_BYTES: usize = 16_384;
-const MAX_PSEUDONYMS: usize = 256;
+/// Pseudonyms that one erasure names.
+pub const MAX_PSEUDONYMS: usize = 256;
 const MAX_PSEUDONYM_BYTES: usize = 128;
 
 /// Checks one body. `acted` says whether the event names a person.
@@ -143,7 +144,7 @@ fn hold(body: &HoldAct) -> Checked {
 }
 
 fn destruction(body: &Destruction) -> Checked {
-    not_empty("destruction.receipt", &body.receipt)?;
+    // Empty where storage has forgotten the receipt by which it deletes: custody has told it in an event of its own.
     at_most("destruction.receipt", body.receipt.len(), MAX_RECEIPT_BYTES)?;
     uuids("destruction.camera_ids", &body.camera_ids, MAX_DESTROYED_CAMERAS)?;
     optional_span("destruction.span", body.span.as_ref())

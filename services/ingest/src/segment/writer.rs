@@ -25,8 +25,9 @@ use crate::{
     timeline::media_nanos,
 };
 
-/// A fragment is sealed and spooled when it is this old: together with the commit interval of the
-/// spool this bounds what a crash loses to less than a second.
+/// A fragment is sealed and spooled when a frame comes and it is this old. Together with the commit interval of
+/// the spool this bounds what a crash loses to less than a second at 25 frames a second; at lower rates
+/// to about a second and two frames, because a frame is held until the next one says how long it lasted.
 const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
 /// A fragment is sealed and spooled when it is this large.
 const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
