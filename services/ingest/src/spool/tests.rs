@@ -133,7 +133,10 @@ fn whatever_a_power_cut_leaves_of_unsynced_bytes_everything_committed_is_there()
     let (committed, _) = segment(&spool, b"committed");
     spool.close();
     let path = file::path(dir.path(), Position(0));
+    let zeros = std::fs::read(&path).unwrap();
+    recovery::read(&FileSystem, dir.path()).unwrap();
     let durable = std::fs::read(&path).unwrap();
+    assert!(zeros.starts_with(&durable) && zeros[durable.len()..].iter().all(|byte| *byte == 0));
     let mut unsynced = Vec::new();
     for (kind, payload) in [(Kind::Open, &b"opening"[..]), (Kind::Data, b"data"), (Kind::Close, b"entry")] {
         record(kind, Serial(committed.0 + 1), payload).encode(&mut unsynced);
