@@ -21,6 +21,16 @@ pub struct Replica {
     folder: PathBuf,
 }
 
+/// Credentials of cameras are sealed to one key: recorders of the same cameras share it, or the second one may
+/// not open them. Other services have none.
+fn share_source_key(of: &Path, with: &Path) {
+    let key = Path::new("data").join("source.key");
+    if of.join(&key).exists() && !with.join(&key).exists() {
+        fs::create_dir_all(with.join("data")).unwrap();
+        fs::copy(of.join(&key), with.join(&key)).unwrap();
+    }
+}
+
 impl Replica {
     pub(crate) fn start(state: &Path, service: &str, peers: &[(&str, &Path)]) -> Self {
         let folder = state.join(format!("{service}-2"));
@@ -34,6 +44,7 @@ impl Replica {
             let address = Value::String(format!("file:{}", address.display()));
             config["peers"].as_table_mut().unwrap().insert((*peer).to_owned(), address);
         }
+        share_source_key(&state.join(service), &folder);
         fs::write(folder.join(CONFIG), toml::to_string(&config).unwrap()).unwrap();
         let mut replica = Self { child: None, service: service.to_owned(), folder };
         replica.start_again();
