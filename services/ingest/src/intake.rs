@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 const RETRY: Duration = Duration::from_millis(500);
-/// How often `keys` is asked whether the key is still the same, where it does not answer
+/// How often `keys` is asked whether the key is still the same, as long as it does not answer.
 pub const ASK_SLOWLY: Duration = Duration::from_secs(30);
-/// and where it did.
+/// How often it is asked again where it did.
 const ASK_AGAIN: Duration = Duration::from_hours(1);
 
 /// Whom to ask for the intake key, and where it is kept.

@@ -70,6 +70,24 @@ async fn keys_of_months_that_are_over_are_destroyed_and_the_log_says_so() {
 }
 
 #[tokio::test]
+async fn a_month_of_more_persons_than_one_event_names_expires_in_several_events() {
+    let bench = Bench::sqlite().await;
+    let persons = PSEUDONYMS_IN_EVENT + 44;
+    let events: Vec<AuditEvent> =
+        (0..persons).map(|n| search_by(&format!("user:{n}"), "Somebody", "car")).collect();
+    bench.log.append_all(CLI, &events, None).await.unwrap();
+    bench.publish().await;
+    bench.place.clock.advance(70 * DAY);
+    let size = bench.size().await;
+    pruning(&bench).run(size).await.unwrap();
+    assert_eq!(bench.size().await, size + 2, "the log has taken both");
+    let kinds = bench.kinds().await;
+    assert_eq!(kinds[kinds.len() - 2..], ["erasure", "erasure"]);
+    pruning(&bench).run(size).await.unwrap();
+    assert_eq!(bench.size().await, size + 2, "nothing is owed");
+}
+
+#[tokio::test]
 async fn nothing_is_pruned_that_was_not_published_or_that_is_young() {
     let bench = Bench::sqlite().await;
     aged(&bench).await;
