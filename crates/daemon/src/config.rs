@@ -30,6 +30,9 @@ pub struct Config {
     /// Where it writes the `host:port` on which it listens, once it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_file: Option<PathBuf>,
+    /// The socket through which `ingest` hands packs to `storage` on the same machine; over TLS where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over_socket: Option<PathBuf>,
     /// Whether it logs JSON instead of text.
     #[serde(default)]
     pub log_json: bool,

@@ -139,6 +139,7 @@ impl Place {
             trust_file: at("trust.toml"),
             listen: "127.0.0.1:0".parse()?,
             address_file: Some(at("keys.addr")),
+            hand_over_socket: None,
             log_json: false,
             peers: Default::default(),
             settings: Default::default(),

@@ -107,7 +107,7 @@ impl AppendedFile {
     /// # Errors
     /// Where the operating system has no descriptor left.
     pub fn reader(&self) -> io::Result<DirectReader> {
-        self.file.try_clone().map(DirectReader::of)
+        self.file.try_clone().map(DirectReader::from)
     }
 
     /// Writes the whole blocks that wait; a block that is filled in part stays.

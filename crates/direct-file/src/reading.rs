@@ -4,7 +4,10 @@ use std::{
     cell::RefCell,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::FileExt as _,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt as _,
+    },
     path::Path,
 };
 
@@ -24,17 +27,26 @@ pub struct DirectReader {
     file: File,
 }
 
+impl From<File> for DirectReader {
+    /// Reads of a file that was not opened with `O_DIRECT` go through the cache.
+    fn from(file: File) -> Self {
+        Self { file }
+    }
+}
+
+impl AsFd for DirectReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl DirectReader {
     /// Opens a file for reading.
     ///
     /// # Errors
     /// Where it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        open(OpenOptions::new().read(true), path).map(Self::of)
-    }
-
-    pub(crate) fn of(file: File) -> Self {
-        Self { file }
+        open(OpenOptions::new().read(true), path).map(Self::from)
     }
 
     /// Fills `into` with the bytes from `offset` on. Blocking.

@@ -125,8 +125,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
         Arc::clone(&outbox),
         daemon.peer("storage")?,
         daemon.peer("keys")?,
-        Objects::new(HttpClient::new(&daemon.identity, "storage"), &settings.object_store.trust()?)
-            .context("[settings.object_store]")?,
+        objects(daemon, &settings)?,
         Arc::clone(&clock),
         packs,
         settings.upload_limit_bytes_per_second,
@@ -183,6 +182,13 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
     };
     let router = tonic::service::Routes::new(IngestServiceServer::new(service)).into_axum_router();
     Ok(Recording { router, cameras: recorders, uploader: sending, spool })
+}
+
+/// Where packs go.
+fn objects(daemon: &Daemon, settings: &Settings) -> Result<Objects> {
+    let storage = HttpClient::new(&daemon.identity, "storage");
+    let socket = daemon.config.hand_over_socket.clone();
+    Objects::new(storage, &settings.object_store.trust()?, socket).context("[settings.object_store]")
 }
 
 /// Looks at the spool again and again, until told to stop.

@@ -23,13 +23,15 @@ pub mod recovery;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use obscura_clock::SharedClock;
+use obscura_direct_file::DirectReader;
+use obscura_hand_over::Piece;
 use tokio::sync::watch;
 
 use self::{
@@ -45,7 +47,7 @@ pub use self::disk::{Disk, FileSystem};
 /// How often what was appended becomes durable.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(400);
 /// A log file is closed when it is larger than this,
-const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
+const MOST_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// or than this in a small spool, since files are freed whole.
 const LEAST_FILE_BYTES: u64 = 1024 * 1024;
 /// A full spool has at least so many files.
@@ -132,6 +134,9 @@ impl Limits {
         (self.bytes / FILES).clamp(LEAST_FILE_BYTES, MOST_FILE_BYTES)
     }
 }
+
+/// Files of the spool, and where in them what is lent lies.
+pub type Lent = (Vec<DirectReader>, Vec<Piece>);
 
 /// The spool.
 #[derive(Debug)]
@@ -280,15 +285,40 @@ impl Spool {
         if into.len() != extent.length as usize {
             return Err(Error::Length { expected: extent.length, given: into.len() });
         }
-        let found = self
-            .files()
-            .by_start
-            .range(..=extent.start)
-            .next_back()
-            .map(|(at, file)| (*at, Arc::clone(file)));
-        let (start, file) =
-            found.ok_or_else(|| Error::Failed(format!("no spool file holds position {}", extent.start.0)))?;
+        let (start, file) = self.file_of(extent)?;
         file.read(extent.start.0 - start.0, into)
+    }
+
+    /// Opens the files that hold bytes that are committed anew, for reading only, and says where in them they lie.
+    /// `None` where they are more than `most` files. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file cannot be opened.
+    pub fn lend(&self, extents: &[Extent], most: usize) -> Result<Option<Lent>, Error> {
+        let (mut files, mut numbers, mut pieces) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for extent in extents {
+            let (start, file) = self.file_of(*extent)?;
+            let number = match numbers.entry(start) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(_) if files.len() >= most => return Ok(None),
+                Entry::Vacant(new) => {
+                    files.push(file.reopen()?);
+                    *new.insert(u32::try_from(files.len() - 1).unwrap_or(u32::MAX))
+                }
+            };
+            let offset = extent.start.0 - start.0;
+            pieces.push(Piece { file: number, offset, length: extent.length });
+        }
+        Ok(Some((files, pieces)))
+    }
+
+    /// The file that holds these bytes, and where it starts.
+    fn file_of(&self, extent: Extent) -> Result<(Position, Arc<LogFile>), Error> {
+        let files = self.files();
+        let found = files.by_start.range(..=extent.start).next_back();
+        found
+            .map(|(start, file)| (*start, Arc::clone(file)))
+            .ok_or_else(|| Error::Failed(format!("no spool file holds position {}", extent.start.0)))
     }
 
     /// Notes that `serial` is needed from its record at `extent` on.

@@ -29,6 +29,7 @@ use std::{
 
 use obscura_clock::{Clock, Timestamp};
 use obscura_daemon::write_atomically;
+use obscura_hand_over::MAX_SOCKET_PATH_BYTES;
 use obscura_identity::{Ca, Identity, Validity};
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +140,12 @@ impl Installation {
     /// Where a service keeps its data.
     pub fn data_dir(&self, service: &str) -> PathBuf {
         self.root.join(service).join("data")
+    }
+
+    /// Where packs are handed over; none where the path is longer than a socket's may be.
+    pub fn hand_over_socket(&self) -> Option<PathBuf> {
+        let path = self.data_dir("storage").join("hand-over.sock");
+        (path.as_os_str().len() <= MAX_SOCKET_PATH_BYTES).then_some(path)
     }
 
     /// Configuration of a service.

@@ -14,6 +14,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use obscura_blob::{BlobStore, ByteStream, Error as BlobError};
 use obscura_clock::SharedClock;
+use obscura_hand_over::Handed;
 use obscura_status::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -58,8 +59,8 @@ impl Objects {
     }
 
     /// The routes below `/objects/`.
-    pub fn router(self) -> Router {
-        Router::new().route("/objects/{*key}", get(download).put(upload)).with_state(Arc::new(self))
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new().route("/objects/{*key}", get(download).put(upload)).with_state(self)
     }
 
     fn ticket(&self, method: Method, uri: &Uri) -> Result<Ticket, Error> {
@@ -68,17 +69,52 @@ impl Objects {
     }
 
     async fn receive(&self, request: Request<Body>) -> Result<StatusCode, Error> {
-        let ticket = self.ticket(Method::Put, request.uri())?;
-        check_length(request.headers(), ticket.size)?;
-        let _turn = turn(&self.uploads, MAX_UPLOADS).await?;
+        let admitted = self.admit(request.uri(), announced(request.headers())?).await?;
         let body = Box::pin(request.into_body().into_data_stream().map_err(io::Error::other));
-        let stored = tokio::time::timeout(UPLOAD, store(&*self.blobs, &ticket, body)).await;
+        self.keep(&admitted, body).await
+    }
+
+    /// Takes an upload that a recorder on this machine hands over, and answers it.
+    ///
+    /// # Errors
+    /// Those of answering.
+    pub async fn take(&self, handed: Handed) -> io::Result<()> {
+        match self.admit(handed.target(), handed.size()).await {
+            Ok(admitted) => {
+                let (body, waiting) = handed.open();
+                let kept = self.keep(&admitted, Box::pin(body)).await;
+                waiting.answer(kept.unwrap_or_else(|error| self.failed(error).code().http())).await
+            }
+            Err(error) => handed.refuse(self.failed(error).code().http()).await,
+        }
+    }
+
+    /// Checks what was signed, and waits for a turn.
+    async fn admit(&self, uri: &Uri, announced: u64) -> Result<Admitted, Error> {
+        let ticket = self.ticket(Method::Put, uri)?;
+        if announced != ticket.size || announced > MAX_OBJECT_BYTES {
+            return Err(BlobError::WrongSize { announced: ticket.size, received: announced }.into());
+        }
+        Ok(Admitted { ticket, _turn: turn(&self.uploads, MAX_UPLOADS).await? })
+    }
+
+    async fn keep(&self, admitted: &Admitted, body: ByteStream) -> Result<StatusCode, Error> {
+        let ticket = &admitted.ticket;
+        let stored = tokio::time::timeout(UPLOAD, store(&*self.blobs, ticket, body)).await;
         let status = stored.map_err(|_| Error::TooSlow)??;
         if status == StatusCode::CREATED {
             self.metrics.uploads.inc();
             self.metrics.uploaded_bytes.inc_by(ticket.size);
         }
         Ok(status)
+    }
+
+    /// Counts and logs an upload that failed.
+    fn failed(&self, error: Error) -> Failure {
+        self.metrics.failed_uploads.inc();
+        let failure = Failure::from(error);
+        failure.log();
+        failure
     }
 
     async fn send(&self, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
@@ -99,10 +135,7 @@ impl Objects {
 async fn upload(State(objects): State<Arc<Objects>>, request: Request<Body>) -> Response {
     match objects.receive(request).await {
         Ok(status) => plain(status, Body::empty()),
-        Err(error) => {
-            objects.metrics.failed_uploads.inc();
-            refusal(error)
-        }
+        Err(error) => words(&objects.failed(error)),
     }
 }
 
@@ -110,16 +143,16 @@ async fn download(State(objects): State<Arc<Objects>>, uri: Uri, headers: Header
     objects.send(&uri, &headers).await.unwrap_or_else(refusal)
 }
 
+/// An upload that may come.
+struct Admitted {
+    ticket: Ticket,
+    _turn: OwnedSemaphorePermit,
+}
+
 /// The length must be announced: a body that would not fit is refused before a byte of it is read.
-fn check_length(headers: &HeaderMap, size: u64) -> Result<(), Error> {
+fn announced(headers: &HeaderMap) -> Result<u64, Error> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    match announced {
-        None => Err(Error::invalid("Content-Length", "send it: uploads have an exact size")),
-        Some(announced) if announced != size || announced > MAX_OBJECT_BYTES => {
-            Err(BlobError::WrongSize { announced: size, received: announced }.into())
-        }
-        Some(_) => Ok(()),
-    }
+    announced.ok_or_else(|| Error::invalid("Content-Length", "send it: uploads have an exact size"))
 }
 
 async fn turn(semaphore: &Arc<Semaphore>, limit: usize) -> Result<OwnedSemaphorePermit, Error> {
@@ -214,6 +247,10 @@ fn insert_content_range(headers: &mut HeaderMap, range: &str) {
 fn refusal(error: Error) -> Response {
     let failure = Failure::from(error);
     failure.log();
+    words(&failure)
+}
+
+fn words(failure: &Failure) -> Response {
     plain(failure.code().http(), Body::from(failure.external().to_owned()))
 }
 

@@ -19,6 +19,7 @@ mod fake_custody;
 mod finding;
 mod gap;
 mod grpc;
+mod handed;
 mod http;
 mod in_order;
 mod index;
@@ -88,7 +89,8 @@ pub async fn router(daemon: &Daemon, outbox: &Outbox) -> anyhow::Result<Router> 
     let index = Location::of(url_file, SCHEMA, data.join("index.sqlite"))?;
     let metrics = Metrics::register(&daemon.metrics);
     let access_log = Arc::new(AccessLog::new(Some(outbox.clone()), Arc::clone(&daemon.clock)));
-    let opened = objects::open(&settings, &daemon.config, &daemon.clock, metrics.clone()).await?;
+    let shutdown = &daemon.shutdown;
+    let opened = objects::open(&settings, &daemon.config, &daemon.clock, metrics.clone(), shutdown).await?;
     let Opened { blobs, links, routes, kind, limitations } = opened;
     let store = Store::open(&index).await.context("cannot use the index")?;
     let upkeep = Arc::new(Upkeep {

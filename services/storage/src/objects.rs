@@ -10,9 +10,11 @@ use obscura_blob::{
 };
 use obscura_clock::SharedClock;
 use obscura_daemon::Config;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Settings,
+    handed,
     http::Objects,
     links::{BucketLinks, Links, OwnLinks},
     metrics::Metrics,
@@ -47,6 +49,7 @@ pub async fn open(
     config: &Config,
     clock: &SharedClock,
     metrics: Metrics,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<Opened> {
     let mut opened = match &settings.s3 {
         Some(_) if settings.object_directory.is_some() => {
@@ -57,7 +60,7 @@ pub async fn open(
                 S3Bucket::open(&s3.load()?, Arc::clone(clock)).context("cannot use [settings.s3]")?;
             in_bucket(bucket, clock)
         }
-        None => in_directory(settings, config, clock, metrics).await?,
+        None => in_directory(settings, config, clock, metrics, shutdown).await?,
     };
     opened.limitations = self_test(&*opened.blobs, opened.kind).await?;
     Ok(opened)
@@ -79,13 +82,17 @@ async fn in_directory(
     config: &Config,
     clock: &SharedClock,
     metrics: Metrics,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<Opened> {
     let (directory, data) = (settings.objects(&config.data_dir), config.data_dir.as_path());
     let opened = tokio::task::spawn_blocking(move || LocalDirectory::open(&directory)).await?;
     let blobs: Arc<dyn BlobStore> = Arc::new(opened.context("cannot use the object directory")?);
     let signer = Arc::new(url_signer(data)?);
     let address = settings.public_address(config)?;
-    let objects = Objects::new(Arc::clone(&blobs), Arc::clone(&signer), Arc::clone(clock), metrics);
+    let objects = Arc::new(Objects::new(Arc::clone(&blobs), Arc::clone(&signer), Arc::clone(clock), metrics));
+    if let Some(socket) = &config.hand_over_socket {
+        handed::listen(socket, Arc::clone(&objects), shutdown.clone())?;
+    }
     Ok(Opened {
         blobs,
         links: Arc::new(OwnLinks { signer, address }),
@@ -172,7 +179,8 @@ mod tests {
         );
         let config: Config = toml::from_str(&config).unwrap();
         let settings: Settings = config.settings.clone().try_into().unwrap();
-        open(&settings, &config, &SystemClock::shared(), Metrics::default()).await
+        let shutdown = CancellationToken::new();
+        open(&settings, &config, &SystemClock::shared(), Metrics::default(), &shutdown).await
     }
 
     #[tokio::test]

@@ -252,7 +252,8 @@ impl Installation {
                 scrubbing: Arc::default(),
             }),
         };
-        let http = Objects::new(blobs, Arc::clone(&signer), shared, Metrics::default()).router();
+        let objects = Arc::new(Objects::new(blobs, Arc::clone(&signer), shared, Metrics::default()));
+        let http = objects.router();
         Self { grpc, signer, http, clock, authority, issuer, looks, directory }
     }
 

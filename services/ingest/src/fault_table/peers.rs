@@ -173,7 +173,7 @@ impl Peers {
 
     pub fn objects(&self) -> Objects {
         let storage = HttpClient::new(&self.identity, "storage");
-        Objects::new(storage, &WebTrust { ca: None, allow_http: false }).unwrap()
+        Objects::new(storage, &WebTrust { ca: None, allow_http: false }, None).unwrap()
     }
 
     /// Does the work, unless something goes wrong.

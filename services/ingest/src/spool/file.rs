@@ -27,6 +27,11 @@ impl LogFile {
         &self.path
     }
 
+    /// Opens it once more, for reading only: somebody else may have it then.
+    pub fn reopen(&self) -> Result<DirectReader, Error> {
+        DirectReader::open(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+
     /// Fills `into` with the bytes from `offset` on.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
         let read = self.file.read_exact_at(into, offset);

@@ -1,122 +1,63 @@
 //! The bytes of a pack, read from the spool as they are sent: a pack is never whole in memory.
-//!
-//! Every recorded byte goes through here, so the memory of a piece that was sent is used for the next one:
-//! memory that the system has just given costs more than encrypting what is put there.
 
-use std::{
-    io, mem,
-    sync::{Arc, mpsc as blocking},
-};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
+use futures::{StreamExt as _, stream};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::mpsc;
+use obscura_hand_over::{Gather, read_ahead};
+use obscura_identity::BoxBody;
 
-use crate::spool::{Extent, Spool};
-
-/// Bytes that are sent at once, where extents allow it; more where one extent is longer.
-const PIECE_BYTES: usize = 256 * 1024;
-/// Pieces that may wait to be sent.
-const READ_AHEAD: usize = 4;
-/// Pieces whose memory may come back: what waits, what is being sent and what is being read.
-const PIECES: usize = READ_AHEAD + 4;
+use crate::spool::{Extent, Position, Spool};
 
 /// The head of a pack, then the sealed bytes at `extents`.
-pub fn of_spool(spool: Arc<Spool>, head: Vec<u8>, extents: Vec<Extent>) -> BoxBody<Bytes, io::Error> {
-    let (send, receive) = mpsc::channel(READ_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = read_all(&spool, head, &extents, &send) {
-            // Who sends the body sees it end with an error instead of too early.
-            let _ = send.blocking_send(Err(error));
-        }
-    });
-    let stream = futures::stream::unfold(receive, |mut receive| async {
-        receive.recv().await.map(|item| (item.map(Frame::data), receive))
-    });
-    StreamBody::new(stream).boxed()
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// Where the bytes are.
+    pub spool: Arc<Spool>,
+    /// What comes first.
+    pub head: Bytes,
+    /// Where the rest lies, in order.
+    pub extents: Vec<Extent>,
 }
 
-/// Reads every extent. Ends without an error where the request was given up, because nobody reads any more.
-fn read_all(
-    spool: &Spool,
-    head: Vec<u8>,
-    extents: &[Extent],
-    send: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    if send.blocking_send(Ok(head.into())).is_err() {
-        return Ok(());
-    }
-    let (back, returned) = blocking::sync_channel(PIECES);
-    let mut piece = Piece::new(&back, Vec::new());
-    for extent in extents {
-        if !piece.has_room(extent.length) {
-            let next = Piece::new(&back, returned.try_recv().unwrap_or_default());
-            if send.blocking_send(Ok(mem::replace(&mut piece, next).into())).is_err() {
-                return Ok(());
-            }
-        }
-        let room = piece.grow(extent.length);
-        spool.read_into(*extent, room).map_err(io::Error::other)?;
-    }
-    if piece.filled > 0 {
-        let _ = send.blocking_send(Ok(piece.into()));
-    }
-    Ok(())
-}
-
-/// Bytes on their way, in memory that goes back when they are sent.
-struct Piece {
-    memory: Vec<u8>,
-    filled: usize,
-    back: blocking::SyncSender<Vec<u8>>,
-}
-
-impl Piece {
-    fn new(back: &blocking::SyncSender<Vec<u8>>, memory: Vec<u8>) -> Self {
-        Self { memory, filled: 0, back: back.clone() }
+impl Body {
+    /// All its bytes.
+    pub fn length(&self) -> u64 {
+        self.head.len() as u64 + self.extents.iter().map(|extent| u64::from(extent.length)).sum::<u64>()
     }
 
-    /// Whether so many bytes fit; an empty piece takes any extent.
-    fn has_room(&self, length: u32) -> bool {
-        self.filled == 0 || self.filled.saturating_add(length as usize) <= PIECE_BYTES
-    }
-
-    /// Room for so many more bytes. Set to zero only where the memory is new.
-    fn grow(&mut self, length: u32) -> &mut [u8] {
-        let start = self.filled;
-        self.filled = start.saturating_add(length as usize);
-        if self.memory.len() < self.filled {
-            self.memory.resize(self.filled.max(PIECE_BYTES), 0);
-        }
-        self.memory.get_mut(start..self.filled).unwrap_or_default()
+    /// The bytes, as they are read.
+    pub fn stream(self) -> BoxBody {
+        let head = stream::once(std::future::ready(Ok(self.head)));
+        let rest = read_ahead(Extents { spool: self.spool, extents: self.extents });
+        BodyExt::boxed(StreamBody::new(head.chain(rest).map(|piece| piece.map(Frame::data))))
     }
 }
 
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        self.memory.get(..self.filled).unwrap_or_default()
-    }
+struct Extents {
+    spool: Arc<Spool>,
+    extents: Vec<Extent>,
 }
 
-impl Drop for Piece {
-    fn drop(&mut self) {
-        // Nobody waits for it once everything was read.
-        let _ = self.back.try_send(mem::take(&mut self.memory));
+impl Gather for Extents {
+    fn lengths(&self) -> Vec<u32> {
+        self.extents.iter().map(|extent| extent.length).collect()
     }
-}
 
-impl From<Piece> for Bytes {
-    fn from(piece: Piece) -> Self {
-        Self::from_owner(piece)
+    fn read(&self, place: usize, offset: u32, into: &mut [u8]) -> io::Result<()> {
+        let extent = self.extents.get(place).ok_or(io::ErrorKind::InvalidInput)?;
+        let length = u32::try_from(into.len()).map_err(io::Error::other)?;
+        let part = Extent { start: Position(extent.start.0.saturating_add(u64::from(offset))), length };
+        self.spool.read_into(part, into).map_err(io::Error::other)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
     use obscura_clock::SystemClock;
-    use proptest::prelude::*;
+    use obscura_hand_over::{MAX_FILES, Piece};
 
     use super::*;
     use crate::spool::{
@@ -125,64 +66,50 @@ mod tests {
     };
 
     /// Extents of these lengths, each filled with its own number.
-    async fn spooled(dir: &tempfile::TempDir, lengths: &[usize]) -> (Arc<Spool>, Vec<Extent>, Vec<u8>) {
-        let limits = Limits::of_bytes(1 << 30);
+    async fn spooled(dir: &tempfile::TempDir, lengths: &[usize]) -> (Body, Vec<u8>) {
+        // Files of a megabyte or so.
+        let limits = Limits::of_bytes(1);
         let (spool, _) = Spool::open(dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
-        let (mut extents, mut all, mut end) = (Vec::new(), Vec::new(), None);
+        let (mut extents, mut all) = (Vec::new(), b"head".to_vec());
         for (number, length) in (1_u8..).zip(lengths) {
             let payload = vec![number; *length];
             let record = Record { kind: Kind::Data, serial: spool.next_serial(), payload: &payload };
-            let (extent, position) = spool.append(&[record]).unwrap();
+            let (extent, position) = spool.append_again(&[record]).unwrap();
             extents.extend(extent);
             all.extend(payload);
-            end = Some(position);
+            spool.commit_soon();
+            spool.wait_committed(position).await.unwrap();
         }
-        spool.commit_soon();
-        spool.wait_committed(end.unwrap()).await.unwrap();
-        (spool, extents, all)
+        (Body { spool, head: Bytes::from_static(b"head"), extents }, all)
     }
 
-    fn body_of(lengths: &[usize]) -> (Vec<u8>, Vec<u8>) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        runtime.block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let (spool, extents, all) = spooled(&dir, lengths).await;
-            let body = of_spool(Arc::clone(&spool), b"head".to_vec(), extents);
-            (body.collect().await.unwrap().to_bytes().to_vec(), [&b"head"[..], &all].concat())
-        })
+    const LENGTHS: [usize; 7] = [1, 3_000_000, 5_000, 700_000, 2_000_000, 8, 900_000];
+
+    #[tokio::test]
+    async fn a_body_is_the_head_and_every_extent_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (body, all) = spooled(&dir, &LENGTHS).await;
+        assert_eq!(body.length(), all.len() as u64);
+        assert!(body.stream().collect().await.unwrap().to_bytes() == all);
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        #[test]
-        fn a_body_is_the_head_and_every_extent_in_order(
-            lengths in prop::collection::vec(prop_oneof![1..100_usize, 1_000..300_000_usize], 1..30),
-        ) {
-            let (body, expected) = body_of(&lengths);
-            prop_assert!(body == expected, "{} bytes instead of {}", body.len(), expected.len());
+    #[tokio::test]
+    async fn what_is_lent_are_the_same_bytes_and_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (body, all) = spooled(&dir, &LENGTHS).await;
+        let (files, pieces) = body.spool.lend(&body.extents, MAX_FILES).unwrap().unwrap();
+        assert!(files.len() > 1, "the extents lie in several files");
+        let mut found = b"head".to_vec();
+        for Piece { file, offset, length } in pieces {
+            let mut bytes = vec![0; length as usize];
+            files[file as usize].read_exact_at(&mut bytes, offset).unwrap();
+            found.extend(bytes);
         }
-    }
-
-    #[test]
-    fn memory_that_comes_back_is_used_again_and_shows_nothing_of_what_was_in_it() {
-        let (back, returned) = blocking::sync_channel(1);
-        let mut piece = Piece::new(&back, Vec::new());
-        piece.grow(10).fill(7);
-        let sent = Bytes::from(piece);
-        assert_eq!(&sent[..], [7; 10]);
-        drop(sent);
-        let mut piece = Piece::new(&back, returned.try_recv().unwrap());
-        piece.grow(3).fill(8);
-        assert_eq!(piece.as_ref(), [8; 3]);
-    }
-
-    #[test]
-    fn an_extent_longer_than_a_piece_is_sent_alone() {
-        let length = u32::try_from(PIECE_BYTES + 1).unwrap();
-        let (back, _returned) = blocking::sync_channel(1);
-        let mut piece = Piece::new(&back, Vec::new());
-        assert!(piece.has_room(length));
-        piece.grow(length);
-        assert!(!piece.has_room(1));
+        assert!(found == all);
+        for file in &files {
+            let flags = rustix::fs::fcntl_getfl(file).unwrap();
+            assert_eq!(flags & rustix::fs::OFlags::ACCMODE, rustix::fs::OFlags::RDONLY);
+        }
+        assert!(body.spool.lend(&body.extents, 1).unwrap().is_none(), "more files than may be lent");
     }
 }

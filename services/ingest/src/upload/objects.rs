@@ -1,116 +1,102 @@
 //! Where packs go: to the storage service, or straight into a bucket.
 //!
-//! The URL says which. Nothing is trusted there with more than keeping bytes: what leaves is sealed, and
+//! The URL says which. A storage service on this machine is offered the descriptors of the spool first; where nobody
+//! takes them the pack goes over TLS like to any other machine. Nothing is trusted there with more than keeping bytes: what leaves is sealed, and
 //! `storage` looks at the object before it indexes it. Redirects are refused like any other answer that
 //! is no success.
 
-use http::{Request, StatusCode};
+use std::{io, path::PathBuf, sync::Arc};
+
+use http::{Method, Request, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use obscura_blob::{WebClient, WebError, WebTrust, is_presigned};
+use obscura_hand_over::{Offer, hand_over};
 use obscura_identity::{BoxBody, HttpClient};
+use obscura_proto::storage::v1::CreateUploadResponse;
+
+use super::{body::Body, fault::Fault};
+use crate::spool::Lent;
 
 /// Sends packs.
 #[derive(Clone, Debug)]
 pub struct Objects {
     storage: HttpClient,
     buckets: WebClient,
+    /// Where a storage service on this machine takes descriptors.
+    hand_over: Option<PathBuf>,
 }
 
 impl Objects {
-    /// Sends to the storage service over mutual TLS, and to buckets as `trust` says.
+    /// Sends to the storage service over mutual TLS, or through the socket of one on this machine, and to
+    /// buckets as `trust` says.
     ///
     /// # Errors
     /// Where the certificates in `trust` cannot be used.
-    pub fn new(storage: HttpClient, trust: &WebTrust) -> Result<Self, WebError> {
-        Ok(Self { storage, buckets: WebClient::new(trust)? })
+    pub fn new(storage: HttpClient, trust: &WebTrust, hand_over: Option<PathBuf>) -> Result<Self, WebError> {
+        Ok(Self { storage, buckets: WebClient::new(trust)?, hand_over })
     }
 
-    /// Sends an upload and waits for its answer, of which only the status counts.
+    /// Sends a body to where `upload` says and waits for the answer, of which only the status counts.
     ///
     /// # Errors
-    /// A sentence for the log, without the URL.
-    pub async fn send(&self, request: Request<BoxBody>) -> Result<StatusCode, String> {
-        if is_presigned(request.uri()) {
-            let answer = self.buckets.send(request.map(BodyExt::boxed_unsync)).await;
-            answer.map(|answer| answer.status()).map_err(|error| error.to_string())
-        } else {
-            let answer = self.storage.send(request).await;
-            answer.map(|answer| answer.status()).map_err(|error| error.to_string())
+    /// A [`Fault`] with a sentence for the log, without the URL.
+    pub async fn send(&self, upload: &CreateUploadResponse, body: Body) -> Result<StatusCode, Fault> {
+        let url: Uri = upload.url.parse().map_err(|_| no_url())?;
+        if is_presigned(&url) {
+            let answer = self.buckets.send(request(upload, url, body)?.map(BodyExt::boxed_unsync)).await;
+            return answer.map(|answer| answer.status()).map_err(|error| Fault::outage(error.to_string()));
+        }
+        if let Some(answer) = self.hand_over(&url, &body).await? {
+            return Ok(answer);
+        }
+        let answer = self.storage.send(request(upload, url, body)?).await;
+        answer.map(|answer| answer.status()).map_err(|error| Fault::outage(error.to_string()))
+    }
+
+    /// Hands over a body that nobody needs to send. No answer where nobody takes it.
+    async fn hand_over(&self, url: &Uri, body: &Body) -> Result<Option<StatusCode>, Fault> {
+        let (Some(socket), Some(target)) = (&self.hand_over, url.path_and_query()) else { return Ok(None) };
+        let Some((files, pieces)) = lend(body).await? else { return Ok(None) };
+        let offer = Offer { target: target.to_string(), head: body.head.clone(), pieces };
+        let files: Vec<_> = files.iter().map(std::os::fd::AsFd::as_fd).collect();
+        match hand_over(socket, &offer, &files).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if is_nobody(&error) => Ok(None),
+            Err(error) => Err(Fault::outage(format!("handing the pack over: {error}"))),
         }
     }
+}
+
+/// Whether nobody takes what is handed over, or not this.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Opens the files of a body; `None` where they are more than can be handed over.
+async fn lend(body: &Body) -> Result<Option<Lent>, Fault> {
+    let (spool, extents) = (Arc::clone(&body.spool), body.extents.clone());
+    let lent = tokio::task::spawn_blocking(move || spool.lend(&extents, obscura_hand_over::MAX_FILES)).await;
+    let lent = lent.map_err(|stopped| Fault::outage(stopped.to_string()))?;
+    lent.map_err(|error| Fault::of_item(error.to_string()))
+}
+
+fn request(upload: &CreateUploadResponse, url: Uri, body: Body) -> Result<Request<BoxBody>, Fault> {
+    let mut request = Request::builder().method(Method::PUT).uri(url).header(CONTENT_LENGTH, body.length());
+    for (name, value) in &upload.headers {
+        request = request.header(name, value);
+    }
+    request.body(body.stream()).map_err(|_| no_url())
+}
+
+fn no_url() -> Fault {
+    Fault::of_item("storage answered with an upload URL that is none")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{io, time::Duration};
-
-    use bytes::Bytes;
-    use futures::{StreamExt as _, stream};
-    use http::header::CONTENT_LENGTH;
-    use http_body_util::StreamBody;
-    use hyper::body::Frame;
-    use obscura_blob::{BlobKey, BlobStore as _, Presigned, S3Bucket, S3Settings};
-    use obscura_clock::SystemClock;
-    use obscura_identity::{Ca, Identity};
-    use obscura_test_servers::seaweedfs;
-
-    use super::*;
-
-    fn bucket() -> S3Bucket {
-        let server = seaweedfs::shared();
-        let (access_key, secret_key) = server.credentials();
-        let settings = S3Settings {
-            endpoint: server.endpoint().parse().unwrap(),
-            region: server.region().into(),
-            bucket: server.new_bucket(),
-            virtual_host: false,
-            access_key: access_key.into(),
-            secret_key: secret_key.into(),
-            trust: WebTrust { ca: None, allow_http: true },
-        };
-        S3Bucket::open(&settings, SystemClock::shared()).unwrap()
-    }
-
-    fn objects(allow_http: bool) -> Objects {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = SystemClock::shared();
-        let ca = Ca::create(&folder.path().join("ca"), &"shop.example".parse().unwrap(), &*clock).unwrap();
-        ca.issue("ingest", &folder.path().join("ingest"), Duration::from_hours(1), &*clock).unwrap();
-        let identity = Identity::load(&folder.path().join("ingest")).unwrap();
-        Objects::new(HttpClient::new(&identity, "storage"), &WebTrust { ca: None, allow_http }).unwrap()
-    }
-
-    /// An upload of `pieces` tenths of a megabyte that announces `length` bytes.
-    fn upload(to: &Presigned, pieces: u8, length: usize) -> Request<BoxBody> {
-        let body = stream::iter(0..pieces)
-            .map(|number| io::Result::Ok(Frame::data(Bytes::from(vec![number; 100_000]))));
-        let mut request = Request::put(&to.url).header(CONTENT_LENGTH, length);
-        for (name, value) in &to.headers {
-            request = request.header(name, value);
-        }
-        request.body(BodyExt::boxed(StreamBody::new(body))).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_pack_streams_into_a_bucket_once_and_half_of_it_leaves_nothing() {
-        let (bucket, objects) = (bucket(), objects(true));
-        let key: BlobKey = "eea/pack".parse().unwrap();
-        let presigned = bucket.presign_put(&key, 3_000_000, Duration::from_secs(60));
-        assert!(objects.send(upload(&presigned, 15, 3_000_000)).await.is_err(), "the spool ended too early");
-        assert!(bucket.list("", None, 10).await.unwrap().is_empty());
-        assert_eq!(objects.send(upload(&presigned, 30, 3_000_000)).await, Ok(StatusCode::OK));
-        assert_eq!(
-            objects.send(upload(&presigned, 30, 3_000_000)).await,
-            Ok(StatusCode::PRECONDITION_FAILED)
-        );
-        let stored = bucket.read_whole(&key, 3_000_000).await.unwrap();
-        assert!(stored.iter().zip(0_u32..).all(|(byte, at)| u32::from(*byte) == at / 100_000));
-    }
-
-    #[tokio::test]
-    async fn plain_http_is_refused_unless_it_is_allowed() {
-        let presigned = bucket().presign_put(&"eea/pack".parse().unwrap(), 100_000, Duration::from_secs(60));
-        let refused = objects(false).send(upload(&presigned, 1, 100_000)).await.unwrap_err();
-        assert!(refused.contains("http is not allowed") && !refused.contains("X-Amz"), "{refused}");
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! One pack: laid out, put, indexed.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
-use http::{Method, Request, StatusCode, header::CONTENT_LENGTH};
+use http::StatusCode;
 use obscura_pack::Directory;
 use obscura_proto::storage::v1::{CommitPackRequest, CreateUploadRequest, CreateUploadResponse};
 
 use super::{
-    Uploader, body,
+    Uploader,
+    body::Body,
     fault::{Fault, call},
 };
 use crate::outbox::Formed;
@@ -35,7 +38,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), Fault> {
     };
     let upload = call(uploader.storage.clone().create_upload(upload)).await?;
     let directory_sha256 = digest::digest(&digest::SHA256, &head).as_ref().to_vec();
-    put(uploader, pack, &upload, head, size_bytes).await?;
+    put(uploader, pack, &upload, head).await?;
     let commit = CommitPackRequest {
         placement: Some(first.placement.clone()),
         object_key: upload.object_key,
@@ -49,21 +52,12 @@ async fn put(
     pack: &Formed,
     upload: &CreateUploadResponse,
     head: Vec<u8>,
-    size_bytes: u64,
 ) -> Result<(), Fault> {
     let extents = pack.segments.iter().flat_map(|sealed| sealed.extents.clone()).collect();
-    let mut request =
-        Request::builder().method(Method::PUT).uri(&upload.url).header(CONTENT_LENGTH, size_bytes);
-    for (name, value) in &upload.headers {
-        request = request.header(name, value);
-    }
-    let request = request
-        .body(body::of_spool(std::sync::Arc::clone(&uploader.spool), head, extents))
-        .map_err(|_| Fault::of_item("storage answered with an upload URL that is none"))?;
-    let answer = tokio::time::timeout(PUT_TIMEOUT, uploader.objects.send(request))
+    let body = Body { spool: Arc::clone(&uploader.spool), head: head.into(), extents };
+    let answer = tokio::time::timeout(PUT_TIMEOUT, uploader.objects.send(upload, body))
         .await
-        .map_err(|_| Fault::outage("the upload took too long"))?
-        .map_err(Fault::outage)?;
+        .map_err(|_| Fault::outage("the upload took too long"))??;
     check(answer)
 }
 

@@ -14,6 +14,9 @@ use crate::problem::{Context as _, Result};
 /// Keys that an operator may change; everything else is written anew.
 const OPERATORS: [&str; 3] = ["listen", "log_json", "settings"];
 
+/// Who hands packs over, and who takes them.
+const HANDING_OVER: [&str; 2] = ["ingest", "storage"];
+
 /// Writes the configuration of a service, keeping what an operator changed in it.
 pub fn write(installation: &Installation, service: &str) -> Result<()> {
     let path = installation.config_file(service);
@@ -46,6 +49,7 @@ fn fresh(installation: &Installation, service: &str) -> Table {
         let address = format!("file:{}", installation.address_file(peer).display());
         (peer.to_owned(), Value::String(address))
     });
+    let hand_over = installation.hand_over_socket().filter(|_| HANDING_OVER.contains(&service));
     let entries = [
         ("service", Value::String(service.to_owned())),
         ("zone", Value::String(installation.settings().zone.clone())),
@@ -58,7 +62,8 @@ fn fresh(installation: &Installation, service: &str) -> Table {
         ("peers", Value::Table(peers.collect())),
         ("settings", Value::Table(Table::new())),
     ];
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let hand_over = hand_over.map(|socket| ("hand_over_socket", text(&socket)));
+    entries.into_iter().chain(hand_over).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 #[cfg(test)]
