@@ -105,7 +105,6 @@ impl Handed {
     }
 
     /// The bytes of the object, and whom to answer when they are stored.
-    #[must_use]
     pub fn open(self) -> (impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static, Waiting) {
         let head = stream::once(std::future::ready(Ok(self.offer.head)));
         let pieces = Pieces { files: self.files, pieces: self.offer.pieces };

@@ -130,8 +130,9 @@ async fn more_files_than_an_offer_may_name_are_not_sent() {
 async fn what_is_no_offer_is_refused() {
     let place = Place::new();
     let of_missing = offer(&[(0, 0, 1)]).encode_to_vec();
-    let long = u32::try_from(MAX_OFFER_BYTES + 1).unwrap();
-    let sent: [(u32, &[u8]); 3] = [(3, b"\xff\xff\xff"), (long, b""), (of_missing.len() as u32, &of_missing)];
+    let length = |bytes: usize| u32::try_from(bytes).unwrap();
+    let sent: [(u32, &[u8]); 3] =
+        [(3, b"\xff\xff\xff"), (length(MAX_OFFER_BYTES + 1), b""), (length(of_missing.len()), &of_missing)];
     for (length, bytes) in sent {
         let mut stream = StdStream::connect(place.socket()).unwrap();
         stream.write_all(&length.to_be_bytes()).unwrap();
