@@ -14,7 +14,7 @@ use std::sync::{
 use obscura_clock::{SharedClock, Timestamp};
 use obscura_ids::CameraId;
 use obscura_proto::footage::v1::GapReason;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
@@ -29,7 +29,7 @@ use crate::{
     gauge::{Gauge, State},
     outbox::Outbox,
     pressure::Pressure,
-    segment::Parts,
+    segment::{FRAGMENT_EVERY, Parts},
     session::{Event, Session},
     source::Source,
 };
@@ -81,9 +81,8 @@ impl Recorder {
             self.gauge.set_state(State::Connecting);
             let failure = match self.connect().await {
                 Ok(session) => {
-                    backoff.reset();
                     self.gauge.connected();
-                    self.record(session).await
+                    self.record(session, &mut backoff).await
                 }
                 Err(failure) => failure,
             };
@@ -123,12 +122,13 @@ impl Recorder {
     }
 
     /// Records one session and says why it ended. Every segment that was started is closed.
-    async fn record(&mut self, mut session: Session) -> Failure {
+    async fn record(&mut self, mut session: Session, backoff: &mut Backoff) -> Failure {
         let mut track = Track::new(self.release, Arc::clone(&self.gauge), self.clock.wall());
         // Waited for across frames: registering anew with each frame would cost more than the frame.
         let shutdown = self.shutdown.clone();
         let mut cut = std::pin::pin!(next_cut(self.cut.clone()));
         let mut shutdown = std::pin::pin!(shutdown.cancelled());
+        let mut due = std::pin::pin!(tokio::time::sleep(FRAGMENT_EVERY));
         loop {
             let event = tokio::select! {
                 biased;
@@ -139,10 +139,19 @@ impl Recorder {
                     cut.set(next_cut(cuts));
                     continue;
                 }
+                () = &mut due => {
+                    let again = track.spool_due(self);
+                    due.as_mut().reset(Instant::now() + again);
+                    continue;
+                }
                 () = &mut shutdown => Err(Failure::ended()),
             };
             match event {
-                Ok(Event::Frame(frame)) => track.take(self, frame),
+                Ok(Event::Frame(frame)) => {
+                    // Not before: a camera that accepts sessions and sends nothing is not asked every second.
+                    backoff.reset();
+                    track.take(self, frame);
+                }
                 Ok(Event::SenderReport(report)) => track.heard(report),
                 Err(failure) => {
                     track.end(self);

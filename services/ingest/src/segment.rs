@@ -8,7 +8,7 @@ mod writer;
 pub use again::again;
 pub use opening::{Opening, Tail};
 pub use torn::{beginning, record, recovered};
-pub use writer::{Parts, SegmentWriter, note_torn};
+pub use writer::{FRAGMENT_EVERY, Parts, SegmentWriter, note_torn};
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
-use obscura_clock::SystemClock;
+use obscura_clock::{Clock as _, SystemClock};
 use obscura_ids::{Digest, Layer, LayerKeyId, WriterEpoch, ZoneId};
 use obscura_media::{nal_units, read_segment};
 use obscura_proto::{
@@ -183,6 +183,30 @@ async fn frames_become_segments_of_two_seconds_that_follow_each_other_without_a_
     let sequences: Vec<u64> = segments.iter().map(|sealed| sealed.entry.header.sequence.0).collect();
     assert_eq!(sequences, [0, 1, 2]);
     assert_eq!(bench.outbox.waiting_keys(), 1, "one layer key for the hour");
+}
+
+#[tokio::test]
+async fn few_frames_do_not_wait_for_more_before_they_are_spooled() {
+    let mut bench = bench();
+    let clock = obscura_clock::SimulatedClock::at(Timestamp::from_unix_nanos(START));
+    bench.recorder.clock = Arc::clone(&clock) as _;
+    let every = std::time::Duration::from_millis(200);
+    for n in 0..3 {
+        let mut picture = samples::picture(n * 18_000, START + n * SECOND / 5, n == 0);
+        picture.arrived_monotonic = clock.monotonic();
+        bench.track.take(&mut bench.recorder, Frame::received(picture));
+        if n < 2 {
+            assert!(bench.track.spool_due(&mut bench.recorder) > every, "nothing is due");
+            clock.advance(every);
+        }
+    }
+    assert_eq!(bench.recorder.gauge.recorded_through(), None, "no frame was late enough to spool the others");
+    bench.track.spool_due(&mut bench.recorder);
+    let through = Timestamp::from_unix_nanos(START + 2 * SECOND / 5);
+    assert_eq!(bench.recorder.gauge.recorded_through(), Some(through), "all but the frame that may go on");
+    bench.track.end(&mut bench.recorder);
+    let sealed = bench.segments().remove(0);
+    assert_eq!(nal_kinds(&bench.open(&sealed)), [0x65, 0x41, 0x41]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
     gauge::{Gauge, State},
     reorder::{Reorder, Timed},
     ring::{Cursor, Read, Ring},
-    segment::SegmentWriter,
+    segment::{FRAGMENT_EVERY, SegmentWriter},
     spool,
     synchronised::clock_is_synchronised,
     timeline::{MEDIA_HZ, Step, Timeline},
@@ -25,6 +25,9 @@ const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(10);
 /// A frame that seems to last longer marks a break in the camera's time.
 const LONGEST_FRAME: i64 = 10 * MEDIA_HZ;
+
+/// How much later than due a fragment may be spooled for the sake of the frame that spools it anyway.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How far recorded time may lead the clock without the clock having been set.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
@@ -104,6 +107,26 @@ impl Track {
             }
         }
         self.ring.trim(self.cursor);
+    }
+
+    /// Spools frames whose fragment is due although no further frame came, and says when to look again.
+    pub fn spool_due(&mut self, recorder: &mut Recorder) -> Duration {
+        let Some((writer, since)) = self.writer.as_mut().and_then(|w| w.pending_since().map(|at| (w, at)))
+        else {
+            return FRAGMENT_EVERY;
+        };
+        let age = recorder.clock.monotonic().since(since);
+        if age < FRAGMENT_EVERY {
+            // Most cameras send a frame soon after, which spools the fragment without anybody waking up.
+            return FRAGMENT_EVERY.saturating_sub(age) + PATIENCE;
+        }
+        let Some(timeline) = &self.timeline else { return FRAGMENT_EVERY };
+        match writer.spool_pending(&recorder.parts, |media| timeline.wall(media)) {
+            Ok(Some(spooled)) => self.gauge.spooled(spooled.position, spooled.through),
+            Ok(None) => {}
+            Err(error) => self.give_up(recorder, &error),
+        }
+        FRAGMENT_EVERY
     }
 
     /// Ends the open segment now; the next frame continues it in another one.

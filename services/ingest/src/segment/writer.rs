@@ -25,10 +25,10 @@ use crate::{
     timeline::media_nanos,
 };
 
-/// A fragment is sealed and spooled when a frame comes and it is this old. Together with the commit interval of
-/// the spool this bounds what a crash loses to less than a second at 25 frames a second; at lower rates
-/// to about a second and two frames, because a frame is held until the next one says how long it lasted.
-const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
+/// A fragment is sealed and spooled when it is this old. Together with the commit interval of the spool this
+/// bounds what a crash loses to less than a second at five frames a second and more; at lower rates to about a
+/// second and a frame, because a frame is held until the next one says how long it lasted.
+pub const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
 /// A fragment is sealed and spooled when it is this large.
 const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// A segment is given up when so much sealed data cannot be spooled.
@@ -197,6 +197,24 @@ impl SegmentWriter {
             return Ok(None);
         }
         self.flush(parts, &wall)
+    }
+
+    /// Since when frames wait for their fragment to be sealed.
+    #[must_use]
+    pub fn pending_since(&self) -> Option<Monotonic> {
+        self.pending_since
+    }
+
+    /// Seals and spools the frames that wait, however few.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn spool_pending(
+        &mut self,
+        parts: &Parts,
+        wall: impl Fn(i64) -> Timestamp,
+    ) -> Result<Option<Spooled>, Error> {
+        if self.pending.is_empty() { Ok(None) } else { self.flush(parts, &wall) }
     }
 
     /// Packets of the group of pictures that is being written were lost: so many that no segment has
