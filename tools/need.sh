@@ -15,7 +15,7 @@ run_packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-x gstreamer1.0-rtsp
 )
-test_packages=(ffmpeg gstreamer1.0-tools python3-venv postgresql rsyslog rsyslog-gnutls faketime)
+test_packages=(ffmpeg gstreamer1.0-tools python3-venv postgresql rsyslog rsyslog-gnutls faketime chromium)
 
 say() { printf '\033[1mneed:\033[0m %s\n' "$*"; }
 

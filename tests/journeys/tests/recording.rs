@@ -7,6 +7,7 @@
 )]
 
 mod annex_b;
+mod browser;
 
 use std::{
     fs,
@@ -112,6 +113,10 @@ fn record_and_compare(options: &[&str]) {
         .unwrap();
     assert_eq!(String::from_utf8(decoded.stdout).unwrap().trim().parse::<usize>().unwrap(), got.len());
     assert!(decoded.stderr.is_empty(), "{}", String::from_utf8_lossy(&decoded.stderr));
+    let played = browser::play(&clip);
+    assert_eq!((&played["end"], &played["error"]), (&"ended".into(), &serde_json::Value::Null), "{played}");
+    assert_eq!((played["width"].as_u64(), played["height"].as_u64()), (Some(640), Some(360)), "{played}");
+    assert!(played["frames"].as_u64() > Some(0), "{played}");
     installation.must(&["recording", "verify"]);
     installation.down();
 }
