@@ -186,6 +186,29 @@ async fn frames_become_segments_of_two_seconds_that_follow_each_other_without_a_
 }
 
 #[tokio::test]
+async fn other_parameter_sets_start_another_segment_with_their_own_initialisation() {
+    let mut bench = bench();
+    let mut other = (*samples::parameters()).clone();
+    let mut entry = other.sample_entry.to_vec();
+    *entry.last_mut().unwrap() ^= 1;
+    other.sample_entry = entry.into();
+    let other = Arc::new(other);
+    for n in 0..50 {
+        let mut picture = samples::picture(n * 3_600, START + n * SECOND / 25, n % 25 == 0);
+        if n >= 25 {
+            picture.parameters = Arc::clone(&other);
+        }
+        bench.track.take(&mut bench.recorder, Frame::received(picture));
+    }
+    bench.track.end(&mut bench.recorder);
+    let segments = bench.segments();
+    let told = |sealed: &Sealed| (sealed.entry.frames, sealed.entry.header.dependent);
+    assert_eq!(segments.iter().map(told).collect::<Vec<_>>(), [(25, false), (25, false)]);
+    assert_ne!(segments[0].entry.header.init_hash, segments[1].entry.header.init_hash);
+    assert_eq!(segments[0].entry.span.end(), segments[1].entry.span.start(), "nothing is missing between");
+}
+
+#[tokio::test]
 async fn few_frames_do_not_wait_for_more_before_they_are_spooled() {
     let mut bench = bench();
     let clock = obscura_clock::SimulatedClock::at(Timestamp::from_unix_nanos(START));

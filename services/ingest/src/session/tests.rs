@@ -43,3 +43,21 @@ async fn a_large_picture_below_that_is_taken_whole() {
     assert_eq!(next_picture(&mut session).await.unwrap(), 4 + 101);
     assert_eq!(next_picture(&mut session).await.unwrap(), 4 + 1 + (7 << 20));
 }
+
+#[tokio::test]
+async fn a_camera_that_falls_silent_is_left_with_a_reason() {
+    let address = rtsp_camera::start(Duration::from_hours(1), small_picture).await;
+    let source =
+        Source::try_new(proto::Source { url: format!("rtsp://{address}/video"), ..proto::Source::default() });
+    let mut session = Session::open(&source.unwrap(), SystemClock::shared()).await.unwrap();
+    let silent = async {
+        loop {
+            if let Err(failure) = next_picture(&mut session).await {
+                break failure;
+            }
+        }
+    };
+    let failure = tokio::time::timeout(Duration::from_secs(60), silent).await.expect("it is left");
+    assert_eq!(failure.reason, GapReason::FrameTimeout);
+    assert!(failure.finding.contains("10 s"), "{}", failure.finding);
+}
