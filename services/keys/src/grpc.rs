@@ -84,6 +84,7 @@ impl KeysService for KeysGrpc {
         request: Request<ReleaseNodesRequest>,
     ) -> Result<Response<ReleaseNodesResponse>, Status> {
         let by = actor(request.metadata());
+        self.custody.wait_until_confirmed().await;
         let released = self.custody.release(&caller(&request)?, request.get_ref(), by).await;
         let keys = released.map_err(|error| {
             self.metrics.refused();
@@ -125,12 +126,7 @@ impl KeysService for KeysGrpc {
             shred_receipts: counts.shred_receipts,
             destruction_stopped: self.custody.stopped().unwrap_or_default(),
             receipt_public_key: self.custody.receipt_key.public_key().into(),
-            releases_stopped: self
-                .custody
-                .check_not_behind()
-                .err()
-                .map(|e| e.to_string())
-                .unwrap_or_default(),
+            releases_stopped: self.custody.check_current().err().map(|e| e.to_string()).unwrap_or_default(),
         }))
     }
 
@@ -175,6 +171,10 @@ impl KeysService for KeysGrpc {
         request: Request<ListShredReceiptsRequest>,
     ) -> Result<Response<ListShredReceiptsResponse>, Status> {
         let receipts = self.custody.list_receipts(request.get_ref().after_number).await.map_err(status)?;
+        // It asks with the newest one that it has; others ask with whatever they like.
+        if caller(&request).is_ok_and(|caller| caller.service() == "storage") {
+            self.custody.storage_compared();
+        }
         Ok(Response::new(ListShredReceiptsResponse { receipts }))
     }
 
