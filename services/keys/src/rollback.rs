@@ -38,7 +38,7 @@ use crate::{custody::Custody, error::Error, secrets, store::shred_receipt};
 
 /// File that says that the data directory was put back from a backup.
 const RESTORED: &str = "restored";
-/// How long a reader waits for what a start still has to learn: longer than `storage` takes to ask again.
+/// How long a caller waits for what a start still has to learn: longer than `storage` takes to ask again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether that has come.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -159,3 +159,32 @@ async fn a_restored_data_directory_takes_out_what_came_before_its_receipts_did()
     }
     bench.invariant_every_slot_is_accounted_for(&custody, &[&key, &late, &never_came, &after]).await;
 }
+
+#[tokio::test]
+async fn a_late_import_that_fails_at_any_statement_is_undone_or_done_and_is_done_when_repeated() {
+    let tables = ["kept_key", "epoch", "destroyed_key", "pending_receipt", "shred_receipt", "retention"];
+    let mut struck = 0;
+    for table in tables {
+        for statement in ["INSERT", "UPDATE", "DELETE"] {
+            for whole in [false, true] {
+                let bench = Bench::new();
+                let (custody, key) = bench.with_key().await;
+                let late = spooled(&bench, &key);
+                let (first, last) = if whole { (0, 1_799) } else { (100, 199) };
+                custody.shred(&bench.shred(&key, first, last)).await.unwrap();
+                let fault = "SELECT RAISE(ABORT, 'injected')";
+                bench
+                    .run(&format!("CREATE TRIGGER fault BEFORE {statement} ON {table} BEGIN {fault}; END"))
+                    .await;
+                struck += u32::from(custody.import(&bench.import_of(&custody, &late)).await.is_err());
+                bench.close(custody).await;
+                bench.run("DROP TRIGGER fault").await;
+                let custody = bench.open().await;
+                bench.import(&custody, &late).await;
+                bench.invariant_every_slot_is_accounted_for(&custody, &[&key, &late]).await;
+                assert_eq!(bench.opens(&custody, &late).await.is_empty(), whole, "{statement} on {table}");
+            }
+        }
+    }
+    assert!(struck >= 4, "too few of the faults were met: {struck}");
+}

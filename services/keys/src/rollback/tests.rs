@@ -113,6 +113,26 @@ fn a_receipt_is_found_in_the_entry_that_tells_of_it() {
     assert_eq!(receipt_of(b"{}"), None);
 }
 
+#[tokio::test]
+async fn the_entry_that_the_log_makes_of_a_destruction_has_its_receipt() {
+    use obscura_ocsf::{ExamplePersons, encode, example_source};
+    use obscura_proto::audit::v1::event::Body;
+
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let unseen = bench.sibling(&key, HOUR - 1);
+    for (number, shredded) in [(1, &key), (2, &unseen)] {
+        let signed = custody.shred(&bench.shred(shredded, 0, 9)).await.unwrap();
+        let told = bench.told(&custody).await;
+        let told: Vec<_> =
+            told.iter().filter(|event| matches!(event.body, Some(Body::Destruction(_)))).collect();
+        assert_eq!(told.len(), number);
+        let leaf = encode(told.last().unwrap(), &example_source(), &mut ExamplePersons).unwrap();
+        assert_eq!(leaf.camera_ids, [key.context.camera.to_string()]);
+        assert_eq!(receipt_of(&leaf.bytes), Some(signed));
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Import(usize),
