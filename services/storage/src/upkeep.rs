@@ -41,6 +41,8 @@ const DAILY: Duration = Duration::from_hours(24);
 const REST: Duration = Duration::from_secs(60);
 /// Shortest pause between two packs of the scrub.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after the first failure.
+const SOON: Duration = Duration::from_millis(100);
 /// Failed rounds in a row after which custody counts as away: two minutes at least.
 const AWAY: u32 = 60;
 /// Alarm: objects of destroyed keys are not deleted.
@@ -146,7 +148,7 @@ impl Upkeep {
             pause = match &round {
                 Ok(round) if round.is_cut => Duration::ZERO,
                 Ok(_) => FOLLOW,
-                Err(_) => COMPARE,
+                Err(_) => soon(failures),
             };
             failures = if round.is_ok() { 0 } else { failures.saturating_add(1) };
             self.metrics.failed_rounds.inc_by(round.is_err().into());
@@ -272,6 +274,11 @@ impl Upkeep {
             }
         }
     }
+}
+
+/// The first attempts follow fast: custody may be about to start.
+fn soon(failures: u32) -> Duration {
+    SOON.saturating_mul(1 << failures.min(8)).min(COMPARE)
 }
 
 /// Waits, and compares receipts from time to time; what is new or wrong ends the wait. `false` where the process
