@@ -38,6 +38,6 @@ mod writer;
 pub use actor::{ActingFor, actor};
 pub use event::event;
 pub use log::{APPEND_DEADLINE, AuditLog, Error, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
-pub use outbox::{OpenError, Outbox};
+pub use outbox::{OnOld, OpenError, Outbox};
 pub use queue::{Limits, MAX_EVENT_BYTES};
 pub use service::Reporting;

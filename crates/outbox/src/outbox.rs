@@ -34,6 +34,9 @@ pub struct OpenError {
     pub source: io::Error,
 }
 
+/// What is done before an old outbox begins anew.
+pub type OnOld = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -59,6 +62,8 @@ pub struct Shared {
     /// Wakes the sender.
     sendable: Notify,
     committed: watch::Sender<Committed>,
+    /// Whether the log has said how far it is, and what is old has begun anew.
+    compared: watch::Sender<bool>,
     pub metrics: Metrics,
 }
 
@@ -90,6 +95,7 @@ impl Shared {
             wake: Condvar::new(),
             sendable: Notify::new(),
             committed: watch::Sender::default(),
+            compared: watch::Sender::default(),
             metrics: Metrics::default(),
         };
         shared.count(&shared.lock());
@@ -136,6 +142,11 @@ impl Shared {
         self.count(&state);
         self.wake.notify_all();
         freed
+    }
+
+    /// The log was asked, and what waits goes on from there.
+    pub fn compared(&self) {
+        self.compared.send_replace(true);
     }
 
     /// Begins a new outbox with what waits in this one.
@@ -228,10 +239,24 @@ impl Outbox {
 
     /// Starts to send to the log, for as long as the outbox lives. Only the first call counts.
     pub fn send_to(&self, log: AuditLog) {
+        self.send_to_after(log, Box::new(|| Ok(())));
+    }
+
+    /// The same, and calls `on_old` where the log knows more of the outbox than its file: before anything is sent
+    /// or forgotten, and again until it succeeds. Whoever wants to know that its folder was put back from a
+    /// backup writes that down there.
+    pub fn send_to_after(&self, log: AuditLog, on_old: OnOld) {
         let mut sender = self.0.sender.lock().unwrap_or_else(PoisonError::into_inner);
         if sender.is_none() {
-            *sender = Some(tokio::spawn(sender::run(Arc::clone(&self.0.shared), log)).abort_handle());
+            *sender = Some(tokio::spawn(sender::run(Arc::clone(&self.0.shared), log, on_old)).abort_handle());
         }
+    }
+
+    /// Turns true once the log has said how far it is with this outbox, and `on_old` was called where that was
+    /// further than the file.
+    #[must_use]
+    pub fn compared(&self) -> watch::Receiver<bool> {
+        self.0.shared.compared.subscribe()
     }
 
     /// Takes an event. Never waits for disk or network and never fails: where there is no room the

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::time;
 use uuid::Uuid;
 
-use crate::{AuditLog, Error, MAX_BATCH_EVENTS, backoff::Backoff, outbox::Shared};
+use crate::{AuditLog, Error, MAX_BATCH_EVENTS, OnOld, backoff::Backoff, outbox::Shared};
 
 /// Sends until it is aborted. A log that is away is tried again after 0.1 to 30 s.
-pub async fn run(shared: Arc<Shared>, log: AuditLog) {
-    let mut sender = Sender { shared, log, limit: MAX_BATCH_EVENTS, asked: None };
+pub async fn run(shared: Arc<Shared>, log: AuditLog, on_old: OnOld) {
+    let mut sender = Sender { shared, log, limit: MAX_BATCH_EVENTS, asked: None, on_old };
     let mut backoff = Backoff::new();
     loop {
         match sender.step().await {
@@ -28,6 +28,8 @@ enum Trouble {
     Log(Error),
     /// It answered, and took nothing.
     NoProgress,
+    /// That the file is old could not be written down.
+    Old(std::io::Error),
 }
 
 impl From<Error> for Trouble {
@@ -43,6 +45,7 @@ impl Trouble {
                 tracing::info!(code = ?status.code(), ?wait, "audit log away; events wait in the outbox");
             }
             Self::Log(error) => tracing::warn!(%error, ?wait, "the audit log does not take events"),
+            Self::Old(error) => tracing::error!(%error, ?wait, "an old outbox cannot begin anew"),
             Self::NoProgress => tracing::warn!(?wait, "the audit log acknowledged none of the events"),
         }
     }
@@ -55,6 +58,7 @@ struct Sender {
     limit: usize,
     /// The outbox of which the log said how far it is.
     asked: Option<Uuid>,
+    on_old: OnOld,
 }
 
 impl Sender {
@@ -71,10 +75,12 @@ impl Sender {
             tracing::error!(
                 "the file of the audit outbox is older than what the log knows: was it restored?"
             );
+            (self.on_old)().map_err(Trouble::Old)?;
             self.shared.start_over();
         } else {
             self.shared.acknowledge(through);
             self.asked = Some(outbox);
+            self.shared.compared();
         }
         Ok(())
     }

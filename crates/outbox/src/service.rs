@@ -7,7 +7,7 @@ use obscura_daemon::Daemon;
 use obscura_proto::audit::v1::{Outcome, ServiceAct, event::Body, service_act::Act};
 use tokio::sync::Mutex;
 
-use crate::{AuditLog, Limits, Outbox};
+use crate::{AuditLog, Limits, OnOld, Outbox};
 
 /// Folder in the data directory.
 const FOLDER: &str = "audit-outbox";
@@ -27,11 +27,20 @@ impl Reporting {
     /// # Errors
     /// A directory that cannot be used, or a configuration that does not say where `audit` is.
     pub async fn start(daemon: &Daemon) -> anyhow::Result<Self> {
+        Self::start_after(daemon, Box::new(|| Ok(()))).await
+    }
+
+    /// The same, and calls `on_old` where the log knows more of the outbox than the data directory does
+    /// ([`Outbox::send_to_after`]).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_after(daemon: &Daemon, on_old: OnOld) -> anyhow::Result<Self> {
         let folder = daemon.config.data_dir.join(FOLDER);
         let outbox = Outbox::open(&folder, Limits::default(), daemon.clock.clone()).await;
         let outbox = outbox.with_context(|| format!("cannot use {}", folder.display()))?;
         outbox.register_metrics(&daemon.metrics);
-        outbox.send_to(AuditLog::new(daemon.peer("audit")?, daemon.trust.audit));
+        outbox.send_to_after(AuditLog::new(daemon.peer("audit")?, daemon.trust.audit), on_old);
         let reporting = Self { outbox, alarms: Mutex::default() };
         reporting.act(Act::Started, "", "");
         Ok(reporting)

@@ -1,7 +1,7 @@
 //! The outbox against a real gRPC server that behaves badly.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     net::SocketAddr,
     sync::{
@@ -34,7 +34,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 
-use crate::{AuditLog, Error, Limits, Outbox, event, file::Step};
+use crate::{AuditLog, Error, Limits, OnOld, Outbox, event, file::Step};
 
 /// What the log does wrong, as often as the number says.
 #[derive(Debug, Default)]
@@ -393,6 +393,52 @@ async fn a_producer_that_dies_between_answer_and_note_of_it_sends_nothing_twice(
     let texts: Vec<_> = log.texts().into_iter().filter(|text| !text.is_empty()).collect();
     assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
     assert!(texts.contains(&"0".to_owned()) && texts.contains(&"10".to_owned()));
+}
+
+fn copied(from: &tempfile::TempDir) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn whoever_was_put_back_from_a_backup_learns_it_before_anything_is_sent() {
+    let (log, folder) = (Log::default(), tempfile::tempdir().unwrap());
+    let running = serve(&log, anywhere()).await;
+    let outbox = open(&folder).await;
+    let told = Arc::new(AtomicU32::new(0));
+    let on_old = |told: &Arc<AtomicU32>, failures: u32| -> OnOld {
+        let told = Arc::clone(told);
+        Box::new(move || {
+            let before = told.fetch_add(1, Ordering::SeqCst);
+            if before < failures { Err(io::Error::other("no space left on device")) } else { Ok(()) }
+        })
+    };
+    outbox.send_to_after(client(&running), on_old(&told, 0));
+    record(&outbox, 0..3);
+    until_empty(&outbox).await;
+    assert!(*outbox.compared().borrow());
+    outbox.close().await;
+    let copy = copied(&folder);
+    let outbox = open(&folder).await;
+    outbox.send_to_after(client(&running), on_old(&told, 0));
+    record(&outbox, 3..6);
+    until_empty(&outbox).await;
+    outbox.close().await;
+    assert_eq!(told.load(Ordering::SeqCst), 0, "it was never old");
+
+    let outbox = open(&copy).await;
+    assert!(!*outbox.compared().borrow());
+    record(&outbox, 6..9);
+    outbox.send_to_after(client(&running), on_old(&told, 2));
+    let mut compared = outbox.compared();
+    compared.wait_for(|compared| *compared).await.unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 3, "again until it could be written down");
+    until_empty(&outbox).await;
+    let texts: BTreeSet<_> = log.texts().into_iter().filter(|text| !text.is_empty()).collect();
+    assert_eq!(texts, numbers(0..9).into_iter().collect());
 }
 
 #[tokio::test]

@@ -32,6 +32,9 @@ pub enum Error {
          persons, neither of whom is erased"
     )]
     NeedsTwo,
+    /// A program that reads more than is its business.
+    #[error("the key service reads entries about destruction and nothing else")]
+    NotYours,
     /// There is no such entry.
     #[error("there is no such entry: it was never appended, or its retention is over")]
     UnknownEntry,
@@ -88,7 +91,7 @@ impl Error {
             Self::Malformed { .. } | Self::Invalid(_) | Self::TooLong { .. } | Self::OutOfRange { .. } => {
                 Code::InvalidArgument
             }
-            Self::NeedsTwo => Code::PermissionDenied,
+            Self::NeedsTwo | Self::NotYours => Code::PermissionDenied,
             Self::UnknownEntry | Self::UnknownFeed => Code::NotFound,
             Self::Sequencer(sequencer::Error::Full) => Code::ResourceExhausted,
             Self::Sequencer(_)

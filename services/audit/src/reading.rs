@@ -23,6 +23,8 @@ use crate::{
 const PAGE: u64 = 256;
 /// Indexes that one look goes over, so that a rare kind does not hold a connection for long.
 const STRIDE: u64 = 65_536;
+/// End of the name of custody, which reads the receipts of destruction after it was put back from a backup.
+const CUSTODY: &str = "/obscura/keys";
 /// Kinds that a request may name.
 const MAX_KINDS: usize = 32;
 
@@ -43,8 +45,11 @@ impl Reading {
     /// Checks the request of `producer` (the SPIFFE id of the caller).
     ///
     /// # Errors
-    /// [`Error::Malformed`] names the part.
+    /// [`Error::Malformed`] names the part; [`Error::NotYours`] for what is not the caller's business.
     pub fn try_new(request: ReadEntriesRequest, producer: String) -> Result<Self, Error> {
+        if producer.ends_with(CUSTODY) && !is_about_destruction(&request) {
+            return Err(Error::NotYours);
+        }
         if request.kinds.len() > MAX_KINDS || !request.kinds.iter().all(|kind| is_kind(kind)) {
             return Err(Error::malformed(
                 "kinds",
@@ -174,6 +179,10 @@ impl Reading {
         }
         Ok(self.limit > 0)
     }
+}
+
+fn is_about_destruction(request: &ReadEntriesRequest) -> bool {
+    request.kinds == ["destruction"] && !request.open_names && request.person_id.is_empty()
 }
 
 fn is_kind(kind: &str) -> bool {

@@ -37,10 +37,13 @@ use crate::{
     machine::Machine,
     receipts::ReceiptKey,
     reports::{act_event, refusal_event},
+    rollback::Heard,
     row_key::Place,
     secrets::{self, Secrets},
     store::{
-        Store, Writer, destroyed_key, epoch,
+        Store, Writer,
+        destroyed_key::{self, DestroyedRow},
+        epoch,
         kept_key::{self, KeptRow},
         shred_receipt,
     },
@@ -73,6 +76,8 @@ pub struct Parts {
     pub machine: Arc<dyn Machine>,
     /// File in which the last moment stands at which the clock was believed.
     pub clock_file: PathBuf,
+    /// File that says that the data directory was put back from a backup.
+    pub restored_file: PathBuf,
     /// Bounds of holds and early destruction.
     pub limits: Limits,
 }
@@ -102,6 +107,8 @@ pub(crate) struct Watch {
     pub(crate) receipts: u64,
     /// Number of the newest receipt that there ever was, as far as is known.
     pub(crate) receipts_needed: u64,
+    /// What the audit log and `storage` said about how old this is.
+    pub(crate) heard: Heard,
     /// When a recovery was last rehearsed.
     pub(crate) rehearsed: Option<Monotonic>,
     /// What was refused lately.
@@ -153,8 +160,8 @@ impl Custody {
         Ok(custody)
     }
 
-    /// Imports one layer key; it is durable on return. Importing it again is harmless, also once it is
-    /// destroyed: then nothing is kept. Another key under its id is refused.
+    /// Imports one layer key; it is durable on return. What of it was destroyed before it came is not kept.
+    /// Importing it again is harmless, also once it is destroyed: then nothing is kept. Another key under its id is refused.
     pub async fn import(&self, request: &ImportLayerKeyRequest) -> Result<(), Error> {
         let message = request.key.as_ref().ok_or_else(|| Error::malformed("request", "it has no key"))?;
         let context = context(message)?;
@@ -240,7 +247,7 @@ impl Custody {
         Ok(key)
     }
 
-    async fn finish_interrupted(&self) {
+    pub(crate) async fn finish_interrupted(&self) {
         match self.finish().await {
             Ok(receipts) if receipts.is_empty() => {}
             Ok(receipts) => tracing::info!(receipts = receipts.len(), "finished an interrupted destruction"),
@@ -303,13 +310,42 @@ impl Custody {
             return Ok(());
         }
         let expiry = self.expiry_of(&writer, context.hour, placement).await?;
-        let nodes = NodeSet::whole(key);
-        let key = self.epoch_for(&writer, expiry).await?;
-        let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &context }, &nodes)?;
-        self.hold_new(&writer, &context, expiry, &nodes).await?;
+        let row = DestroyedRow {
+            key: context.key_id,
+            camera: context.camera,
+            layer: context.layer,
+            hour: context.hour,
+            expiry,
+        };
+        let gone = self.destroyed_before(&writer, &row).await?;
+        let nodes = NodeSet::whole(key).puncture(&gone);
+        if nodes.is_empty() {
+            destroyed_key::put(writer.tx(), &self.parts.zone, &[row]).await?;
+        } else {
+            self.keep_nodes(&writer, context, expiry, &nodes).await?;
+        }
+        if gone.is_empty() {
+            return Ok(writer.commit().await?);
+        }
+        self.await_late_receipt(&writer, &row, &gone).await?;
+        writer.commit().await?;
+        tracing::info!(key = %row.key, "a layer key came after its span was destroyed");
+        self.finish_late().await;
+        Ok(())
+    }
+
+    async fn keep_nodes(
+        &self,
+        writer: &Writer<'_>,
+        context: LayerKeyContext,
+        expiry: ExpiryHour,
+        nodes: &NodeSet,
+    ) -> Result<(), Error> {
+        let key = self.epoch_for(writer, expiry).await?;
+        let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &context }, nodes)?;
+        self.hold_new(writer, &context, expiry, nodes).await?;
         let row = KeptRow { context, expiry, leaf: Some(leaf), sealed, imported: self.parts.clock.wall() };
-        kept_key::put(writer.tx(), &[row]).await?;
-        Ok(writer.commit().await?)
+        kept_key::put(writer.tx(), &[row]).await
     }
 
     /// What is left of the stored key must be of this one.
@@ -342,6 +378,7 @@ async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Er
         stopped: None,
         receipts,
         receipts_needed,
+        heard: Heard { restored: parts.restored_file.exists(), ..Heard::default() },
         rehearsed: None,
         refusals: Refusals::default(),
     })

@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use obscura_proto::keys::v1::{ShredCause, ShredReceipt, ShreddedKey, SignedShredReceipt};
+use obscura_proto::keys::v1::{ShredCause, ShredReceipt, ShreddedKey, ShreddedSpan, SignedShredReceipt};
 use obscura_seal::{NodeSet, Slot, SlotSet};
 use prost::Message as _;
 use sea_orm::ConnectionTrait;
@@ -47,6 +47,8 @@ pub const MAX_RECEIPT_KEYS: usize = 80;
 #[derive(Debug, Default)]
 pub struct Decision {
     pub keys: Vec<ShreddedKey>,
+    /// What was asked for and is remembered for keys that come later ([`crate::late`]).
+    pub spans: Vec<ShreddedSpan>,
     /// Who asked, and who approved; empty unless it is early.
     pub requested_by: String,
     pub approved_by: String,
@@ -68,7 +70,7 @@ impl Decision {
 
     /// Whether there is nothing to write a receipt about.
     pub const fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys.is_empty() && self.spans.is_empty()
     }
 }
 
@@ -97,7 +99,7 @@ impl From<&KeptRow> for DestroyedRow {
 
 impl Custody {
     /// Writes down the receipts of a decision, to be numbered when it is done. `epoch` is named by the
-    /// last of them.
+    /// last of them, spans by the first.
     pub(crate) async fn await_receipts(
         &self,
         writer: &Writer<'_>,
@@ -105,18 +107,24 @@ impl Custody {
         epoch: Option<ExpiryHour>,
         decision: Decision,
     ) -> Result<(), Error> {
-        let Decision { keys, requested_by, approved_by, reason } = decision;
-        let mut chunks = keys.chunks(MAX_RECEIPT_KEYS).peekable();
-        while let Some(keys) = chunks.next() {
-            let epochs = epoch.filter(|_| chunks.peek().is_none()).map(ExpiryHour::number);
+        let Decision { keys, mut spans, requested_by, approved_by, reason } = decision;
+        let mut parts: Vec<Vec<ShreddedKey>> = keys.chunks(MAX_RECEIPT_KEYS).map(<[_]>::to_vec).collect();
+        if parts.is_empty() && !spans.is_empty() {
+            // Nothing of it has come yet.
+            parts.push(Vec::new());
+        }
+        let mut parts = parts.into_iter().peekable();
+        while let Some(keys) = parts.next() {
+            let epochs = epoch.filter(|_| parts.peek().is_none()).map(ExpiryHour::number);
             let receipt = ShredReceipt {
                 number: 0,
                 zone: self.parts.zone.to_string(),
                 cause: cause.into(),
-                keys: keys.to_vec(),
+                keys,
                 epochs: epochs.into_iter().collect(),
                 effective_unix_ns: 0,
                 reason: reason.clone(),
+                spans: std::mem::take(&mut spans),
             };
             let pending = pending_receipt::Model {
                 id: 0,

@@ -95,6 +95,22 @@ pub enum Error {
         /// Newest receipt that there ever was.
         need: u64,
     },
+    /// The audit log says that the data directory is an old copy.
+    #[error(
+        "the data directory of keys was put back from a backup: the audit log has seen more of it than it knows. \
+         Nothing is released or destroyed until the receipts of destruction are replayed from the audit log, \
+         which happens by itself; where the log of this service says that it cannot, `obscura key replay` helps"
+    )]
+    Restored,
+    /// Nobody has said yet that this is not an old copy.
+    #[error(
+        "the key service does not know yet that it was not put back from a backup: it waits for {0}, and releases \
+         nothing until then; try again"
+    )]
+    Unconfirmed(&'static str),
+    /// The audit log does not give its entries.
+    #[error("the audit log does not give the receipts of destruction: {}", .0.message())]
+    LogAway(#[source] Box<tonic::Status>),
     /// A receipt cannot be replayed.
     #[error("receipt {number} cannot be replayed: {why}")]
     Receipt {
@@ -198,6 +214,7 @@ impl Error {
             Self::RotationUnderWay
             | Self::Held(_)
             | Self::Behind { .. }
+            | Self::Restored
             | Self::InDoubt(_)
             | Self::OtherRoot { .. }
             | Self::KeyEncryption(key_encryption::Error::NoRoot | key_encryption::Error::Rotating(_)) => {
@@ -207,6 +224,8 @@ impl Error {
             | Self::Store(_)
             | Self::Secrets(_)
             | Self::NoSecret { .. }
+            | Self::Unconfirmed(_)
+            | Self::LogAway(_)
             | Self::Untold
             | Self::Unheard
             | Self::Changing => Code::Unavailable,

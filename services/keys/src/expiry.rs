@@ -96,7 +96,7 @@ impl Custody {
     }
 
     async fn destroy_due(&self, confirmed: bool) -> Result<Destroyed, Error> {
-        self.check_not_behind()?;
+        self.check_may_destroy()?;
         self.finish().await?;
         self.apply_retentions().await?;
         let (now, hours) = self.believed_hours().await?;
@@ -111,6 +111,7 @@ impl Custody {
             left = self.destroy_some(left).await?;
         }
         self.remember(current, due, hours).await?;
+        self.forget_spans(now.wall).await?;
         let trusted = self.watch().guard.trusted(&now);
         self.parts.store_trusted(&trusted)?;
         Ok(Destroyed { epochs: u64::try_from(epochs.len()).unwrap_or(u64::MAX), layer_keys: due })

@@ -84,6 +84,7 @@ impl KeysService for KeysGrpc {
         request: Request<ReleaseNodesRequest>,
     ) -> Result<Response<ReleaseNodesResponse>, Status> {
         let by = actor(request.metadata());
+        self.custody.wait_until_confirmed().await;
         let released = self.custody.release(&caller(&request)?, request.get_ref(), by).await;
         let keys = released.map_err(|error| {
             self.metrics.refused();
@@ -125,12 +126,7 @@ impl KeysService for KeysGrpc {
             shred_receipts: counts.shred_receipts,
             destruction_stopped: self.custody.stopped().unwrap_or_default(),
             receipt_public_key: self.custody.receipt_key.public_key().into(),
-            releases_stopped: self
-                .custody
-                .check_not_behind()
-                .err()
-                .map(|e| e.to_string())
-                .unwrap_or_default(),
+            releases_stopped: self.custody.check_current().err().map(|e| e.to_string()).unwrap_or_default(),
         }))
     }
 
@@ -160,12 +156,14 @@ impl KeysService for KeysGrpc {
     ) -> Result<Response<ReleaseHoldResponse>, Status> {
         let by = person_or_program(&request)?;
         let hold_id = request.into_inner().hold_id;
+        self.custody.wait_until_confirmed().await;
         let hold = self.act(|custody| async move { custody.release_hold(&hold_id, by).await }).await?;
         Ok(Response::new(ReleaseHoldResponse { hold: Some(hold.into()) }))
     }
 
     async fn shred(&self, request: Request<ShredRequest>) -> Result<Response<ShredResponse>, Status> {
         let request = request.into_inner();
+        self.custody.wait_until_confirmed().await;
         let receipt = self.act(|custody| async move { custody.shred(&request).await }).await?;
         Ok(Response::new(ShredResponse { receipt: Some(receipt) }))
     }
@@ -175,6 +173,10 @@ impl KeysService for KeysGrpc {
         request: Request<ListShredReceiptsRequest>,
     ) -> Result<Response<ListShredReceiptsResponse>, Status> {
         let receipts = self.custody.list_receipts(request.get_ref().after_number).await.map_err(status)?;
+        // It asks with the newest one that it has; others ask with whatever they like.
+        if caller(&request).is_ok_and(|caller| caller.service() == "storage") {
+            self.custody.storage_compared();
+        }
         Ok(Response::new(ListShredReceiptsResponse { receipts }))
     }
 
@@ -327,6 +329,39 @@ mod tests {
         assert_eq!(refused.code(), tonic::Code::Unauthenticated);
         let refused = service.release_nodes(from_cli(ReleaseNodesRequest::default())).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn only_storage_says_that_receipts_were_compared() {
+        let bench = Bench::new();
+        let custody = bench.open_alone().await;
+        custody.log_compared().await;
+        let service = KeysGrpc::new(Arc::new(custody), KeyMetrics::new(), 2);
+        for (peer, waits) in [("cli", true), ("ingest", true), ("storage", false)] {
+            let id = format!("spiffe://example.org/obscura/{peer}").parse().unwrap();
+            let mut request = Request::new(ListShredReceiptsRequest { after_number: 0 });
+            request.extensions_mut().insert(Peer(id));
+            service.list_shred_receipts(request).await.unwrap();
+            let status = service.get_key_status(Request::new(GetKeyStatusRequest {})).await.unwrap();
+            let why = status.into_inner().releases_stopped;
+            assert_eq!(why.contains("storage"), waits, "{peer}: {why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn storage_that_has_seen_more_confirms_nothing() {
+        let bench = Bench::new();
+        let custody = bench.open_alone().await;
+        custody.log_compared().await;
+        let service = KeysGrpc::new(Arc::new(custody), KeyMetrics::new(), 2);
+        let mut request = Request::new(ListShredReceiptsRequest { after_number: 1 });
+        request.extensions_mut().insert(Peer("spiffe://example.org/obscura/storage".parse().unwrap()));
+        assert_eq!(
+            service.list_shred_receipts(request).await.unwrap_err().code(),
+            tonic::Code::FailedPrecondition
+        );
+        let refused = service.custody.check_current().unwrap_err();
+        assert!(matches!(refused, Error::Behind { have: 0, need: 1 }), "{refused}");
     }
 
     #[tokio::test]

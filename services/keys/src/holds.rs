@@ -98,7 +98,7 @@ impl Custody {
     pub async fn release_hold(&self, id: &str, actor: Person) -> Result<Hold, Error> {
         let id: HoldId = id.parse()?;
         let _turn = self.changing.lock().await;
-        self.check_not_behind()?;
+        self.check_may_destroy()?;
         self.finish().await?;
         let writer = self.parts.store.write().await?;
         let HoldRow { mut hold, secret, .. } =
@@ -278,7 +278,8 @@ fn gone(row: &HeldRow) -> DestroyedRow {
 }
 
 /// The whole hour.
-fn hour_span(hour: Hour) -> Option<obscura_clock::Span> {
+/// The whole hour.
+pub fn hour_span(hour: Hour) -> Option<obscura_clock::Span> {
     let all = obscura_seal::SlotRange::WHOLE_HOUR;
     let end = hour.slot_start(all.last()) + obscura_seal::SLOT_DURATION;
     obscura_clock::Span::try_new(hour.slot_start(all.first()), end)

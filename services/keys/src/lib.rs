@@ -14,7 +14,8 @@
 //! of the steps and what a crash leaves of each is in [`destruction`].
 //!
 //! Recorders wrap layer keys to the zone's intake key and never get one back; readers get the nodes
-//! of the key tree that cover their grant, and nothing more. The service needs no other service; where it
+//! of the key tree that cover their grant, and nothing more. The service needs no other service to take keys; it
+//! releases none before audit log and `storage` have said that it is not an old copy ([`rollback`]), and where it
 //! can reach the registry it follows changes of retention.
 
 mod config;
@@ -34,6 +35,7 @@ mod intake;
 mod journal;
 pub mod key_encryption;
 mod keyring;
+mod late;
 mod ledger;
 mod machine;
 #[cfg(feature = "measure")]
@@ -46,6 +48,7 @@ mod reports;
 mod restored;
 mod retention;
 mod retentions;
+mod rollback;
 mod rotation;
 mod row_key;
 mod secrets;
@@ -60,7 +63,7 @@ use obscura_access::AccessTrust;
 use obscura_clock::Timestamp;
 use obscura_daemon::Daemon;
 use obscura_database::Location;
-use obscura_outbox::{Outbox, Reporting};
+use obscura_outbox::{OnOld, Outbox, Reporting};
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
 use obscura_snapshot::{AuthorityKey, Cache};
 use tokio::time::sleep;
@@ -81,8 +84,16 @@ use crate::{
 const DATABASE: &str = "keys.sqlite";
 const KEY_FILE: &str = "kek.json";
 const CLOCK_FILE: &str = "clock.json";
+/// How often it is looked whether the audit log has answered at the start.
+const GLANCE: Duration = Duration::from_millis(100);
 /// How often expired keys are looked for at least.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the audit outbox does where the log knows more than the data directory.
+pub fn on_old(daemon: &Daemon) -> OnOld {
+    let directory = daemon.config.data_dir.clone();
+    Box::new(move || rollback::note_restored(&directory))
+}
 
 /// Opens custody in the data directory, which makes its keys at the first start, and returns its
 /// gRPC service.
@@ -103,6 +114,7 @@ pub async fn router(daemon: &Daemon, reporting: &Arc<Reporting>) -> anyhow::Resu
         daemon.shutdown.clone(),
     ));
     follow_registry(daemon, &custody)?;
+    watch_for_rollback(daemon, &custody, reporting)?;
     tokio::spawn(pump(Arc::clone(&custody), reporting.outbox().clone(), daemon.shutdown.clone()));
     let grpc = KeysGrpc::new(custody, metrics, settings.rewrap_batch_rows);
     let service = KeysServiceServer::new(grpc);
@@ -126,6 +138,7 @@ async fn open_custody(daemon: &Daemon, settings: &Settings) -> anyhow::Result<Cu
         clock: daemon.clock.clone(),
         machine: Arc::new(Linux),
         clock_file: directory.join(CLOCK_FILE),
+        restored_file: rollback::restored_file(directory),
         limits: settings.limits(),
     };
     Ok(Custody::open(parts).await?)
@@ -139,6 +152,7 @@ async fn expire_for_ever(
     reporting: Arc<Reporting>,
     shutdown: CancellationToken,
 ) {
+    wait_for_log(&custody).await;
     loop {
         metrics.expired(custody.expire().await.ok());
         custody.tell_refusals().await;
@@ -150,6 +164,15 @@ async fn expire_for_ever(
         if shutdown.run_until_cancelled(sleep(rest)).await.is_none() {
             return;
         }
+    }
+}
+
+/// The log usually answers within a second, and nothing is destroyed before: that is no alarm.
+async fn wait_for_log(custody: &Custody) {
+    let mut waited = Duration::ZERO;
+    while waited < EXPIRY_INTERVAL && !custody.watch().heard.log {
+        sleep(GLANCE).await;
+        waited += GLANCE;
     }
 }
 
@@ -179,6 +202,14 @@ fn follow_registry(daemon: &Daemon, custody: &Arc<Custody>) -> anyhow::Result<()
     let registry = daemon.peer("registry")?;
     tokio::spawn(obscura_snapshot::follow(Arc::clone(&cache), registry, shutdown.clone()));
     tokio::spawn(retentions::follow(Arc::clone(custody), cache, shutdown));
+    Ok(())
+}
+
+/// Finds out whether the data directory was put back from a backup, and replays what it lacks then.
+fn watch_for_rollback(daemon: &Daemon, custody: &Arc<Custody>, reporting: &Reporting) -> anyhow::Result<()> {
+    let (audit, compared) = (daemon.peer("audit")?, reporting.outbox().compared());
+    let (custody, shutdown) = (Arc::clone(custody), daemon.shutdown.clone());
+    tokio::spawn(async move { rollback::watch(&custody, compared, audit, &shutdown).await });
     Ok(())
 }
 

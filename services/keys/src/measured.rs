@@ -23,6 +23,7 @@ use crate::{
     key_encryption::LocalKeyFile,
     machine::Linux,
     reports::release_event,
+    rollback,
     row_key::Place,
     secrets::{self, Secrets},
     store::{
@@ -68,9 +69,13 @@ impl Measured {
             clock: SystemClock::shared(),
             machine: Arc::new(Linux),
             clock_file: folder.join(CLOCK_FILE),
+            restored_file: rollback::restored_file(folder),
             limits: Limits::default(),
         };
-        Ok(Self { custody: Custody::open(parts).await? })
+        let custody = Custody::open(parts).await?;
+        custody.log_compared().await;
+        custody.storage_compared();
+        Ok(Self { custody })
     }
 
     /// Puts one key of `hour` per camera into custody, all in one epoch.

@@ -3,6 +3,7 @@
 
 mod key;
 mod replay;
+mod strike;
 
 use obscura_outbox::staged;
 use obscura_proto::{
@@ -51,10 +52,10 @@ impl Custody {
     /// Refuses while receipts have to be replayed first.
     pub(crate) fn check_not_behind(&self) -> Result<(), Error> {
         let watch = self.watch();
-        if watch.receipts >= watch.receipts_needed {
-            return Ok(());
+        if watch.receipts < watch.receipts_needed {
+            return Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed });
         }
-        Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed })
+        if watch.heard.restored { Err(Error::Restored) } else { Ok(()) }
     }
 
     /// Step 4 of a destruction (`crate::destruction`): strikes off the secrets that are erased; numbers, signs
@@ -62,9 +63,9 @@ impl Custody {
     pub(crate) async fn conclude(&self, erased: &[String]) -> Result<Vec<SignedShredReceipt>, Error> {
         let writer = self.parts.store.write().await?;
         let mut number = shred_receipt::newest(writer.tx()).await?;
-        let (behind, mut receipts) = (self.check_not_behind().is_err(), Vec::new());
+        let (behind, mut receipts) = (self.check_may_destroy().is_err(), Vec::new());
         for pending in pending_receipt::all(writer.tx()).await? {
-            // The numbers behind those of an old copy are taken: its own destructions are in receipts to come.
+            // The numbers behind those of an old copy are taken: its own wait until no more are replayed.
             if behind && pending.signature.is_empty() {
                 continue;
             }
@@ -76,7 +77,9 @@ impl Custody {
         self.parts.store.staged();
         self.watch().receipts = number;
         self.parts.secrets.raise_mark(number, &self.receipt_key.public_key())?;
-        tracing::info!(number, receipts = receipts.len(), "layer keys destroyed; the receipts are made");
+        if !receipts.is_empty() {
+            tracing::info!(number, receipts = receipts.len(), "layer keys destroyed; the receipts are made");
+        }
         Ok(receipts)
     }
 

@@ -67,13 +67,13 @@ impl Custody {
         actor: Option<&Person>,
     ) -> Result<Vec<ReleasedKey>, Error> {
         let key_ids = key_ids(request)?;
-        self.check_not_behind()?;
+        self.check_current()?;
         let grant = self.verify(caller, request)?;
         for _ in 0..MAX_ATTEMPTS {
             let (released, exchanges) = self.opened(&grant, &key_ids).await?;
             let clock = &self.parts.clock;
             self.tell(release_event(clock, actor.cloned(), grant.id.to_string(), &released)).await?;
-            self.check_not_behind()?;
+            self.check_current()?;
             // What was destroyed while it was written down is not released any more.
             if self.exchanges() == exchanges {
                 tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");

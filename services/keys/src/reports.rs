@@ -70,7 +70,9 @@ pub fn destruction_event(
     receipt: &ShredReceipt,
     requested_by: &str,
 ) -> Event {
-    let mut camera_ids: Vec<_> = receipt.keys.iter().map(|key| key.camera_id.clone()).collect();
+    let of_spans = receipt.spans.iter().map(|span| span.camera_id.clone());
+    let mut camera_ids: Vec<_> =
+        receipt.keys.iter().map(|key| key.camera_id.clone()).chain(of_spans).collect();
     camera_ids.sort_unstable();
     camera_ids.dedup();
     let body = Destruction {
@@ -99,9 +101,13 @@ pub fn approval_event(clock: &SharedClock, destruction: &Event, approved_by: &st
     Some(Event { actor, ..event(clock, Outcome::Success, Body::Change(change)) })
 }
 
-/// From the start of the first destroyed hour to the end of the last.
+/// From the start of the first destroyed hour to the end of the last; what was asked for where nothing of it had
+/// come.
 fn hull(receipt: &ShredReceipt) -> Option<Span> {
     const HOUR_NANOS: i64 = 3_600_000_000_000;
+    if receipt.keys.is_empty() {
+        return receipt.spans.first()?.span;
+    }
     let hours = || receipt.keys.iter().map(|key| i64::from(key.hour));
     let (first, last) = (hours().min()?, hours().max()?);
     Some(Span { start_unix_ns: first * HOUR_NANOS, end_unix_ns: (last + 1) * HOUR_NANOS })

@@ -17,8 +17,8 @@
 //!   and a second place for the secrets on another disk (`secrets_mirror_dir`) stands in for a backup;
 //!   both places are erased together. Where such a copy is put back into service, the receipts of
 //!   destruction are replayed before anything is released: the highest number that was ever reached stands
-//!   in `receipts.mark` beside the secrets, and whoever follows the receipts asks with the highest
-//!   number it has seen, which tells a copy that its own mark is old.
+//!   in `receipts.mark` beside the secrets, and what tells a copy that its own mark is old is in
+//!   [`crate::rollback`].
 //! - **Disks**: on file systems that overwrite in place the bytes are gone. Flash and copy-on-write file
 //!   systems keep old blocks for a while, readable only with the raw device; there the key-encryption key
 //!   is what protects them, and rotating it ends that too.

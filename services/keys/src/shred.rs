@@ -1,4 +1,4 @@
-//! Early destruction of a span: co-path, new key of its epoch, receipt.
+//! Early destruction of a span: co-path, new key of its epoch, receipt; and of what comes later ([`crate::late`]).
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ use crate::{
 const MIN_REASON: usize = 10;
 
 impl Custody {
-    /// Destroys the keys of a span before its retention ends; complete on return.
+    /// Destroys the keys of a span before its retention ends; complete on return. What of it is still in a
+    /// recorder's spool is destroyed as it comes.
     ///
     /// Requester and approver must be two people. That they are who they say, by their own signatures over
     /// this very request, is checked as soon as there is a service that knows people and their keys.
@@ -29,12 +30,13 @@ impl Custody {
     pub async fn shred(&self, request: &ShredRequest) -> Result<SignedShredReceipt, Error> {
         let (selection, decision) = self.read_shred(request)?;
         let _turn = self.changing.lock().await;
-        self.check_not_behind()?;
+        self.check_may_destroy()?;
         self.finish().await?;
         let alone = self.alone().await;
         let writer = self.parts.store.write().await?;
         self.check_not_held(&writer, &selection).await?;
-        let decision = self.take_out(&writer, &selection, decision).await?;
+        let mut decision = self.take_out(&writer, &selection, decision).await?;
+        decision.spans.extend(self.remember_span(&writer, &selection).await?);
         if decision.is_empty() {
             return Err(Error::NothingToDestroy);
         }
@@ -67,7 +69,7 @@ impl Custody {
     }
 
     /// Takes the slots out of every key of the selection.
-    async fn take_out(
+    pub(crate) async fn take_out(
         &self,
         writer: &Writer<'_>,
         selection: &Selection,

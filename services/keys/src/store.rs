@@ -19,6 +19,7 @@ pub mod pending_receipt;
 pub mod receipt_key;
 pub mod retention;
 pub mod shred_receipt;
+pub mod shredded_span;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -60,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 3, name: "staged audit events", statements: staged::create_table },
     Migration { version: 4, name: "leaves of epoch keys", statements: leaves },
+    Migration { version: 5, name: "spans that were destroyed early", statements: shredded_spans },
 ];
 
 /// The database.
@@ -238,6 +240,10 @@ fn leaves(backend: DbBackend) -> Vec<Statement> {
     ]
     .map(|statement| Statement::from_string(backend, statement))
     .into()
+}
+
+fn shredded_spans(backend: DbBackend) -> Vec<Statement> {
+    create_table(backend, shredded_span::Entity)
 }
 
 fn intake_row(row: intake_key::Model) -> Result<IntakeRow, Error> {

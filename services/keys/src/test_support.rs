@@ -38,6 +38,7 @@ use crate::{
     hold::Limits,
     key_encryption::LocalKeyFile,
     machine::{Machine, Uptime},
+    rollback,
     secrets::{self, Secrets},
     store::{SCHEMA, Store, kept_key},
 };
@@ -115,8 +116,16 @@ impl Bench {
         self.directory.path().join("keys").join(name)
     }
 
-    /// Opens custody, as the service does at its start.
+    /// Opens custody, as the service does at its start, and has audit log and storage say that it is not old.
     pub async fn open(&self) -> Custody {
+        let custody = self.open_alone().await;
+        custody.log_compared().await;
+        custody.storage_compared();
+        custody
+    }
+
+    /// Opens custody; nobody has said yet whether it is old.
+    pub async fn open_alone(&self) -> Custody {
         let store = Store::open(&self.location).await.unwrap();
         let may_create = store.is_empty().await.unwrap();
         let parts = Parts {
@@ -129,6 +138,7 @@ impl Bench {
             clock: self.clock.clone(),
             machine: self.machine.clone(),
             clock_file: self.data("clock.json"),
+            restored_file: rollback::restored_file(&self.data("")),
             limits: self.limits,
         };
         Custody::open(parts).await.unwrap()

@@ -1,7 +1,9 @@
 //! The real process: it starts with no other service present, serves over mTLS, and keeps what it
-//! acknowledged through `kill -9`.
+//! acknowledged through `kill -9`. With log and `storage` away it takes keys and releases none.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic here is a failed test with a line number")]
+
+mod fake_log;
 
 use std::{
     fs,
@@ -29,6 +31,8 @@ use obscura_snapshot::Authority;
 use prost::Message as _;
 use tonic::{Code, transport::Channel};
 
+use fake_log::FakeLog;
+
 type Client = KeysServiceClient<Channel>;
 
 /// One machine with the key service and what it needs: identities, a trust file, a configuration.
@@ -36,6 +40,7 @@ struct Machine {
     folder: tempfile::TempDir,
     authority: Authority,
     issuer: SelfReceipting,
+    log: FakeLog,
 }
 
 impl Machine {
@@ -43,7 +48,7 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         let (path, clock) = (folder.path(), SystemClock::shared());
         let ca = Ca::create(&path.join("ca"), &"example.org".parse().unwrap(), &*clock).unwrap();
-        for service in ["keys", "cli", "ingest"] {
+        for service in ["keys", "cli", "ingest", "audit", "storage"] {
             ca.issue(service, &path.join(service), Duration::from_secs(3_600), &*clock).unwrap();
         }
         SelfReceipting::create(&path.join("grants")).unwrap();
@@ -56,16 +61,23 @@ impl Machine {
             audit: access.audit,
         };
         trust.save(&path.join("trust.toml")).unwrap();
-        let machine = Self { folder, authority, issuer };
-        machine.configure();
+        let machine = Self { folder, authority, issuer, log: FakeLog::default() };
+        machine.configure("127.0.0.1:9");
         machine
     }
 
-    fn configure(&self) {
+    /// With an audit log.
+    async fn with_log() -> Self {
+        let machine = Self::new();
+        machine.configure(&machine.log.serve(&machine.path("audit")).await.to_string());
+        machine
+    }
+
+    fn configure(&self, audit: &str) {
         let shown = |name: &str| self.path(name).display().to_string();
         let text = format!(
             "service = \"keys\"\nzone = \"eea\"\ndata_dir = \"{}\"\nidentity_dir = \"{}\"\n\
-             trust_file = \"{}\"\naddress_file = \"{}\"\n[peers]\naudit = \"127.0.0.1:9\"\n",
+             trust_file = \"{}\"\naddress_file = \"{}\"\n[peers]\naudit = \"{audit}\"\n",
             shown("data"),
             shown("keys"),
             shown("trust.toml"),
@@ -85,6 +97,26 @@ impl Machine {
         let process = Process(command.stderr(Stdio::null()).spawn().unwrap());
         wait_for(&self.path("address")).await;
         process
+    }
+
+    /// Starts the service and has log and `storage` say that it is not an old copy.
+    async fn start_confirmed(&self) -> Process {
+        let process = self.start().await;
+        self.storage_compares().await;
+        let mut cli = self.client("cli");
+        for _ in 0..1_000 {
+            let status = cli.get_key_status(GetKeyStatusRequest {}).await.unwrap().into_inner();
+            if status.releases_stopped.is_empty() {
+                return process;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it releases nothing 20 s after its start");
+    }
+
+    async fn storage_compares(&self) {
+        let request = ListShredReceiptsRequest { after_number: 0 };
+        self.client("storage").list_shred_receipts(request).await.unwrap();
     }
 
     fn client(&self, service: &str) -> Client {
@@ -187,8 +219,8 @@ fn new_key() -> (LayerKeyContext, LayerKey) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_kill_during_a_rotation() {
-    let machine = Machine::new();
-    let process = machine.start().await;
+    let machine = Machine::with_log().await;
+    let process = machine.start_confirmed().await;
     let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
     let intake = intake_key(&mut ingest).await;
     let mut contexts = Vec::new();
@@ -201,7 +233,7 @@ async fn what_was_acknowledged_survives_a_kill_during_a_rotation() {
     process.signal("-KILL");
     drop((rotation, process));
 
-    let process = machine.start().await;
+    let process = machine.start_confirmed().await;
     let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
     assert_eq!(intake_key(&mut ingest).await, intake);
     for (context, key) in &contexts {
@@ -228,8 +260,8 @@ async fn what_was_acknowledged_survives_a_kill_during_a_rotation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorder_cannot_read_back_and_a_reader_cannot_use_another_services_grant() {
-    let machine = Machine::new();
-    let _process = machine.start().await;
+    let machine = Machine::with_log().await;
+    let _process = machine.start_confirmed().await;
     let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
     let (context, key) = new_key();
     let intake = intake_key(&mut ingest).await;
@@ -260,8 +292,8 @@ async fn a_lost_key_file_stops_the_start_and_is_not_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destruction_cut_off_by_a_kill_is_finished_or_undone() {
-    let machine = Machine::new();
-    let mut process = machine.start().await;
+    let machine = Machine::with_log().await;
+    let mut process = machine.start_confirmed().await;
     let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
     let (context, key) = new_key();
     let intake = intake_key(&mut ingest).await;
@@ -276,7 +308,7 @@ async fn a_destruction_cut_off_by_a_kill_is_finished_or_undone() {
         drop(process);
         let answered = asked.await.unwrap();
 
-        process = machine.start().await;
+        process = machine.start_confirmed().await;
         cli = machine.client("cli");
         let receipts = cli.list_shred_receipts(ListShredReceiptsRequest { after_number: 0 }).await.unwrap();
         let destroyed: Vec<u32> = receipts.into_inner().receipts.iter().flat_map(first_slots).collect();
@@ -288,6 +320,70 @@ async fn a_destruction_cut_off_by_a_kill_is_finished_or_undone() {
         }
         assert!(!answered || destroyed.contains(&u32::from(round * 100)), "an answer is never taken back");
         assert!(live.iter().any(|range| range.last == 1_799), "neighbours live on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_log_and_storage_away_keys_are_taken_and_none_is_released() {
+    let machine = Machine::new();
+    let _process = machine.start().await;
+    let (mut ingest, mut cli) = (machine.client("ingest"), machine.client("cli"));
+    let (context, key) = new_key();
+    let intake = intake_key(&mut ingest).await;
+    ingest.import_layer_key(machine.import(intake, &context, &key)).await.unwrap();
+    // Only `storage` can say that it has compared.
+    cli.list_shred_receipts(ListShredReceiptsRequest { after_number: 0 }).await.unwrap();
+    machine.storage_compares().await;
+    let refused = cli.release_nodes(machine.release(&context, "cli")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("waits for the audit log"), "{}", refused.message());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_is_put_back_replays_the_log_before_it_releases() {
+    let machine = Machine::with_log().await;
+    let mut process = machine.start_confirmed().await;
+    let mut ingest = machine.client("ingest");
+    let (context, key) = new_key();
+    let intake = intake_key(&mut ingest).await;
+    ingest.import_layer_key(machine.import(intake, &context, &key)).await.unwrap();
+    process.signal("-TERM");
+    process.0.wait().unwrap();
+    let copy = machine.path("copy");
+    copy_folder(&machine.path("data"), &copy);
+    let process = machine.start_confirmed().await;
+    let mut cli = machine.client("cli");
+    let first = obscura_seal::Slot::new(0).unwrap();
+    cli.shred(early(&context, first)).await.unwrap();
+    for _ in 0..1_000 {
+        if machine.log.destructions() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(machine.log.destructions(), 1);
+    drop(process);
+    fs::remove_dir_all(machine.path("data")).unwrap();
+    fs::rename(&copy, machine.path("data")).unwrap();
+
+    // The fake of `storage` says that it has seen nothing, as one does that was put back to the same age.
+    let _process = machine.start_confirmed().await;
+    let mut cli = machine.client("cli");
+    let released = cli.release_nodes(machine.release(&context, "cli")).await.unwrap().into_inner();
+    assert!(released.keys[0].nodes.is_empty(), "the destroyed slot stays destroyed");
+    let receipts = cli.list_shred_receipts(ListShredReceiptsRequest { after_number: 0 }).await.unwrap();
+    assert_eq!(receipts.into_inner().receipts.len(), 1);
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let name = to.join(entry.file_name());
+        if entry.metadata().unwrap().is_dir() {
+            copy_folder(&entry.path(), &name);
+        } else {
+            fs::copy(entry.path(), name).unwrap();
+        }
     }
 }
 

@@ -95,6 +95,15 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether custody has no receipt that is not here. Asking tells custody how far receipts had come: one that was
+    /// put back from a backup learns that it lacks some.
+    ///
+    /// # Errors
+    /// [`Error::CustodyAway`], [`Error::Store`].
+    pub async fn has_all(&self) -> Result<bool, Error> {
+        Ok(self.custody.receipts(self.store.receipt_number().await?).await?.is_empty())
+    }
+
     async fn follow(&self, round: &mut Round) -> Result<(), Error> {
         let key = self.store.pin_receipt_key(self.custody.receipt_key().await?).await?;
         let trust = ReceiptTrust { zone: self.zone.clone(), key };

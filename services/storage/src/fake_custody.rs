@@ -137,6 +137,7 @@ impl FakeCustody {
             epochs: Vec::new(),
             effective_unix_ns: 1_795_000_000_000_000_000,
             reason: String::new(),
+            spans: Vec::new(),
         });
     }
 

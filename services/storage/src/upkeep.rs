@@ -26,8 +26,11 @@ use crate::{
     store::{Fact, Store, moment},
 };
 
-/// How often custody is asked for receipts. Objects are gone within minutes of their keys.
+/// How often custody is followed at least. Objects are gone within minutes of their keys.
 const FOLLOW: Duration = Duration::from_secs(60);
+/// How often receipts are compared in between, and how soon custody that was away is asked again: one that has
+/// just started releases nothing before.
+const COMPARE: Duration = Duration::from_secs(2);
 /// How often the audit log hears of new packs.
 const TELL: Duration = Duration::from_secs(10);
 /// How often it is seen whether a reconciliation is due.
@@ -38,8 +41,10 @@ const DAILY: Duration = Duration::from_hours(24);
 const REST: Duration = Duration::from_secs(60);
 /// Shortest pause between two packs of the scrub.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Failed rounds in a row after which custody counts as away.
-const AWAY: u32 = 3;
+/// Pause after the first failure.
+const SOON: Duration = Duration::from_millis(100);
+/// Failed rounds in a row after which custody counts as away: two minutes at least.
+const AWAY: u32 = 60;
 /// Alarm: objects of destroyed keys are not deleted.
 const EXPIRY_STOPPED: &str = "storage_expiry_stopped";
 /// Alarm: an object is not as it was recorded.
@@ -138,11 +143,12 @@ impl Upkeep {
         };
         let (mut failures, mut is_alarmed) = (0_u32, false);
         let mut pause = Duration::ZERO;
-        while rest(shutdown, pause).await {
+        while rest_comparing(&follower, shutdown, pause).await {
             let round = follower.round().await;
             pause = match &round {
                 Ok(round) if round.is_cut => Duration::ZERO,
-                _ => FOLLOW,
+                Ok(_) => FOLLOW,
+                Err(_) => soon(failures),
             };
             failures = if round.is_ok() { 0 } else { failures.saturating_add(1) };
             self.metrics.failed_rounds.inc_by(round.is_err().into());
@@ -270,6 +276,27 @@ impl Upkeep {
     }
 }
 
+/// The first attempts follow fast: custody may be about to start.
+fn soon(failures: u32) -> Duration {
+    SOON.saturating_mul(1 << failures.min(8)).min(COMPARE)
+}
+
+/// Waits, and compares receipts from time to time; what is new or wrong ends the wait. `false` where the process
+/// has to end.
+async fn rest_comparing(follower: &Follower, shutdown: &CancellationToken, pause: Duration) -> bool {
+    let mut left = pause;
+    while left > COMPARE {
+        if !rest(shutdown, COMPARE).await {
+            return false;
+        }
+        left = left.saturating_sub(COMPARE);
+        if !matches!(follower.has_all().await, Ok(true)) {
+            return true;
+        }
+    }
+    rest(shutdown, left).await
+}
+
 /// Waits; `false` where the process has to end.
 async fn rest(shutdown: &CancellationToken, pause: Duration) -> bool {
     tokio::select! {
@@ -363,8 +390,12 @@ mod tests {
         let recorded = pack(1, 1, 0);
         zone.record(&recorded).await;
         zone.custody.shred(key(1), &[(0, 1_799)]);
+        // Custody that starts later is found within seconds: it releases nothing before.
+        zone.custody.is(Wrong::Away);
         let shutdown = CancellationToken::new();
         let tasks = with_outbox(&zone, None).spawn(&shutdown);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        zone.custody.is(Wrong::Nothing);
         for _ in 0..500 {
             if !zone.has_object(&recorded).await {
                 break;
@@ -375,6 +406,22 @@ mod tests {
         shutdown.cancel();
         let ended = futures::future::join_all(tasks);
         tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn receipts_that_custody_has_and_the_index_lacks_end_the_rest() {
+        let zone = Zone::start().await;
+        zone.record(&pack(1, 1, 0)).await;
+        let follower = zone.upkeep.follower().unwrap();
+        assert!(follower.has_all().await.unwrap());
+        zone.custody.shred(key(1), &[(0, 9)]);
+        assert!(!follower.has_all().await.unwrap());
+        let shutdown = CancellationToken::new();
+        assert!(rest_comparing(&follower, &shutdown, FOLLOW).await, "long before it is over");
+        follower.catch_up().await.unwrap();
+        assert!(follower.has_all().await.unwrap());
+        zone.custody.is(Wrong::Away);
+        assert!(follower.has_all().await.is_err());
     }
 
     #[tokio::test]

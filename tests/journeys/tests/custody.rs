@@ -120,6 +120,58 @@ fn a_hold_wins_against_shredding_and_after_its_release_nothing_opens_the_footage
     assert_ne!(shredded.code, Some(0), "{shredded:?}");
 }
 
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn keys_and_storage_put_back_to_the_same_age_open_nothing_that_was_destroyed_since() {
+    let camera = TestCamera::start(Auth::None);
+    let mut installation = installation_with(&camera);
+    installation.must(&["recording", "verify"]);
+    assert_eq!(get(&installation, "before.mp4"), Some(0));
+    installation.down();
+    let data = ["keys", "storage"].map(|service| installation.state().join(service).join("data"));
+    let backups = ["keys", "storage"].map(|service| installation.folder().join(format!("backup-{service}")));
+    for (data, backup) in data.iter().zip(&backups) {
+        copy(data, backup);
+    }
+    installation.up();
+    let shred = ["key", "shred", "door", "--from", "-1h", "--to", "now", "--reason", "Objection, Art. 21"];
+    let people = ["--requested-by", "unix:1", "--approved-by", "unix:2", "--yes", "--json"];
+    let destroyed_until = jiff::Timestamp::now().to_string();
+    installation.must(&[&shred[..], &people].concat());
+    wait_for("the destruction in the log", || {
+        let out = installation.must(&["audit", "query", "--kind", "destruction", "--json"]).out;
+        (!out.is_empty()).then_some(())
+    });
+    installation.down();
+    for (data, backup) in data.iter().zip(&backups) {
+        fs::remove_dir_all(data).unwrap();
+        copy(backup, data);
+    }
+    installation.up();
+    wait_for("the receipts to be replayed from the log", || {
+        installation.log("keys").contains("has all receipts of destruction again").then_some(())
+    });
+    wait_for("releases to go on", || {
+        let status = installation.must(&["key", "status", "--json"]).json();
+        (status["releases_stopped"] == "").then_some(())
+    });
+    let path = installation.folder().join("put-back.mp4");
+    let path = path.to_str().unwrap();
+    let clip = |from: &str, to: &str| {
+        let span = ["recording", "get", "door", "--from", from, "--to", to];
+        installation.run(&[&span[..], &["-o", path, "--force", "--reason", "Case 17"]].concat())
+    };
+    let refused = clip("-1h", &destroyed_until);
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    wait_for("footage from after the restore to open", || (clip("-8s", "now").code == Some(0)).then_some(()));
+    let receipts = installation.must(&["key", "status", "--json"]).json()["shred_receipts"].as_u64();
+    assert!(receipts >= Some(1), "{receipts:?}");
+}
+
 #[test]
 fn printed_shares_are_rehearsed_and_bring_a_lost_key_file_back() {
     let camera = TestCamera::start(Auth::None);

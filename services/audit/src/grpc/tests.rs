@@ -139,6 +139,29 @@ async fn names_are_opened_for_who_says_who_they_are_and_that_is_an_entry_first()
 }
 
 #[tokio::test]
+async fn custody_reads_of_destructions_and_of_nothing_else() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    let from_keys = |message: ReadEntriesRequest| {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Peer(CLI.replace("/cli", "/keys").parse().unwrap()));
+        request
+    };
+    let own = ReadEntriesRequest { kinds: vec!["destruction".into()], ..ReadEntriesRequest::default() };
+    service.read_entries(from_keys(own.clone())).await.unwrap();
+    let reader = Some(person("user:auditor", "Otto"));
+    for more in [
+        ReadEntriesRequest::default(),
+        ReadEntriesRequest { kinds: vec!["destruction".into(), "view".into()], ..own.clone() },
+        ReadEntriesRequest { open_names: true, reader: reader.clone(), ..own.clone() },
+        ReadEntriesRequest { person_id: "user:alice".into(), reader, ..own.clone() },
+    ] {
+        let refused = service.read_entries(from_keys(more)).await.err().unwrap();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
 async fn entries_are_filtered_bounded_and_followed() {
     let bench = Bench::sqlite().await;
     let service = service(&bench).await;

@@ -20,7 +20,7 @@ enum Fault {
     File(&'static str),
 }
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "kept_key",
     "epoch",
     "hold",
@@ -29,6 +29,7 @@ const TABLES: [&str; 10] = [
     "doomed_secret",
     "pending_receipt",
     "shred_receipt",
+    "shredded_span",
     "note",
     "retention",
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use obscura_ids::LayerKeyId;
-use obscura_proto::keys::v1::{ShredReceipt, ShreddedKey, SignedShredReceipt};
+use obscura_proto::keys::v1::{ShredCause, ShredReceipt, ShreddedKey, SignedShredReceipt};
 use obscura_seal::{Hour, SlotRange, SlotSet};
 use prost::Message as _;
 
@@ -13,8 +13,9 @@ use crate::{
     destruction::Punctures,
     error::Error,
     expiry_hour::ExpiryHour,
-    hold::HoldId,
+    hold::{HoldId, Selection},
     keyring::Keyring,
+    late::{late_decision, read_span},
     row_key::Place,
     store::{
         Writer,
@@ -22,7 +23,7 @@ use crate::{
         doomed_secret,
         held_key::{self, HeldRow},
         hold::{self, HoldRow},
-        kept_key, pending_receipt, shred_receipt,
+        kept_key, pending_receipt, shred_receipt, shredded_span,
     },
 };
 
@@ -41,9 +42,6 @@ impl Custody {
             return Err(Error::malformed("request", "it has more than 100 receipts"));
         }
         let _turn = self.changing.lock().await;
-        if self.check_not_behind().is_err() {
-            self.forget_unsigned().await?;
-        }
         // What is decided gets its receipts first, so that numbers do not cross.
         self.finish().await?;
         let signers = self.signers()?;
@@ -52,20 +50,10 @@ impl Custody {
             let receipt = self.verified(signed, &signers)?;
             destroyed_again = destroyed_again.saturating_add(self.replay_one(signed, &receipt).await?);
         }
+        // What only this copy destroyed meanwhile gets its receipts behind the last of those.
+        self.finish().await?;
         tracing::info!(receipts = receipts.len(), destroyed_again, "replayed receipts of destruction");
         Ok(destroyed_again)
-    }
-
-    /// A copy made amid a destruction: the custody that went on has numbered and signed its receipts, and they
-    /// are among those to come.
-    async fn forget_unsigned(&self) -> Result<(), Error> {
-        let writer = self.parts.store.write().await?;
-        for pending in pending_receipt::all(writer.tx()).await? {
-            if pending.signature.is_empty() {
-                pending_receipt::delete(writer.tx(), pending.id).await?;
-            }
-        }
-        Ok(writer.commit().await?)
     }
 
     /// Our own key and those that custody had before its database was lost.
@@ -99,9 +87,18 @@ impl Custody {
             return Err(refused("another receipt has its number: this custody went on from an old copy"));
         }
         let named = named(receipt).ok_or_else(|| refused("it names slots that do not exist"))?;
+        let spans = receipt.spans.iter().map(read_span).collect::<Option<Vec<_>>>();
+        let spans = spans.ok_or_else(|| refused("it names a span that does not exist"))?;
         let alone = self.alone().await;
         let writer = self.parts.store.write().await?;
-        let destroyed_again = self.destroy_named(&writer, &named).await?;
+        self.strike(&writer, receipt, &named).await?;
+        for span in &spans {
+            shredded_span::put(writer.tx(), span).await?;
+        }
+        let mut destroyed_again = self.destroy_named(&writer, &named).await?;
+        for span in &spans {
+            destroyed_again = destroyed_again.saturating_add(self.destroy_span(&writer, span).await?);
+        }
         if stored.is_none() {
             pending_receipt::push(writer.tx(), pending(signed)).await?;
         }
@@ -127,11 +124,29 @@ impl Custody {
             }
         }
         self.exchange_epochs(writer, left).await?;
-        // A key that came after the backup must not come back whole by a late import.
-        let gone: Vec<DestroyedRow> = unknown.into_values().map(|(row, _)| row).collect();
+        // A key that came after the backup must not come back whole by a late import. Of one that was destroyed by a
+        // span which is remembered the rest may.
+        let mut gone = Vec::new();
+        for (row, slots) in unknown.into_values() {
+            let is_whole = slots == SlotSet::whole_hour();
+            if is_whole || !slots.difference(&self.destroyed_before(writer, &row).await?).is_empty() {
+                gone.push(row);
+            }
+        }
         destroyed_key::put(writer.tx(), &self.parts.zone, &gone).await?;
         alive.extend(self.destroy_held(writer, &mut keyring, &ids, named).await?);
         Ok(u64::try_from(alive.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Takes a span out of keys that came before its receipt did. Returns how many.
+    async fn destroy_span(&self, writer: &Writer<'_>, span: &Selection) -> Result<u64, Error> {
+        let decision = self.take_out(writer, span, late_decision()).await?;
+        let receipt = ShredReceipt { keys: decision.keys.clone(), ..ShredReceipt::default() };
+        let late = named(&receipt).unwrap_or_default();
+        let ids: Vec<LayerKeyId> = late.keys().copied().collect();
+        self.destroy_held(writer, &mut Keyring::new(self, writer.tx()), &ids, &late).await?;
+        self.await_receipts(writer, ShredCause::Early, None, decision).await?;
+        Ok(u64::try_from(ids.len()).unwrap_or(u64::MAX))
     }
 
     /// Holds that the backup still has lose the named slots as well, and get a new key for the rest.
@@ -182,7 +197,7 @@ impl Custody {
 }
 
 /// Slots by layer key, with what is known of the key.
-type Named = BTreeMap<LayerKeyId, (DestroyedRow, SlotSet)>;
+pub(super) type Named = BTreeMap<LayerKeyId, (DestroyedRow, SlotSet)>;
 
 /// What the receipt names; `None` where that cannot be.
 fn named(receipt: &ShredReceipt) -> Option<Named> {

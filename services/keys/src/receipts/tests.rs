@@ -143,18 +143,22 @@ async fn a_database_restored_from_amid_a_destruction_numbers_no_receipt_of_its_o
 }
 
 #[tokio::test]
-async fn a_restored_data_directory_has_its_dead_alive_until_the_receipts_are_replayed() {
+async fn a_restored_data_directory_releases_nothing_of_its_dead() {
     let drill = drill().await;
     drill.bench.restore(&drill.everything, true);
-    let custody = drill.bench.open().await;
-    // Honestly: nothing in the copy itself says that it is old.
-    drill.releases(&custody).await.unwrap();
+    let custody = drill.bench.open_alone().await;
+    // Nothing in the copy itself says that it is old, so it asks others first.
+    assert!(matches!(drill.releases(&custody).await, Err(Error::Unconfirmed(_))));
     assert_eq!(drill.bench.describes(&custody, &drill.early).await, SlotSet::whole_hour());
+    custody.log_compared().await;
+    assert!(matches!(drill.releases(&custody).await, Err(Error::Unconfirmed(_))));
     // A follower that has seen more tells it.
     assert!(matches!(custody.list_receipts(3).await, Err(Error::Behind { have: 0, need: 3 })));
     assert!(matches!(drill.releases(&custody).await, Err(Error::Behind { .. })));
     let destroyed_again = custody.replay(&drill.receipts).await.unwrap();
     assert_eq!(destroyed_again, 4, "one early, two expired, and the held part of one of them");
+    custody.list_receipts(3).await.unwrap();
+    custody.storage_compared();
     drill.releases(&custody).await.unwrap();
     drill.invariant_the_dead_stay_dead(&custody).await;
     // And no copy of the database made meanwhile, nor the restored one, opens them again.

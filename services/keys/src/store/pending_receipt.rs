@@ -40,6 +40,16 @@ pub async fn push(database: &impl ConnectionTrait, pending: Model) -> Result<(),
     Ok(())
 }
 
+/// Exchanges what one says.
+pub async fn set_receipt(database: &impl ConnectionTrait, id: i64, receipt: Vec<u8>) -> Result<(), Error> {
+    Entity::update_many()
+        .col_expr(Column::Receipt, receipt.into())
+        .filter(Column::Id.eq(id))
+        .exec(database)
+        .await?;
+    Ok(())
+}
+
 /// Forgets one whose receipt is made.
 pub async fn delete(database: &impl ConnectionTrait, id: i64) -> Result<(), Error> {
     Entity::delete_by_id(id).exec(database).await?;

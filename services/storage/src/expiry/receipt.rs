@@ -199,6 +199,7 @@ mod tests {
             epochs: vec![490_072],
             effective_unix_ns: 5,
             reason: String::new(),
+            spans: Vec::new(),
         }
     }
 

@@ -80,6 +80,12 @@ impl Shred {
 }
 
 fn words(camera: &str, receipt: &ShredReceipt) -> String {
+    if receipt.keys.is_empty() {
+        return format!(
+            "No key of this span of {camera} has come yet; what comes later is destroyed as it comes: receipt {}.",
+            receipt.number
+        );
+    }
     let slots = receipt.keys.iter().map(|key| u64::from(key.last_slot.saturating_sub(key.first_slot)) + 1);
     format!(
         "Destroyed {} of {camera}, {} of 2 s, in effect since {}: receipt {}.",
@@ -104,5 +110,7 @@ mod tests {
         let words = words("door", &receipt);
         assert!(words.starts_with("Destroyed 2 parts of layer keys of door, 10 slots of 2 s"), "{words}");
         assert!(words.ends_with("receipt 3."));
+        let to_come = super::words("door", &ShredReceipt { number: 4, ..ShredReceipt::default() });
+        assert!(to_come.contains("has come yet") && to_come.ends_with("receipt 4."), "{to_come}");
     }
 }
