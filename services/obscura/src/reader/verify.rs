@@ -14,11 +14,11 @@ use std::{
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
 use obscura_ids::{Digest, PackId, WriterEpoch};
-use obscura_pack::{Directory, Entry, parse_object_key};
+use obscura_pack::{Directory, Entry, Statement, parse_object_key};
 use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
 use obscura_seal::ClearSegment;
 
-use super::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted};
+use super::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted, sha256};
 use crate::problem::Result;
 use continuity::Continuity;
 pub use continuity::Missing;
@@ -49,8 +49,8 @@ pub struct Verdict {
     pub further_faults: u64,
     /// Sequence numbers that are missing.
     pub missing: Vec<Missing>,
-    /// Hashes of the heads of its packs; `None` where a head could not be fetched.
-    pub heads: BTreeMap<PackId, Option<Digest>>,
+    /// Hashes of the statements of its packs; `None` where a head could not be fetched or is none of it.
+    pub statements: BTreeMap<PackId, Option<Digest>>,
 }
 
 impl Verdict {
@@ -144,11 +144,18 @@ impl<W: FnMut(&Located)> Verifier<W> {
     /// Takes the head of an object, or what is wrong with it.
     fn head(&mut self, first: &Located, head: Result<bytes::Bytes, Cause>) {
         let (object_key, length) = (first.object_key.clone(), first.head_length());
+        let read = head.and_then(|head| Ok((read_head(&object_key, &head)?, sha256(&head))));
         if let Ok(name) = parse_object_key(&object_key) {
-            self.verdict.heads.insert(name.pack, head.as_deref().ok().map(sha256));
+            let statement = read.as_ref().ok().map(|(directory, head)| Statement::of(directory, *head));
+            self.verdict
+                .statements
+                .insert(name.pack, statement.map(|statement| sha256(&statement.to_bytes())));
         }
-        let head = match head.and_then(|head| read_head(&object_key, &head)) {
-            Ok(entries) => Head::Good { length, entries },
+        let head = match read {
+            Ok((Directory { entries, .. }, _)) => Head::Good {
+                length,
+                entries: entries.into_iter().map(|entry| (entry.offset, entry)).collect(),
+            },
             Err(cause) => {
                 let lost = matches!(cause, Cause::Missing | Cause::Swapped { .. });
                 self.fault(Fault { object_key: object_key.clone(), bytes: 0..length, time: None, cause });
@@ -233,14 +240,8 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    Digest::from_bytes(hash)
-}
-
-/// The entries of a head by offset. Its name and its content must agree.
-fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Cause> {
+/// The directory in a head. Its name and its content must agree.
+fn read_head(object_key: &str, head: &[u8]) -> Result<Directory, Cause> {
     let name = parse_object_key(object_key).map_err(|error| Cause::Head(error.to_string()))?;
     let directory = Directory::decode_head(head).map_err(|error| Cause::Head(error.to_string()))?;
     let swapped = |what, named: String, expected: String| Cause::Swapped { what, named, expected };
@@ -253,7 +254,7 @@ fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Caus
     if directory.pack_id != name.pack {
         return Err(swapped("pack", directory.pack_id.to_string(), name.pack.to_string()));
     }
-    Ok(directory.entries.into_iter().map(|entry| (entry.offset, entry)).collect())
+    Ok(directory)
 }
 
 #[cfg(test)]
