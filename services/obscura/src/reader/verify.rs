@@ -2,7 +2,7 @@
 //!
 //! For every segment: the SHA-256 of the sealed bytes, the header, the authenticated opening, and
 //! strict reading of the media inside. For every object: its head against the index. For every run of
-//! the recorder: that no sequence number is missing, unless a recorded gap explains it.
+//! the recorder: that no sequence number is missing, unless a recorded gap explains it, and none is given twice.
 
 mod continuity;
 
@@ -20,8 +20,8 @@ use obscura_seal::ClearSegment;
 
 use super::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted, sha256};
 use crate::problem::Result;
-use continuity::Continuity;
 pub use continuity::Missing;
+use continuity::{Continuity, Sequences};
 
 /// Faults that are kept with their place; further ones are only counted.
 const MAX_FAULTS: usize = 1_000;
@@ -47,6 +47,8 @@ pub struct Verdict {
     pub faults: Vec<Fault>,
     /// Faults beyond those.
     pub further_faults: u64,
+    /// Segments of which a second pack has a copy.
+    pub copies: u64,
     /// Sequence numbers that are missing.
     pub missing: Vec<Missing>,
     /// Hashes of the statements of its packs; `None` where a head could not be fetched or is none of it.
@@ -193,7 +195,9 @@ impl<W: FnMut(&Located)> Verifier<W> {
                 self.fault(Fault { object_key, bytes, time, cause: Cause::NotIndexed });
             }
         }
-        Verdict { missing: self.continuity.missing(gaps), ..self.verdict }
+        let Sequences { missing, copies, faults } = std::mem::take(&mut self.continuity).finish(gaps);
+        faults.into_iter().for_each(|fault| self.fault(fault));
+        Verdict { missing, copies, ..self.verdict }
     }
 }
 
@@ -215,7 +219,7 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
 
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()> {
         self.count(&located.entry);
-        self.continuity.saw(&located.entry);
+        self.continuity.saw(located);
         match self.judge(located, opened) {
             Ok(()) => self.verdict.verified += 1,
             Err(Some(cause)) => self.fault(located.fault(cause)),
@@ -226,7 +230,7 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     }
 
     fn shredded(&mut self, located: &Located) {
-        self.continuity.saw(&located.entry);
+        self.continuity.saw(located);
         self.shredded.insert((located.object_key.clone(), located.entry.offset));
     }
 

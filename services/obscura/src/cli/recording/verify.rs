@@ -53,6 +53,8 @@ struct Found {
     from: Option<String>,
     to: Option<String>,
     gaps: usize,
+    /// Segments of which a second pack has a copy.
+    copies: u64,
     failures: u64,
     faults: Vec<FaultLine>,
     missing: Vec<MissingLine>,
@@ -240,6 +242,7 @@ impl Found {
             from: verdict.span.map(|span| span.start().to_string()),
             to: verdict.span.map(|span| span.end().to_string()),
             gaps: *gaps,
+            copies: verdict.copies,
             failures,
             faults: faults.map(FaultLine::new).collect(),
             missing: verdict.missing.iter().map(MissingLine::new).collect(),
