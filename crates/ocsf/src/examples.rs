@@ -185,6 +185,15 @@ fn administration() -> Vec<Example> {
         camera_ids: vec![CAMERA.into()],
         span: span(),
         early,
+        receipt_number: 44,
+        effective_unix_ns: START_UNIX_NS + MINUTE_NS,
+        ..Destruction::default()
+    };
+    let deleted = Destruction {
+        receipt: Bytes::new(),
+        pack_ids: vec![PACK.into()],
+        root: vec![0xee; 32].into(),
+        ..destruction(false)
     };
     let erasure =
         |early| Erasure { pseudonyms: vec!["p:0123456789abcdef".into()], ground: "Art. 17".into(), early };
@@ -197,6 +206,7 @@ fn administration() -> Vec<Example> {
         (Body::Hold(hold(hold_act::Act::Placed)), DONE, true),
         (Body::Hold(hold(hold_act::Act::Released)), DONE, true),
         (Body::Destruction(destruction(false)), DONE, false),
+        (Body::Destruction(deleted), DONE, false),
         (Body::Destruction(destruction(true)), DONE, true),
         (Body::Erasure(erasure(false)), DONE, false),
         (Body::Erasure(erasure(true)), DONE, true),

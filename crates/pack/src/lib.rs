@@ -13,8 +13,10 @@ mod directory;
 mod entry;
 mod error;
 mod object;
+mod statement;
 
 pub use directory::{Directory, HEAD_PREFIX, MAX_BODY_BYTES, MAX_DIRECTORY_BYTES, MAX_ENTRIES};
 pub use entry::Entry;
 pub use error::{Error, InvalidEntry};
 pub use object::{Day, ObjectName, object_key, parse_object_key};
+pub use statement::Statement;

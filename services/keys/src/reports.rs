@@ -80,6 +80,9 @@ pub fn destruction_event(
         camera_ids,
         span: hull(receipt),
         early: receipt.cause() == ShredCause::Early,
+        receipt_number: receipt.number,
+        effective_unix_ns: receipt.effective_unix_ns,
+        ..Destruction::default()
     };
     let actor =
         (!requested_by.is_empty()).then(|| Person { id: requested_by.to_owned(), ..Person::default() });

@@ -19,7 +19,7 @@ use obscura_access::LocalIssuer;
 use obscura_clock::{SharedClock, Span, Timestamp};
 use obscura_daemon::Trust;
 use obscura_identity::SpiffeId;
-use obscura_ids::CameraId;
+use obscura_ids::{CameraId, Digest};
 use obscura_pack::Directory;
 use obscura_proto::{
     audit::v1::{View, view::Phase},
@@ -271,4 +271,10 @@ pub async fn recordings(
 pub fn everything() -> Span {
     let (start, end) = (Timestamp::from_unix_nanos(0), Timestamp::from_unix_nanos(i64::MAX));
     Span::try_new(start, end).unwrap_or_else(|| unreachable!("0 is before i64::MAX"))
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    Digest::from_bytes(hash)
 }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use obscura_blob::BlobKey;
 use obscura_clock::Span;
 use obscura_ids::{CameraId, Layer, PackId, ZoneId};
-use obscura_pack::Directory;
+use obscura_pack::{Directory, Statement};
 
 use crate::{
     Error,
+    inspection::sha256,
     run::{Run, runs_of},
 };
 
@@ -50,6 +51,13 @@ impl PackRow {
             head,
         };
         (row, runs_of(directory.entries.iter().map(|entry| (entry.span, entry.length))))
+    }
+
+    /// What the audit log vouches for.
+    #[must_use]
+    pub fn statement(&self) -> Statement {
+        let Self { pack, camera, layer, span, .. } = *self;
+        Statement { pack, camera, layer, span, head: sha256(&self.head) }
     }
 
     /// The directory in the head.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::CameraId;
 use obscura_outbox::Outbox;
@@ -23,8 +24,8 @@ use crate::{
 
 /// Packs in one event, which must fit into a leaf of the log.
 const PACKS: u64 = 1_000;
-/// Cameras in one event.
-const CAMERAS: usize = 256;
+/// Deleted packs in one event, which names their cameras and repeats the receipt besides.
+const DELETED: usize = 256;
 /// Custody's receipts are shorter. One that is longer is not repeated: custody has told it in an event of its own.
 const RECEIPT_BYTES: usize = 12 * 1024;
 
@@ -74,17 +75,17 @@ async fn tell_deletions(store: &Store, outbox: &Outbox) -> Result<u64, Error> {
 pub fn manifest(notices: &[Notice]) -> Option<Event> {
     let first = notices.first()?;
     let manifest = StorageManifest {
-        root: root(notices).as_bytes().to_vec().into(),
+        root: root(notices.iter()),
         pack_ids: notices.iter().map(|notice| notice.pack.to_string()).collect(),
         bytes: notices.iter().map(|notice| notice.bytes).fold(0, u64::saturating_add),
     };
     Some(event(first.at, Body::Manifest(manifest)))
 }
 
-/// RFC 6962 tree hash whose leaves are the SHA-256 of the packs' heads.
-fn root(notices: &[Notice]) -> Hash {
-    let leaves: Vec<Hash> = notices.iter().map(|notice| leaf_hash(notice.root.as_bytes())).collect();
-    tree_hash(&leaves)
+/// RFC 6962 tree hash whose leaves are the SHA-256 of the packs' statements.
+fn root<'a>(notices: impl Iterator<Item = &'a Notice>) -> Bytes {
+    let leaves: Vec<Hash> = notices.map(|notice| leaf_hash(notice.leaf.as_bytes())).collect();
+    tree_hash(&leaves).as_bytes().to_vec().into()
 }
 
 fn by_receipt(notices: &[Notice]) -> BTreeMap<u64, Vec<&Notice>> {
@@ -95,27 +96,28 @@ fn by_receipt(notices: &[Notice]) -> BTreeMap<u64, Vec<&Notice>> {
     groups
 }
 
-/// Events about objects that were deleted for one receipt.
+/// Events about objects that were deleted for one receipt, in the order in which they were. A receipt that is
+/// forgotten is told by its number alone.
 #[must_use]
 pub fn destructions(notices: &[&Notice], receipt: Option<&ReceiptRow>) -> Vec<Event> {
+    notices.chunks(DELETED).filter_map(|notices| destruction(notices, receipt)).collect()
+}
+
+fn destruction(notices: &[&Notice], receipt: Option<&ReceiptRow>) -> Option<Event> {
+    let first = notices.first()?;
     let cameras: BTreeSet<CameraId> = notices.iter().map(|notice| notice.camera).collect();
-    let cameras: Vec<CameraId> = cameras.into_iter().collect();
-    let at = notices.iter().map(|notice| notice.at).min();
-    let event_of = |cameras: &[CameraId]| {
-        let of_these = notices.iter().filter(|notice| cameras.binary_search(&notice.camera).is_ok());
-        let destruction = Destruction {
-            receipt: receipt
-                .map(|receipt| receipt.signed.clone())
-                .filter(|signed| signed.len() <= RECEIPT_BYTES)
-                .unwrap_or_default()
-                .into(),
-            camera_ids: cameras.iter().map(ToString::to_string).collect(),
-            span: hull(of_these.map(|notice| notice.span)),
-            early: receipt.is_some_and(|receipt| receipt.is_early),
-        };
-        Some(event(at?, Body::Destruction(destruction)))
+    let signed = receipt.map(|receipt| receipt.signed.clone());
+    let destruction = Destruction {
+        receipt: signed.filter(|signed| signed.len() <= RECEIPT_BYTES).unwrap_or_default().into(),
+        camera_ids: cameras.iter().map(ToString::to_string).collect(),
+        span: hull(notices.iter().map(|notice| notice.span)),
+        early: receipt.is_some_and(|receipt| receipt.is_early),
+        pack_ids: notices.iter().map(|notice| notice.pack.to_string()).collect(),
+        root: root(notices.iter().copied()),
+        receipt_number: first.receipt,
+        effective_unix_ns: receipt.map_or(0, |receipt| receipt.effective.unix_nanos()),
     };
-    cameras.chunks(CAMERAS).filter_map(event_of).collect()
+    Some(event(notices.iter().map(|notice| notice.at).min()?, Body::Destruction(destruction)))
 }
 
 fn hull(spans: impl Iterator<Item = Span> + Clone) -> Option<footage::Span> {
@@ -160,13 +162,13 @@ mod tests {
             camera: camera(number % 2),
             span: span(i64::from(number) * 60_000, i64::from(number) * 60_000 + 60_000),
             bytes: 10,
-            root: Digest::from_bytes([number; 32]),
+            leaf: Digest::from_bytes([number; 32]),
             at: at(i64::from(number)),
         }
     }
 
     #[test]
-    fn the_root_is_that_of_rfc_6962_over_the_hashes_of_heads() {
+    fn the_root_is_that_of_rfc_6962_over_the_leaves_of_packs() {
         let notices = [notice(1, 0), notice(2, 0)];
         let Some(Body::Manifest(manifest)) = manifest(&notices).unwrap().body else { panic!("no manifest") };
         let leaf = |number: u8| crate::inspection::sha256(&[&[0][..], &[number; 32]].concat());
@@ -185,18 +187,48 @@ mod tests {
         assert_eq!(manifest(&[]), None);
     }
 
+    fn told(event: &Event) -> Destruction {
+        let Some(Body::Destruction(told)) = event.body.clone() else { panic!("no destruction") };
+        told
+    }
+
+    fn receipt(bytes: usize) -> ReceiptRow {
+        ReceiptRow { number: 7, effective: at(1), is_early: true, signed: vec![1; bytes] }
+    }
+
     #[test]
-    fn destructions_name_cameras_span_and_a_short_receipt() {
+    fn destructions_name_cameras_span_packs_root_and_a_short_receipt() {
         let (first, second) = (notice(1, 7), notice(2, 7));
-        let receipt = ReceiptRow { is_early: true, signed: vec![1; 100] };
-        let events = destructions(&[&first, &second], Some(&receipt));
-        let Some(Body::Destruction(told)) = events[0].body.clone() else { panic!("no destruction") };
-        assert_eq!((told.camera_ids.len(), told.early, told.receipt.len()), (2, true, 100));
-        assert_eq!(told.span.unwrap().end_unix_ns, at(180_000).unix_nanos());
-        let long = ReceiptRow { is_early: false, signed: vec![1; RECEIPT_BYTES + 1] };
-        let events = destructions(&[&first], Some(&long));
-        let Some(Body::Destruction(told)) = events[0].body.clone() else { panic!("no destruction") };
-        assert!(told.receipt.is_empty());
+        let events = destructions(&[&first, &second], Some(&receipt(100)));
+        let short = told(&events[0]);
+        assert_eq!((short.camera_ids.len(), short.early, short.receipt.len()), (2, true, 100));
+        assert_eq!(short.span.unwrap().end_unix_ns, at(180_000).unix_nanos());
+        assert_eq!(short.pack_ids, [first.pack.to_string(), second.pack.to_string()]);
+        assert_eq!((short.receipt_number, short.effective_unix_ns), (7, at(1).unix_nanos()));
+        let Some(Body::Manifest(manifest)) = manifest(&[first.clone(), second]).unwrap().body else {
+            panic!("no manifest")
+        };
+        assert_eq!(short.root, manifest.root, "the same packs have the same root");
+        let long = told(&destructions(&[&first], Some(&receipt(RECEIPT_BYTES + 1)))[0]);
+        assert!(long.receipt.is_empty() && long.receipt_number == 7);
+        assert_ne!(long.root, manifest.root);
+    }
+
+    #[test]
+    fn a_large_deletion_is_several_events_that_name_every_pack_once() {
+        let packs = |count: usize| -> Vec<Notice> {
+            let numbers = (0..count).map(|number| u8::try_from(number % 256).unwrap());
+            numbers.map(|number| notice(number, 7)).collect()
+        };
+        for (count, lengths) in [(DELETED, vec![DELETED]), (2 * DELETED + 1, vec![DELETED, DELETED, 1])] {
+            let notices = packs(count);
+            let events = destructions(&notices.iter().collect::<Vec<_>>(), None);
+            let named: Vec<_> = events.iter().map(told).collect();
+            assert_eq!(named.iter().map(|told| told.pack_ids.len()).collect::<Vec<_>>(), lengths);
+            let ids: Vec<_> = named.into_iter().flat_map(|told| told.pack_ids).collect();
+            assert_eq!(ids, notices.iter().map(|notice| notice.pack.to_string()).collect::<Vec<_>>());
+        }
+        assert!(destructions(&[], None).is_empty());
     }
 
     #[test]
@@ -204,7 +236,7 @@ mod tests {
         let notices: Vec<_> = (0..=255).map(|camera| notice(camera, 7)).collect();
         let notices: Vec<_> = notices.iter().collect();
         for bytes in [None, Some(100), Some(8_192), Some(RECEIPT_BYTES), Some(RECEIPT_BYTES + 1)] {
-            let receipt = bytes.map(|bytes| ReceiptRow { is_early: true, signed: vec![1; bytes] });
+            let receipt = bytes.map(receipt);
             for event in destructions(&notices, receipt.as_ref()) {
                 obscura_ocsf::validate(&event).unwrap();
             }

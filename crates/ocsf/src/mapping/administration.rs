@@ -83,8 +83,17 @@ pub fn destruction(body: &Destruction) -> Mapping<'_> {
         .severity(severity)
         .clear("/entity/name", "footage")
         .clear("/unmapped/receipt", STANDARD.encode(&body.receipt))
+        .clear("/unmapped/receipt_number", numbered(body.receipt_number))
+        .clear("/unmapped/effective", values::optional_moment(body.effective_unix_ns))
         .clear("/unmapped/cameras", values::ids(&body.camera_ids))
         .clear("/unmapped/span", values::optional_span(body.span.as_ref()))
+        .clear("/unmapped/pack_ids", values::ids(&body.pack_ids))
+        .clear("/unmapped/root", hex::encode(&body.root))
+}
+
+/// A number that counts from 1, or nothing.
+fn numbered(number: u64) -> Json<'static> {
+    if number == 0 { Json::Nothing } else { number.into() }
 }
 
 pub fn erasure(body: &Erasure) -> Mapping<'_> {

@@ -17,6 +17,8 @@ use super::checks::{
 /// As many as one grant may name.
 const MAX_CAMERAS: usize = 1_000;
 const MAX_DESTROYED_CAMERAS: usize = 500;
+/// What fits a leaf beside the cameras and the receipt; storage sends several events.
+const MAX_DESTROYED_PACKS: usize = 400;
 /// What fits a leaf: each span is two moments in words.
 const MAX_SPANS: usize = 400;
 const MAX_KEYS: usize = 256;
@@ -147,7 +149,13 @@ fn destruction(body: &Destruction) -> Checked {
     // Empty where storage has forgotten the receipt by which it deletes: custody has told it in an event of its own.
     at_most("destruction.receipt", body.receipt.len(), MAX_RECEIPT_BYTES)?;
     uuids("destruction.camera_ids", &body.camera_ids, MAX_DESTROYED_CAMERAS)?;
-    optional_span("destruction.span", body.span.as_ref())
+    optional_span("destruction.span", body.span.as_ref())?;
+    uuids("destruction.pack_ids", &body.pack_ids, MAX_DESTROYED_PACKS)?;
+    optional_sha256("destruction.root", &body.root)?;
+    let has_both = body.root.is_empty() == body.pack_ids.is_empty();
+    require(has_both, "destruction.root", "is not set, or set without `pack_ids`")?;
+    number("destruction.receipt_number", body.receipt_number)?;
+    require(body.effective_unix_ns >= 0, "destruction.effective_unix_ns", "is before 1970")
 }
 
 fn manifest(body: &StorageManifest) -> Checked {

@@ -121,6 +121,16 @@ pub enum Cause {
         /// Index of the entry.
         entry: u64,
     },
+    /// A recorder gives each number once, so at most one of them is its own.
+    #[error("number {number} of recorder run {run} is that of another segment, too: {other}")]
+    NumberTwice {
+        /// Writer epoch.
+        run: u64,
+        /// Sequence number.
+        number: u64,
+        /// Where the other one lies.
+        other: String,
+    },
     /// The index lost a segment.
     #[error("the object holds a segment that the index does not know")]
     NotIndexed,

@@ -2,7 +2,7 @@
 //!
 //! For every segment: the SHA-256 of the sealed bytes, the header, the authenticated opening, and
 //! strict reading of the media inside. For every object: its head against the index. For every run of
-//! the recorder: that no sequence number is missing, unless a recorded gap explains it.
+//! the recorder: that no sequence number is missing, unless a recorded gap explains it, and none is given twice.
 
 mod continuity;
 
@@ -14,14 +14,14 @@ use std::{
 use futures::{StreamExt as _, stream};
 use obscura_clock::Span;
 use obscura_ids::{Digest, PackId, WriterEpoch};
-use obscura_pack::{Directory, Entry, parse_object_key};
+use obscura_pack::{Directory, Entry, Statement, parse_object_key};
 use obscura_proto::{footage::v1::Gap, storage::v1::ListRecordingsResponse};
 use obscura_seal::ClearSegment;
 
-use super::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted};
+use super::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted, sha256};
 use crate::problem::Result;
-use continuity::Continuity;
 pub use continuity::Missing;
+use continuity::{Continuity, Sequences};
 
 /// Faults that are kept with their place; further ones are only counted.
 const MAX_FAULTS: usize = 1_000;
@@ -47,10 +47,12 @@ pub struct Verdict {
     pub faults: Vec<Fault>,
     /// Faults beyond those.
     pub further_faults: u64,
+    /// Segments of which a second pack has a copy.
+    pub copies: u64,
     /// Sequence numbers that are missing.
     pub missing: Vec<Missing>,
-    /// Hashes of the heads of its packs; `None` where a head could not be fetched.
-    pub heads: BTreeMap<PackId, Option<Digest>>,
+    /// Hashes of the statements of its packs; `None` where a head could not be fetched or is none of it.
+    pub statements: BTreeMap<PackId, Option<Digest>>,
 }
 
 impl Verdict {
@@ -144,11 +146,18 @@ impl<W: FnMut(&Located)> Verifier<W> {
     /// Takes the head of an object, or what is wrong with it.
     fn head(&mut self, first: &Located, head: Result<bytes::Bytes, Cause>) {
         let (object_key, length) = (first.object_key.clone(), first.head_length());
+        let read = head.and_then(|head| Ok((read_head(&object_key, &head)?, sha256(&head))));
         if let Ok(name) = parse_object_key(&object_key) {
-            self.verdict.heads.insert(name.pack, head.as_deref().ok().map(sha256));
+            let statement = read.as_ref().ok().map(|(directory, head)| Statement::of(directory, *head));
+            self.verdict
+                .statements
+                .insert(name.pack, statement.map(|statement| sha256(&statement.to_bytes())));
         }
-        let head = match head.and_then(|head| read_head(&object_key, &head)) {
-            Ok(entries) => Head::Good { length, entries },
+        let head = match read {
+            Ok((Directory { entries, .. }, _)) => Head::Good {
+                length,
+                entries: entries.into_iter().map(|entry| (entry.offset, entry)).collect(),
+            },
             Err(cause) => {
                 let lost = matches!(cause, Cause::Missing | Cause::Swapped { .. });
                 self.fault(Fault { object_key: object_key.clone(), bytes: 0..length, time: None, cause });
@@ -186,7 +195,9 @@ impl<W: FnMut(&Located)> Verifier<W> {
                 self.fault(Fault { object_key, bytes, time, cause: Cause::NotIndexed });
             }
         }
-        Verdict { missing: self.continuity.missing(gaps), ..self.verdict }
+        let Sequences { missing, copies, faults } = std::mem::take(&mut self.continuity).finish(gaps);
+        faults.into_iter().for_each(|fault| self.fault(fault));
+        Verdict { missing, copies, ..self.verdict }
     }
 }
 
@@ -208,7 +219,7 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
 
     fn segment(&mut self, located: &Located, opened: Result<ClearSegment, Cause>) -> Result<()> {
         self.count(&located.entry);
-        self.continuity.saw(&located.entry);
+        self.continuity.saw(located);
         match self.judge(located, opened) {
             Ok(()) => self.verdict.verified += 1,
             Err(Some(cause)) => self.fault(located.fault(cause)),
@@ -219,7 +230,7 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     }
 
     fn shredded(&mut self, located: &Located) {
-        self.continuity.saw(&located.entry);
+        self.continuity.saw(located);
         self.shredded.insert((located.object_key.clone(), located.entry.offset));
     }
 
@@ -233,14 +244,8 @@ impl<W: FnMut(&Located)> Sink for Verifier<W> {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    Digest::from_bytes(hash)
-}
-
-/// The entries of a head by offset. Its name and its content must agree.
-fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Cause> {
+/// The directory in a head. Its name and its content must agree.
+fn read_head(object_key: &str, head: &[u8]) -> Result<Directory, Cause> {
     let name = parse_object_key(object_key).map_err(|error| Cause::Head(error.to_string()))?;
     let directory = Directory::decode_head(head).map_err(|error| Cause::Head(error.to_string()))?;
     let swapped = |what, named: String, expected: String| Cause::Swapped { what, named, expected };
@@ -253,7 +258,7 @@ fn read_head(object_key: &str, head: &[u8]) -> Result<BTreeMap<u64, Entry>, Caus
     if directory.pack_id != name.pack {
         return Err(swapped("pack", directory.pack_id.to_string(), name.pack.to_string()));
     }
-    Ok(directory.entries.into_iter().map(|entry| (entry.offset, entry)).collect())
+    Ok(directory)
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! `DescribePacks`: what the index says of packs that the audit log names.
 //!
-//! Nobody has to believe it: hashes that are not those of then do not lead to the root that the log has. The
+//! Nobody has to believe it: what is not what it was then does not lead to the root that the log has. The
 //! ids come from the log, whose reading is in the log; so this needs no event of its own.
 
 use std::collections::HashMap;
 
-use obscura_clock::Span;
-use obscura_ids::{CameraId, Digest, Layer, PackId};
+use obscura_ids::PackId;
+use obscura_pack::Statement;
 use obscura_proto::{
     footage::v1 as footage,
     storage::v1::{DescribePacksRequest, DescribePacksResponse, PackDescription},
 };
 
 use super::Grpc;
-use crate::{Error, inspection::sha256};
+use crate::Error;
 
 /// Packs in one request: what one leaf of the log names.
 const MAX_PACKS: usize = 1_400;
@@ -32,20 +32,25 @@ impl Grpc {
         let ids = request.pack_ids.iter().map(|id| id.parse()).collect::<Result<Vec<PackId>, _>>()?;
         let mut known = HashMap::with_capacity(ids.len());
         for stone in self.store.tombstones(&ids).await? {
-            let about = description(stone.pack, stone.camera, stone.layer, stone.span, stone.root);
-            known.insert(stone.pack, PackDescription { deleted_by_receipt: stone.receipt, ..about });
+            let deleted_unix_ns = stone.deleted.unix_nanos();
+            let about = PackDescription {
+                deleted_by_receipt: stone.receipt,
+                deleted_unix_ns,
+                ..description(&stone.statement())
+            };
+            known.insert(stone.pack, about);
         }
         for ids in ids.chunks(TOGETHER) {
             for row in self.store.packs_by_id(ids).await? {
-                let about = description(row.pack, row.camera, row.layer, row.span, sha256(&row.head));
-                known.insert(row.pack, about);
+                known.insert(row.pack, description(&row.statement()));
             }
         }
         Ok(DescribePacksResponse { packs: ids.iter().filter_map(|id| known.remove(id)).collect() })
     }
 }
 
-fn description(pack: PackId, camera: CameraId, layer: Layer, span: Span, head: Digest) -> PackDescription {
+fn description(statement: &Statement) -> PackDescription {
+    let Statement { pack, camera, layer, span, head } = statement;
     PackDescription {
         pack_id: pack.to_string(),
         camera_id: camera.to_string(),
@@ -56,5 +61,6 @@ fn description(pack: PackId, camera: CameraId, layer: Layer, span: Span, head: D
         }),
         head_sha256: head.as_bytes().to_vec().into(),
         deleted_by_receipt: 0,
+        deleted_unix_ns: 0,
     }
 }

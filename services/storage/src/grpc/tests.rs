@@ -623,7 +623,12 @@ async fn with_what_is_described_the_root_of_a_manifest_is_computed_also_after_ob
     };
     for receipt in 0..2 {
         let told = ask(manifest.pack_ids.clone()).await.unwrap();
-        let leaves: Vec<Hash> = told.iter().map(|pack| leaf_hash(&pack.head_sha256)).collect();
+        let leaf = |pack: &obscura_proto::storage::v1::PackDescription| {
+            let known = packs.iter().find(|known| known.pack_id.to_string() == pack.pack_id).unwrap();
+            let head = pack.head_sha256[..].try_into().map(obscura_ids::Digest::from_bytes).unwrap();
+            leaf_hash(sha256(&obscura_pack::Statement::of(known, head).to_bytes()).as_bytes())
+        };
+        let leaves: Vec<Hash> = told.iter().map(leaf).collect();
         assert_eq!(tree_hash(&leaves).as_bytes()[..], manifest.root[..]);
         assert_eq!(told[1].deleted_by_receipt, receipt);
         assert_eq!(told[1].camera_id, camera(2).to_string());

@@ -3,6 +3,8 @@
 
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Digest, PackId};
+#[cfg(doc)]
+use obscura_pack::Statement;
 use sea_orm::{ActiveValue::Set, QueryOrder as _, QuerySelect as _, entity::prelude::*};
 
 use super::{Error, fact, fact::Fact, pack, signed, unsigned};
@@ -27,7 +29,7 @@ pub struct Model {
     pub end_ns: i64,
     /// Bytes of the object.
     pub bytes: i64,
-    /// SHA-256 of its head.
+    /// SHA-256 of its statement.
     pub root: Vec<u8>,
     /// When it came or went.
     pub at_ns: i64,
@@ -54,8 +56,8 @@ pub struct Notice {
     pub span: Span,
     /// Bytes of the object.
     pub bytes: u64,
-    /// SHA-256 of its head.
-    pub root: Digest,
+    /// SHA-256 of its statement ([`Statement`]): its leaf in a root.
+    pub leaf: Digest,
     /// When it came or went.
     pub at: Timestamp,
 }
@@ -94,7 +96,7 @@ impl Notice {
             camera: row.camera,
             span: row.span,
             bytes: row.bytes,
-            root: sha256(&row.head),
+            leaf: sha256(&row.statement().to_bytes()),
             at,
         }
     }
@@ -107,7 +109,7 @@ impl Notice {
             camera: stone.camera,
             span: stone.span,
             bytes: stone.bytes,
-            root: stone.root,
+            leaf: sha256(&stone.statement().to_bytes()),
             at: stone.deleted,
         }
     }
@@ -145,7 +147,7 @@ fn active((position, notice): (i64, &Notice)) -> ActiveModel {
         start_ns: Set(notice.span.start().unix_nanos()),
         end_ns: Set(notice.span.end().unix_nanos()),
         bytes: Set(signed(notice.bytes)),
-        root: Set(notice.root.as_bytes().to_vec()),
+        root: Set(notice.leaf.as_bytes().to_vec()),
         at_ns: Set(notice.at.unix_nanos()),
     }
 }
@@ -192,7 +194,7 @@ impl TryFrom<Model> for Notice {
             camera: pack::camera_id(row.camera)?,
             span: pack::span(row.start_ns, row.end_ns)?,
             bytes: unsigned(row.bytes, "a negative number of bytes")?,
-            root: Digest::try_from(&*row.root).map_err(|_| Error::Corrupt("a hash that is none"))?,
+            leaf: Digest::try_from(&*row.root).map_err(|_| Error::Corrupt("a hash that is none"))?,
             at: Timestamp::from_unix_nanos(row.at_ns),
         })
     }

@@ -86,6 +86,10 @@ pub struct Shredded {
 /// What an event says of a receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiptRow {
+    /// Its number.
+    pub number: u64,
+    /// Since when it is effective.
+    pub effective: Timestamp,
     /// Whether it came before the retention ended.
     pub is_early: bool,
     /// The serialised `SignedShredReceipt`.
@@ -124,7 +128,12 @@ fn active(receipt: u64, position: u64, key: &ShreddedKey) -> shredded_key::Activ
 
 pub(super) async fn find(database: &impl ConnectionTrait, number: u64) -> Result<Option<ReceiptRow>, Error> {
     let row = Entity::find_by_id(signed(number)).one(database).await?;
-    Ok(row.map(|row| ReceiptRow { is_early: row.early, signed: row.signed }))
+    Ok(row.map(|row| ReceiptRow {
+        number,
+        effective: Timestamp::from_unix_nanos(row.effective_ns),
+        is_early: row.early,
+        signed: row.signed,
+    }))
 }
 
 /// Receipts with a greater number, in order: at most `limit`, and no more than fit `bytes` but for the first.

@@ -2,6 +2,7 @@
 
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Digest, Layer, PackId};
+use obscura_pack::Statement;
 use sea_orm::{ActiveValue::Set, ExprTrait as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
 use super::{Error, pack, signed, unsigned};
@@ -26,7 +27,7 @@ pub struct Model {
     pub segments: i64,
     /// Bytes of the object.
     pub bytes: i64,
-    /// SHA-256 of its head, as in the manifests.
+    /// SHA-256 of its head.
     pub root: Vec<u8>,
     /// Number of the last receipt about it.
     pub receipt: i64,
@@ -79,6 +80,13 @@ impl Tombstone {
             receipt,
             deleted,
         }
+    }
+
+    /// What the audit log vouches for.
+    #[must_use]
+    pub const fn statement(&self) -> Statement {
+        let Self { pack, camera, layer, span, root, .. } = *self;
+        Statement { pack, camera, layer, span, head: root }
     }
 }
 

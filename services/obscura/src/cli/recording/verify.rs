@@ -11,7 +11,7 @@ use crate::{
     problem::{Context as _, Result},
     reader::{
         Fault, Reader, Wanted,
-        manifests::{self, Compared, Destroyed, Manifests, missing},
+        manifests::{self, Compared, Deletions, Destroyed, Manifests, missing},
         verify::{Missing, Verdict, verify},
     },
     services::Services,
@@ -53,6 +53,8 @@ struct Found {
     from: Option<String>,
     to: Option<String>,
     gaps: usize,
+    /// Segments of which a second pack has a copy.
+    copies: u64,
     failures: u64,
     faults: Vec<FaultLine>,
     missing: Vec<MissingLine>,
@@ -65,6 +67,8 @@ struct LogLine {
     manifests: u64,
     packs_compared: u64,
     packs_destroyed_with_receipt: u64,
+    packs_deleted_as_logged: u64,
+    packs_deleted_not_yet_logged: u64,
     packs_not_yet_in_a_manifest: u64,
     packs_in_no_manifest: u64,
     packs_that_cannot_be_compared: u64,
@@ -76,6 +80,7 @@ struct LogLine {
 struct Vouched {
     manifests: Manifests,
     destroyed: Destroyed,
+    deletions: Deletions,
     troubles: Vec<String>,
 }
 
@@ -117,10 +122,11 @@ impl Verify {
         for camera in &cameras {
             verified.push(verify_camera(session, &reader, camera, span).await?);
         }
-        let vouched = vouch(&services, manifests, &verified, span).await?;
+        let vouched = vouch(&services, manifests, &verified, now).await?;
         let found = cameras.iter().zip(&verified).map(|(camera, verified)| {
             let compared = verified.compare(&vouched, span, now);
-            let found = Found::new(camera, verified, &compared, &vouched);
+            let log = LogLine::new(verified.camera, &compared, &vouched, now);
+            let found = Found::new(camera, verified, &compared, log);
             let told = found.in_words(&verified.verdict, &compared);
             (found, told)
         });
@@ -156,7 +162,7 @@ struct Verified {
 impl Verified {
     fn compare(&self, vouched: &Vouched, span: Span, now: Timestamp) -> Compared {
         let Vouched { manifests, destroyed, .. } = vouched;
-        Compared::new(manifests, self.camera, span, &self.verdict.heads, destroyed, now)
+        Compared::new(manifests, self.camera, span, &self.verdict.statements, destroyed, now)
     }
 }
 
@@ -176,9 +182,11 @@ async fn vouch(
     services: &Services,
     manifests: Manifests,
     verified: &[Verified],
-    span: Span,
+    now: Timestamp,
 ) -> Result<Vouched> {
-    let gone = |one: &Verified| missing(&manifests, one.camera, span, &one.verdict.heads).next().is_some();
+    let span = manifests.span();
+    let gone =
+        |one: &Verified| missing(&manifests, one.camera, span, &one.verdict.statements).next().is_some();
     let is_whole = manifests.deleted.is_empty() && manifests.unknown.is_empty() && !verified.iter().any(gone);
     let destroyed = if is_whole {
         Destroyed::default()
@@ -187,30 +195,39 @@ async fn vouch(
         let (from, to) = (span.start() - near, span.end() + near);
         Destroyed::read(services, |_, hour| from <= hour && hour <= to).await?
     };
-    let troubles = troubles(&manifests, &destroyed);
-    Ok(Vouched { manifests, destroyed, troubles })
+    let log = own_key(services.installation())?;
+    let deletions = Deletions::read(services, &log, &manifests).await?;
+    let troubles = troubles(&manifests, &destroyed, &deletions, now);
+    Ok(Vouched { manifests, destroyed, deletions, troubles })
 }
 
 /// What is wrong with manifests, whichever camera it is about.
-fn troubles(manifests: &Manifests, destroyed: &Destroyed) -> Vec<String> {
+fn troubles(
+    manifests: &Manifests,
+    destroyed: &Destroyed,
+    deletions: &Deletions,
+    now: Timestamp,
+) -> Vec<String> {
     let claimed = manifests.deleted.beyond(destroyed).into_iter().map(|(camera, hour)| {
         format!(
             "storage says that it deleted packs of camera {camera} of the hour from {hour}, and no receipt of \
              destruction covers them"
         )
     });
-    // Of an hour of which something was destroyed nobody can tell once the index was lost.
-    let lost = manifests.unknown_within().filter(|(_, _, at)| !destroyed.touches_hour_of(*at));
+    // Once the index was lost nobody can tell of which camera they were.
+    let explained = |pack, at| deletions.names(pack) && destroyed.touches_hour_of(at);
+    let lost = manifests.unknown_within().filter(|(pack, _, at)| !explained(*pack, *at));
+    let untold = deletions.troubles(manifests, now);
     let lost = lost.map(|(pack, entry, _)| {
         format!("entry {entry} of the audit log names pack {pack}, which storage does not know any more")
     });
-    manifests.troubles.iter().cloned().chain(claimed).chain(lost).collect()
+    manifests.troubles.iter().cloned().chain(claimed).chain(untold).chain(lost).collect()
 }
 
 impl Found {
-    fn new(camera: &Camera, verified: &Verified, compared: &Compared, vouched: &Vouched) -> Self {
+    fn new(camera: &Camera, verified: &Verified, compared: &Compared, audit_log: LogLine) -> Self {
         let Verified { verdict, gaps, .. } = verified;
-        let of_log = compared.faults.len().saturating_add(vouched.troubles.len());
+        let of_log = compared.faults.len().saturating_add(audit_log.troubles.len());
         let failures = verdict.failures().saturating_add(u64::try_from(of_log).unwrap_or(u64::MAX));
         let faults = verdict.faults.iter().chain(&compared.faults);
         Self {
@@ -225,10 +242,11 @@ impl Found {
             from: verdict.span.map(|span| span.start().to_string()),
             to: verdict.span.map(|span| span.end().to_string()),
             gaps: *gaps,
+            copies: verdict.copies,
             failures,
             faults: faults.map(FaultLine::new).collect(),
             missing: verdict.missing.iter().map(MissingLine::new).collect(),
-            audit_log: LogLine::new(compared, vouched),
+            audit_log,
         }
     }
 
@@ -258,11 +276,14 @@ impl Found {
 }
 
 impl LogLine {
-    fn new(compared: &Compared, vouched: &Vouched) -> Self {
+    fn new(camera: CameraId, compared: &Compared, vouched: &Vouched, now: Timestamp) -> Self {
+        let (named, not_yet) = vouched.deletions.count(&vouched.manifests, camera, now);
         Self {
             manifests: vouched.manifests.proved,
             packs_compared: compared.same,
             packs_destroyed_with_receipt: compared.destroyed,
+            packs_deleted_as_logged: named,
+            packs_deleted_not_yet_logged: not_yet,
             packs_not_yet_in_a_manifest: compared.not_yet,
             packs_in_no_manifest: compared.unlisted,
             packs_that_cannot_be_compared: compared.unproved,
@@ -278,6 +299,8 @@ impl LogLine {
         );
         for (packs, what) in [
             (self.packs_destroyed_with_receipt, "destroyed by receipt"),
+            (self.packs_deleted_as_logged, "deleted, as events of destruction say"),
+            (self.packs_deleted_not_yet_logged, "deleted too lately for an event of destruction"),
             (self.packs_not_yet_in_a_manifest, "too new to be in a manifest yet"),
             (self.packs_in_no_manifest, "in no manifest, so that the log cannot vouch for them"),
             (self.packs_that_cannot_be_compared, "not comparable, because storage lost their neighbours"),
@@ -342,8 +365,8 @@ mod tests {
         let camera = Camera { name: "door".into(), ..Camera::default() };
         let verified = Verified { camera: CameraId::generate(), verdict, gaps: 1 };
         let compared = Compared { same: 3, not_yet: 1, ..Compared::default() };
-        let vouched = vouched();
-        let found = Found::new(&camera, &verified, &compared, &vouched);
+        let log = LogLine::new(verified.camera, &compared, &vouched(), time);
+        let found = Found::new(&camera, &verified, &compared, log);
         let text = found.in_words(&verified.verdict, &compared);
         assert!(text.starts_with("door: 1 of 2 segments verified"), "{text}");
         assert!(
@@ -357,7 +380,8 @@ mod tests {
 
     fn vouched() -> Vouched {
         let manifests = Manifests::new(BTreeSet::new(), everything());
-        Vouched { manifests, destroyed: Destroyed::default(), troubles: Vec::new() }
+        let (destroyed, deletions) = (Destroyed::default(), Deletions::default());
+        Vouched { manifests, destroyed, deletions, troubles: Vec::new() }
     }
 
     #[test]
@@ -365,23 +389,31 @@ mod tests {
         let (camera, compared) = (Camera::default(), Compared::default());
         let verified = Verified { camera: CameraId::generate(), verdict: Verdict::default(), gaps: 0 };
         let good = vouched();
-        assert!(Found::new(&camera, &verified, &compared, &good).ok);
+        let now = Timestamp::from_unix_nanos(0);
+        let log = |vouched: &Vouched| LogLine::new(verified.camera, &compared, vouched, now);
+        assert!(Found::new(&camera, &verified, &compared, log(&good)).ok);
         let bad = Vouched { troubles: vec!["entry 7 is not proved".into()], ..good };
-        let found = Found::new(&camera, &verified, &compared, &bad);
+        let found = Found::new(&camera, &verified, &compared, log(&bad));
         assert!(!found.ok && found.in_words(&verified.verdict, &compared).contains("entry 7 is not proved"));
     }
 
     #[test]
-    fn a_pack_that_nobody_knows_is_a_trouble_unless_keys_of_its_hour_were_destroyed() {
+    fn a_pack_that_nobody_knows_is_a_trouble_unless_its_deletion_is_logged_and_keys_of_its_hour_are_destroyed()
+     {
         let mut manifests = Manifests::new(BTreeSet::new(), everything());
         let pack: obscura_ids::PackId = "0193d5a0-1c00-7000-8000-000000000000".parse().unwrap();
         manifests.unknown.push((pack, 7));
-        let told = troubles(&manifests, &Destroyed::default());
-        assert!(told[0].contains("entry 7 of the audit log names pack 0193d5a0"), "{told:?}");
-        let mut destroyed = Destroyed::default();
         let at = Timestamp::from_unix_nanos(0x0193_d5a0_1c00 * 1_000_000);
+        let told =
+            |destroyed: &Destroyed, deletions: &Deletions| troubles(&manifests, destroyed, deletions, at);
+        let lost = told(&Destroyed::default(), &Deletions::default());
+        assert!(lost[0].contains("entry 7 of the audit log names pack 0193d5a0"), "{lost:?}");
+        let mut destroyed = Destroyed::default();
         let span = Span::try_new(at, at + Duration::from_secs(60)).unwrap();
         destroyed.add_inside(CameraId::generate(), obscura_ids::Layer::Original, span);
-        assert!(troubles(&manifests, &destroyed).is_empty());
+        assert_eq!(told(&destroyed, &Deletions::default()), lost, "no event names it");
+        let named = Deletions::naming(pack);
+        assert_eq!(told(&Destroyed::default(), &named), lost, "no key of that hour is destroyed");
+        assert!(told(&destroyed, &named).is_empty());
     }
 }

@@ -1,16 +1,12 @@
 //! The packs of one camera held against the manifests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Digest, PackId};
 
-use super::{Destroyed, Listed, Manifests, formed_at};
+use super::{Destroyed, Listed, Manifests, YOUNG, formed_at};
 use crate::reader::{Cause, Fault};
-
-/// Packs that are younger than this may wait for their manifest, which comes every 10 s and then has to
-/// reach the log.
-const YOUNG: Duration = Duration::from_secs(120);
 
 /// What came of comparing.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +26,8 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Compares the packs of one camera; `seen` has the heads that were fetched, `None` where one could not
-    /// be, which is a fault of its own already.
+    /// Compares the packs of one camera; `seen` has the hashes of the statements of heads that were fetched,
+    /// `None` where one could not be or is none, which is a fault of its own already.
     pub fn new(
         manifests: &Manifests,
         camera: CameraId,
@@ -41,9 +37,9 @@ impl Compared {
         now: Timestamp,
     ) -> Self {
         let mut compared = Self::default();
-        for (pack, head) in seen {
-            match (manifests.packs.get(pack), head) {
-                (Some(listed), Some(head)) if listed.head != *head => {
+        for (pack, leaf) in seen {
+            match (manifests.packs.get(pack), leaf) {
+                (Some(listed), Some(leaf)) if listed.leaf != *leaf => {
                     compared.faults.push(listed.fault(*pack, Cause::NotAsLogged { entry: listed.entry }));
                 }
                 (Some(_), Some(_)) => compared.same += 1,

@@ -4,24 +4,47 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Digest, Layer, PackId};
+use obscura_pack::Statement;
 use obscura_proto::storage::v1::PackDescription;
 use obscura_tlog::{Hash, leaf_hash, tree_hash};
 use serde_json::Value;
 
 use super::{Destroyed, formed_at};
-use crate::problem::{Problem, Result};
+use crate::{
+    problem::{Problem, Result},
+    reader::sha256,
+};
 
 /// Packs that are kept in memory.
 const MAX_PACKS: usize = 5_000_000;
 /// Troubles that are told one by one.
 const MAX_TROUBLES: usize = 100;
 
-/// A manifest as it stands in the log.
+/// What an entry says of the packs that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// That they came.
+    Manifest,
+    /// That they were deleted.
+    Destruction,
+}
+
+impl Kind {
+    /// Name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Destruction => "destruction",
+        }
+    }
+}
+
+/// Packs with their root as they stand in the log: a manifest, or the deletion of packs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Index of the entry.
     pub entry: u64,
-    /// RFC 6962 tree hash over the hashes of the heads.
+    /// RFC 6962 tree hash over the hashes of the packs' statements.
     pub root: Hash,
     /// The packs, in the order of the leaves.
     pub packs: Vec<PackId>,
@@ -36,10 +59,19 @@ pub struct Listed {
     pub layer: Layer,
     /// From the first frame to the end of the last one, as storage says.
     pub span: Span,
-    /// Hash of its head, as the log says.
-    pub head: Digest,
+    /// Hash of its statement, as the log says.
+    pub leaf: Digest,
     /// Index of the entry that says so.
     pub entry: u64,
+}
+
+/// A pack that the log vouches for and whose object storage deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its camera.
+    pub camera: CameraId,
+    /// When, as storage says.
+    pub at: Timestamp,
 }
 
 /// What the manifests say.
@@ -47,14 +79,14 @@ pub struct Listed {
 pub struct Manifests {
     cameras: BTreeSet<CameraId>,
     span: Span,
-    /// Manifests that were proved and whose root is that of the heads.
+    /// Manifests that were proved and whose root is that of the packs.
     pub proved: u64,
     /// Packs of the wanted cameras and span that are in the index.
     pub packs: BTreeMap<PackId, Listed>,
     /// What custody must have destroyed, because storage says that it deleted the objects.
     pub deleted: Destroyed,
     /// Packs that storage deleted, as far as they are of the wanted cameras and span.
-    pub deleted_packs: u64,
+    pub deleted_packs: BTreeMap<PackId, Deleted>,
     /// Packs that storage does not know, by the entry that names them.
     pub unknown: Vec<(PackId, u64)>,
     /// Packs whose manifest cannot be computed, because storage does not know its neighbours.
@@ -64,14 +96,15 @@ pub struct Manifests {
 }
 
 impl Manifest {
-    /// The manifest in a leaf; `None` where it holds none.
-    pub fn parse(entry: u64, leaf: &[u8]) -> Option<Self> {
+    /// The packs in a leaf of this kind; `None` where it holds none.
+    pub fn parse(kind: Kind, entry: u64, leaf: &[u8]) -> Option<Self> {
         let event: Value = serde_json::from_slice(leaf).ok()?;
         let root = hex::decode(event.pointer("/data/unmapped/root")?.as_str()?).ok()?;
         let packs = event.pointer("/data/unmapped/pack_ids")?.as_array()?;
         let packs = packs.iter().map(|id| id.as_str()?.parse().ok()).collect::<Option<_>>()?;
-        let is_manifest = event.get("type")?.as_str()?.starts_with("eu.obscura.manifest.");
-        is_manifest.then_some(Self { entry, root: Hash::from_bytes(root.try_into().ok()?), packs })
+        let kinds = event.get("type")?.as_str()?.strip_prefix("eu.obscura.")?.split('.');
+        let is_kind = kinds.into_iter().next() == Some(kind.name());
+        is_kind.then_some(Self { entry, root: Hash::from_bytes(root.try_into().ok()?), packs })
     }
 }
 
@@ -84,11 +117,16 @@ impl Manifests {
             proved: 0,
             packs: BTreeMap::new(),
             deleted: Destroyed::default(),
-            deleted_packs: 0,
+            deleted_packs: BTreeMap::new(),
             unknown: Vec::new(),
             unproved: BTreeSet::new(),
             troubles: Vec::new(),
         }
+    }
+
+    /// The span that is verified.
+    pub const fn span(&self) -> Span {
+        self.span
     }
 
     /// Takes a manifest, or why it does not count, and what storage says of its packs.
@@ -101,18 +139,16 @@ impl Manifests {
             }
         };
         let known: BTreeMap<PackId, Known> = told.iter().filter_map(Known::of).collect();
-        let heads: Vec<_> = manifest.packs.iter().filter_map(|pack| known.get(pack)).collect();
-        if heads.len() < manifest.packs.len() {
+        let Some(computed) = root(&manifest.packs, &known) else {
             let unknown = manifest.packs.iter().filter(|pack| !known.contains_key(pack));
             self.unknown.extend(unknown.map(|pack| (*pack, manifest.entry)));
             self.unproved.extend(known.into_keys());
             return self.check_room();
-        }
-        let leaves: Vec<Hash> = heads.iter().map(|known| leaf_hash(known.head.as_bytes())).collect();
-        if tree_hash(&leaves) != manifest.root {
+        };
+        if computed != manifest.root {
             self.trouble(format!(
-                "entry {} of the audit log names {} packs whose heads were others then: what storage says of \
-                 them now does not lead to the root in the log, so at least one was changed or replaced",
+                "entry {} of the audit log names {} packs that were others then: what storage says of them now \
+                 (head, camera, span) does not lead to the root in the log, so at least one was changed or replaced",
                 manifest.entry,
                 manifest.packs.len()
             ));
@@ -127,15 +163,15 @@ impl Manifests {
     }
 
     fn take(&mut self, pack: PackId, known: &Known, entry: u64) {
-        let Known { camera, layer, span, head, is_deleted } = *known;
+        let Known { statement: Statement { camera, layer, span, .. }, leaf, deleted } = *known;
         if !self.cameras.contains(&camera) || !span.overlaps(self.span) {
             return;
         }
-        if is_deleted {
-            self.deleted_packs += 1;
+        if let Some(at) = deleted {
+            self.deleted_packs.insert(pack, Deleted { camera, at });
             self.deleted.add_inside(camera, layer, span);
         } else {
-            self.packs.insert(pack, Listed { camera, layer, span, head, entry });
+            self.packs.insert(pack, Listed { camera, layer, span, leaf, entry });
         }
     }
 
@@ -153,7 +189,8 @@ impl Manifests {
     }
 
     fn check_room(&self) -> Result<()> {
-        if self.packs.len() + self.unknown.len() + self.unproved.len() > MAX_PACKS {
+        if self.packs.len() + self.deleted_packs.len() + self.unknown.len() + self.unproved.len() > MAX_PACKS
+        {
             return Err(Problem::new("cannot compare with the audit log: it names too many packs at once")
                 .next("verify one camera at a time, or a shorter span with --from and --to"));
         }
@@ -162,25 +199,34 @@ impl Manifests {
 }
 
 /// What storage says of a pack, where it makes sense.
-struct Known {
-    camera: CameraId,
-    layer: Layer,
-    span: Span,
-    head: Digest,
-    is_deleted: bool,
+pub(super) struct Known {
+    pub statement: Statement,
+    /// Hash of the statement.
+    pub leaf: Digest,
+    /// When its object was deleted, where it was.
+    pub deleted: Option<Timestamp>,
 }
 
 impl Known {
-    fn of(told: &PackDescription) -> Option<(PackId, Self)> {
+    pub(super) fn of(told: &PackDescription) -> Option<(PackId, Self)> {
         let span = told.span?;
         let at = Timestamp::from_unix_nanos;
-        let known = Self {
+        let pack = told.pack_id.parse().ok()?;
+        let statement = Statement {
+            pack,
             camera: told.camera_id.parse().ok()?,
             layer: u8::try_from(told.layer).ok().and_then(Layer::from_code)?,
             span: Span::try_new(at(span.start_unix_ns), at(span.end_unix_ns))?,
             head: Digest::try_from(&*told.head_sha256).ok()?,
-            is_deleted: told.deleted_by_receipt != 0,
         };
-        Some((told.pack_id.parse().ok()?, known))
+        let deleted = (told.deleted_by_receipt != 0).then(|| at(told.deleted_unix_ns));
+        Some((pack, Self { statement, leaf: sha256(&statement.to_bytes()), deleted }))
     }
+}
+
+/// Root over these packs by what storage says of them; `None` where it does not know them all.
+pub(super) fn root(packs: &[PackId], known: &BTreeMap<PackId, Known>) -> Option<Hash> {
+    let leaf = |pack: &PackId| Some(leaf_hash(known.get(pack)?.leaf.as_bytes()));
+    let leaves: Vec<Hash> = packs.iter().map(leaf).collect::<Option<_>>()?;
+    Some(tree_hash(&leaves))
 }

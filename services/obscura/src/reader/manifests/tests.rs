@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use obscura_clock::ClockQuality;
 use obscura_ids::{Digest, Layer, LayerKeyId, Sequence, WriterEpoch};
-use obscura_pack::{Directory, Entry};
+use obscura_pack::{Directory, Entry, Statement};
 use obscura_proto::footage::v1 as footage;
 use obscura_seal::{Hour, SegmentHeader};
 use obscura_tlog::{Checkpoint, Hash, LogKey, SignedCheckpoint, leaf_hash, node_hash, tree_hash};
 
 use super::*;
-use crate::reader::{Cause, everything};
+use crate::reader::{Cause, everything, sha256};
 
 fn now() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
@@ -63,8 +63,11 @@ fn id_at(at: Timestamp) -> PackId {
 }
 
 fn head_of(directory: &Directory) -> Digest {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &directory.encode_head());
-    Digest::try_from(hash.as_ref()).unwrap()
+    sha256(&directory.encode_head())
+}
+
+fn leaf_of(directory: &Directory) -> Digest {
+    sha256(&Statement::of(directory, head_of(directory)).to_bytes())
 }
 
 fn description(directory: &Directory) -> PackDescription {
@@ -79,31 +82,37 @@ fn description(directory: &Directory) -> PackDescription {
         }),
         head_sha256: head_of(directory).as_bytes().to_vec().into(),
         deleted_by_receipt: 0,
+        deleted_unix_ns: 0,
     }
+}
+
+/// An event about these packs as it stands in the log.
+fn leaf_with(kind: Kind, packs: &[Directory]) -> Vec<u8> {
+    let leaves: Vec<Hash> = packs.iter().map(|pack| leaf_hash(leaf_of(pack).as_bytes())).collect();
+    let ids: Vec<_> = packs.iter().map(|pack| pack.pack_id.to_string()).collect();
+    let root = hex::encode(tree_hash(&leaves).as_bytes());
+    let event = serde_json::json!({
+        "type": format!("eu.obscura.{}.stored", kind.name()),
+        "data": { "unmapped": { "root": root, "pack_ids": ids } },
+    });
+    event.to_string().into_bytes()
 }
 
 /// The manifest of these packs as it stands in the log.
 fn leaf(packs: &[Directory]) -> Vec<u8> {
-    let leaves: Vec<Hash> = packs.iter().map(|pack| leaf_hash(head_of(pack).as_bytes())).collect();
-    let ids: Vec<_> = packs.iter().map(|pack| pack.pack_id.to_string()).collect();
-    let root = hex::encode(tree_hash(&leaves).as_bytes());
-    let event = serde_json::json!({
-        "type": "eu.obscura.manifest.v1",
-        "data": { "unmapped": { "root": root, "pack_ids": ids } },
-    });
-    event.to_string().into_bytes()
+    leaf_with(Kind::Manifest, packs)
 }
 
 /// What the log and storage say of the packs, while storage may say something else.
 fn manifests(packs: &[Directory], told: &[PackDescription]) -> Manifests {
     let cameras = packs.iter().map(|pack| pack.camera).collect();
     let mut manifests = Manifests::new(cameras, everything());
-    manifests.add(Ok(Manifest::parse(7, &leaf(packs)).unwrap()), told).unwrap();
+    manifests.add(Ok(Manifest::parse(Kind::Manifest, 7, &leaf(packs)).unwrap()), told).unwrap();
     manifests
 }
 
 fn compared(manifests: &Manifests, seen: &[&Directory], camera: CameraId, destroyed: &Destroyed) -> Compared {
-    let seen: BTreeMap<_, _> = seen.iter().map(|pack| (pack.pack_id, Some(head_of(pack)))).collect();
+    let seen: BTreeMap<_, _> = seen.iter().map(|pack| (pack.pack_id, Some(leaf_of(pack)))).collect();
     Compared::new(manifests, camera, everything(), &seen, destroyed, now())
 }
 
@@ -165,6 +174,90 @@ fn a_pack_that_storage_says_it_deleted_needs_a_receipt() {
     assert!(manifests.deleted.beyond(&destroyed).is_empty());
 }
 
+/// Storage drops a pack and tells of it as one whose keys are destroyed.
+#[test]
+fn a_dropped_pack_cannot_be_told_as_one_of_another_camera_hour_or_layer() {
+    let packs = two();
+    let hour = Duration::from_secs(3_600).as_nanos().try_into().unwrap_or(0_i64);
+    let lies: [fn(&mut PackDescription, i64); 3] = [
+        |told, _| told.camera_id = CameraId::from_bytes([9; 16]).to_string(),
+        |told, _| told.layer = 2,
+        |told, hour| {
+            let span = told.span.as_mut().unwrap();
+            (span.start_unix_ns, span.end_unix_ns) = (span.start_unix_ns - hour, span.end_unix_ns - hour);
+        },
+    ];
+    for lie in lies {
+        let mut told = packs.each_ref().map(description);
+        told[0].deleted_by_receipt = 3;
+        lie(&mut told[0], hour);
+        let manifests = manifests(&packs, &told);
+        assert!(manifests.troubles[0].contains("does not lead to the root"), "{:?}", manifests.troubles);
+        assert!(manifests.deleted_packs.is_empty());
+    }
+}
+
+/// The first of two packs is deleted; what storage tells, and the manifests that follow from it.
+fn deleted(packs: &[Directory; 2], ago: Duration) -> ([PackDescription; 2], Manifests) {
+    let mut told = packs.each_ref().map(description);
+    told[0].deleted_by_receipt = 3;
+    told[0].deleted_unix_ns = (now() - ago).unix_nanos();
+    let manifests = manifests(packs, &told);
+    (told, manifests)
+}
+
+#[test]
+fn a_deletion_counts_only_where_an_event_of_destruction_names_the_pack() {
+    let packs = two();
+    let (told, manifests) = deleted(&packs, Duration::from_secs(600));
+    let mut deletions = Deletions::default();
+    let troubles = deletions.troubles(&manifests, now());
+    assert!(troubles[0].contains(&packs[0].pack_id.to_string()), "{troubles:?}");
+    let event =
+        |packs| Ok(Manifest::parse(Kind::Destruction, 9, &leaf_with(Kind::Destruction, packs)).unwrap());
+    deletions.add(event(&packs[1..]), &told[1..]);
+    assert_eq!(deletions.troubles(&manifests, now()).len(), 1, "an event about another pack");
+    deletions.add(event(&packs[..1]), &told[..1]);
+    assert_eq!(deletions.troubles(&manifests, now()), [""; 0]);
+    assert_eq!(deletions.count(&manifests, packs[0].camera, now()), (1, 0));
+    assert_eq!(deletions.count(&manifests, packs[1].camera, now()), (0, 0));
+}
+
+#[test]
+fn the_event_of_a_deletion_may_take_two_minutes_and_no_longer() {
+    let packs = two();
+    for (seconds, is_told) in [(60, false), (119, false), (121, true)] {
+        let (_, manifests) = deleted(&packs, Duration::from_secs(seconds));
+        let deletions = Deletions::default();
+        assert_eq!(deletions.troubles(&manifests, now()).len(), usize::from(is_told), "{seconds} s");
+        let not_yet = u64::from(!is_told);
+        assert_eq!(deletions.count(&manifests, packs[0].camera, now()), (0, not_yet));
+    }
+    let mut told = packs.each_ref().map(description);
+    told[0].deleted_by_receipt = 3;
+    told[0].deleted_unix_ns = (now() + Duration::from_secs(100_000)).unix_nanos();
+    let manifests = manifests(&packs, &told);
+    assert_eq!(Deletions::default().troubles(&manifests, now()).len(), 1, "deleted in the future");
+}
+
+#[test]
+fn an_event_of_destruction_whose_root_is_another_does_not_count() {
+    let packs = two();
+    let (told, manifests) = deleted(&packs, Duration::from_secs(600));
+    let mut event =
+        Manifest::parse(Kind::Destruction, 9, &leaf_with(Kind::Destruction, &packs[..1])).unwrap();
+    event.root = Hash::EMPTY;
+    let mut deletions = Deletions::default();
+    deletions.add(Ok(event.clone()), &told[..1]);
+    assert!(!deletions.names(packs[0].pack_id));
+    assert!(deletions.troubles(&manifests, now())[0].starts_with("entry 9"));
+    // Of a pack that storage has forgotten there is only the name.
+    deletions.add(Ok(event), &[]);
+    assert!(deletions.names(packs[0].pack_id));
+    let manifest = leaf(&packs[..1]);
+    assert_eq!(Manifest::parse(Kind::Destruction, 9, &manifest), None, "a manifest is no deletion");
+}
+
 #[test]
 fn a_pack_that_storage_does_not_know_leaves_its_neighbours_unproved_and_is_named() {
     let packs = two();
@@ -212,14 +305,14 @@ fn only_an_entry_that_is_proved_counts() {
     let packs = two();
     let (bytes, key) = (leaf(&packs), LogKey::from_seed("example.org/log", &[1; 32]).unwrap());
     let (proof, verifier) = (proof_of(&bytes, &key), key.verifier());
-    assert_eq!(checked(&verifier, &proof, 1, &bytes).unwrap().packs.len(), 2);
+    assert_eq!(checked(&verifier, &proof, Kind::Manifest, 1, &bytes).unwrap().packs.len(), 2);
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() = b' ';
     let other = LogKey::from_seed("example.org/log", &[2; 32]).unwrap();
     for refused in [
-        checked(&verifier, &proof, 0, &bytes),
-        checked(&verifier, &proof, 1, &changed),
-        checked(&other.verifier(), &proof, 1, &bytes),
+        checked(&verifier, &proof, Kind::Manifest, 0, &bytes),
+        checked(&verifier, &proof, Kind::Manifest, 1, &changed),
+        checked(&other.verifier(), &proof, Kind::Manifest, 1, &bytes),
     ] {
         assert!(refused.unwrap_err().contains("is not proved"));
     }

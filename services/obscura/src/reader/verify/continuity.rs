@@ -1,13 +1,16 @@
-//! Sequence numbers: the recorder counts the segments of one run without holes.
+//! Sequence numbers: the recorder counts the segments of one run without holes, and gives each number once.
 
 use std::collections::BTreeMap;
 
 use obscura_clock::{Span, Timestamp};
-use obscura_ids::WriterEpoch;
-use obscura_pack::Entry;
+use obscura_ids::{Digest, PackId, WriterEpoch};
+use obscura_pack::parse_object_key;
 use obscura_proto::footage::v1::{Gap, GapReason};
 
-use crate::words::gap_reason;
+use crate::{
+    reader::{Cause, Fault, Located},
+    words::gap_reason,
+};
 
 /// Most holes that are told of one camera.
 const MAX_HOLES: usize = 1_000;
@@ -43,6 +46,18 @@ impl std::fmt::Display for Missing {
     }
 }
 
+/// What the sequence numbers of a camera say.
+#[derive(Clone, Debug, Default)]
+pub struct Sequences {
+    /// The holes, each with the gap that explains it.
+    pub missing: Vec<Missing>,
+    /// Segments that lie in a second pack as well, byte for byte: a recorder that stopped between upload and its note
+    /// of it uploads them again.
+    pub copies: u64,
+    /// Different segments under one number.
+    pub faults: Vec<Fault>,
+}
+
 /// Collects sequence numbers.
 #[derive(Debug, Default)]
 pub struct Continuity {
@@ -54,30 +69,63 @@ struct Seen {
     sequence: u64,
     start: Timestamp,
     end: Timestamp,
+    /// Where it lies.
+    pack: Option<PackId>,
+    offset: u64,
+    sha256: Digest,
 }
 
 impl Continuity {
     /// Takes note of a segment.
-    pub fn saw(&mut self, entry: &Entry) {
-        let seen =
-            Seen { sequence: entry.header.sequence.0, start: entry.span.start(), end: entry.span.end() };
+    pub fn saw(&mut self, located: &Located) {
+        let entry = &located.entry;
+        let seen = Seen {
+            sequence: entry.header.sequence.0,
+            start: entry.span.start(),
+            end: entry.span.end(),
+            pack: parse_object_key(&located.object_key).ok().map(|name| name.pack),
+            offset: entry.offset,
+            sha256: entry.sha256,
+        };
         self.runs.entry(entry.header.writer_epoch).or_default().push(seen);
     }
 
-    /// The holes, each with the gap that explains it.
-    pub fn missing(mut self, gaps: &[Gap]) -> Vec<Missing> {
-        let mut missing = Vec::new();
+    /// What came of it.
+    pub fn finish(mut self, gaps: &[Gap]) -> Sequences {
+        let mut found = Sequences::default();
         for (writer_epoch, seen) in &mut self.runs {
             seen.sort_unstable();
+            // A segment that the index told twice is one.
+            seen.dedup();
             for pair in seen.windows(2) {
                 let [before, behind] = pair else { continue };
-                if behind.sequence > before.sequence + 1 && missing.len() < MAX_HOLES {
-                    missing.push(hole(*writer_epoch, *before, *behind, gaps));
-                }
+                found.pair(*writer_epoch, *before, *behind, gaps);
             }
         }
-        missing
+        found
     }
+}
+
+impl Sequences {
+    fn pair(&mut self, writer_epoch: WriterEpoch, before: Seen, behind: Seen, gaps: &[Gap]) {
+        if behind.sequence > before.sequence + 1 && self.missing.len() < MAX_HOLES {
+            self.missing.push(hole(writer_epoch, before, behind, gaps));
+        }
+        if behind.sequence == before.sequence && behind.sha256 == before.sha256 {
+            self.copies += 1;
+        } else if behind.sequence == before.sequence && self.faults.len() < MAX_HOLES {
+            self.faults.push(twice(writer_epoch, before, behind));
+        }
+    }
+}
+
+fn twice(writer_epoch: WriterEpoch, before: Seen, behind: Seen) -> Fault {
+    let place = |seen: Seen| match seen.pack {
+        Some(pack) => format!("pack {pack}, byte {} behind its head", seen.offset),
+        None => "an object without a valid name".to_owned(),
+    };
+    let cause = Cause::NumberTwice { run: writer_epoch.0, number: behind.sequence, other: place(before) };
+    Fault { object_key: format!("of {}", place(behind)), bytes: 0..0, time: Some(behind.start), cause }
 }
 
 fn hole(writer_epoch: WriterEpoch, before: Seen, behind: Seen, gaps: &[Gap]) -> Missing {
@@ -108,9 +156,47 @@ mod tests {
     fn missing(sequences: &[u64], gaps: &[Gap]) -> Vec<Missing> {
         let mut continuity = Continuity::default();
         for sequence in sequences {
-            continuity.saw(&located(*sequence).entry);
+            continuity.saw(&located(*sequence));
         }
-        continuity.missing(gaps)
+        continuity.finish(gaps).missing
+    }
+
+    /// The segment with this number at this place with this content.
+    fn placed(sequence: u64, pack: u8, offset: u64, content: u8) -> Located {
+        let mut located = located(sequence);
+        let pack = PackId::from_bytes([pack; 16]);
+        let header = &located.entry.header;
+        let (zone, start) = (&header.zone, located.entry.span.start());
+        located.object_key = obscura_pack::object_key(zone, header.camera, header.layer, start, pack);
+        located.entry.offset = offset;
+        located.entry.sha256 = Digest::from_bytes([content; 32]);
+        located
+    }
+
+    fn finished(segments: &[Located]) -> Sequences {
+        let mut continuity = Continuity::default();
+        segments.iter().for_each(|segment| continuity.saw(segment));
+        continuity.finish(&[])
+    }
+
+    #[test]
+    fn a_segment_that_is_told_twice_is_one_and_a_copy_in_another_pack_is_counted() {
+        let one = finished(&[placed(1, 1, 0, 1), placed(1, 1, 0, 1), placed(2, 1, 100, 2)]);
+        assert_eq!((one.copies, one.faults.len(), one.missing.len()), (0, 0, 0));
+        let copy = finished(&[placed(1, 1, 0, 1), placed(1, 2, 0, 1), placed(2, 1, 100, 2)]);
+        assert_eq!((copy.copies, copy.faults.len(), copy.missing.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn two_different_segments_under_one_number_are_a_fault_that_names_both_places() {
+        let places = [placed(1, 2, 0, 2), placed(1, 1, 100, 2)];
+        for other in places {
+            let found = finished(&[placed(1, 1, 0, 1), other, placed(2, 1, 200, 3)]);
+            assert_eq!((found.copies, found.faults.len()), (0, 1));
+            let words = found.faults[0].to_string();
+            let first = PackId::from_bytes([1; 16]).to_string();
+            assert!(words.contains("number 1 of recorder run") && words.contains(&first), "{words}");
+        }
     }
 
     #[test]
