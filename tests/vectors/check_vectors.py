@@ -12,7 +12,9 @@ import pathlib
 import sys
 
 from cryptography.cobblestone import Cobblestone256Decryptor
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 DEPTH = 11
@@ -102,17 +104,62 @@ def opens(leaf: bytes, context: bytes, file: bytes) -> bool:
 
 
 def check_wrapped(wrapped: dict) -> None:
+    name = wrapped["name"]
     private = X25519PrivateKey.from_private_bytes(bytes.fromhex(wrapped["private_key"]))
     public = private.public_key().public_bytes_raw().hex()
-    assert public == wrapped["public_key"], f"{wrapped['name']}: public key"
-    if wrapped["aad"]:
-        print(f"--  wrapped: {wrapped['name']}: this implementation takes no associated data")
-        return
-    suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-    message = bytes.fromhex(wrapped["encapsulated_key"] + wrapped["ciphertext"])
-    secret = suite.decrypt(message, private, bytes.fromhex(wrapped["info"]))
-    assert secret.hex() == wrapped["secret"], f"{wrapped['name']}: secret"
-    print(f"ok  wrapped: {wrapped['name']}")
+    assert public == wrapped["public_key"], f"{name}: public key"
+    info, aad = bytes.fromhex(wrapped["info"]), bytes.fromhex(wrapped["aad"])
+    encapsulated, ciphertext = (bytes.fromhex(wrapped[part]) for part in ("encapsulated_key", "ciphertext"))
+    secret = open_wrapped(private, info, aad, encapsulated, ciphertext)
+    assert secret.hex() == wrapped["secret"], f"{name}: secret"
+    for wrong_info, wrong_aad in ((info + b"!", aad), (info, aad + b"!"), (info, aad[:-1] + b"!")):
+        assert not unwraps(private, wrong_info, wrong_aad, encapsulated, ciphertext), f"{name}: opens elsewhere"
+    if not aad:
+        # The implementation of the library takes no associated data; where there is none both must agree.
+        suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+        assert suite.decrypt(encapsulated + ciphertext, private, info) == secret, f"{name}: two implementations"
+    print(f"ok  wrapped: {name}")
+
+
+KEM_SUITE = b"KEM" + (0x0020).to_bytes(2, "big")
+HPKE_SUITE = b"HPKE" + b"".join(code.to_bytes(2, "big") for code in (0x0020, 0x0001, 0x0002))
+
+
+def open_wrapped(private: X25519PrivateKey, info: bytes, aad: bytes, encapsulated: bytes, sealed: bytes) -> bytes:
+    """RFC 9180, base mode, one message: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM."""
+    shared = private.exchange(X25519PublicKey.from_public_bytes(encapsulated))
+    both = encapsulated + private.public_key().public_bytes_raw()
+    prk = labeled_extract(KEM_SUITE, b"", b"eae_prk", shared)
+    secret = labeled_expand(KEM_SUITE, prk, b"shared_secret", both, 32)
+    mode_base = b"\x00"
+    context = (
+        mode_base
+        + labeled_extract(HPKE_SUITE, b"", b"psk_id_hash", b"")
+        + labeled_extract(HPKE_SUITE, b"", b"info_hash", info)
+    )
+    prk = labeled_extract(HPKE_SUITE, secret, b"secret", b"")
+    key = labeled_expand(HPKE_SUITE, prk, b"key", context, 32)
+    nonce = labeled_expand(HPKE_SUITE, prk, b"base_nonce", context, 12)
+    return AESGCM(key).decrypt(nonce, sealed, aad)
+
+
+def labeled_extract(suite: bytes, salt: bytes, label: bytes, key: bytes) -> bytes:
+    """RFC 9180, section 4; HKDF-Extract is HMAC under the salt (RFC 5869)."""
+    return hmac.new(salt or bytes(32), b"HPKE-v1" + suite + label + key, hashlib.sha256).digest()
+
+
+def labeled_expand(suite: bytes, prk: bytes, label: bytes, info: bytes, length: int) -> bytes:
+    """RFC 9180, section 4; at most one block of HKDF-Expand is needed here."""
+    labeled = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+    return hmac.new(prk, labeled + b"\x01", hashlib.sha256).digest()[:length]
+
+
+def unwraps(private: X25519PrivateKey, info: bytes, aad: bytes, encapsulated: bytes, sealed: bytes) -> bool:
+    try:
+        open_wrapped(private, info, aad, encapsulated, sealed)
+    except InvalidTag:
+        return False
+    return True
 
 
 if __name__ == "__main__":

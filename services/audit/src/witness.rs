@@ -79,8 +79,9 @@ impl Witnesses {
         self.clients.is_empty()
     }
 
-    /// Asks every witness whether it knows something newer than the head. One that does not answer in time does
-    /// not hold up the start: it is asked again with each checkpoint.
+    /// Asks every witness whether it knows something newer than the head. One that does not answer in time, or
+    /// refuses for another reason, does not hold up the start: that is in the log of the service, and it is asked
+    /// again with each checkpoint.
     ///
     /// # Errors
     /// [`Error::Ahead`].
@@ -89,7 +90,16 @@ impl Witnesses {
             return Ok(());
         }
         let note = projection::sign(key, head)?;
-        self.cosign(note, store, head).await.map(drop)
+        let cosigning = self.cosign(note, store, head).await?;
+        if let Some(lacking) = cosigning.lacking {
+            tracing::warn!(
+                lacking,
+                "not every witness cosigned the log at the start; it is asked again with each checkpoint. Where it \
+                 refuses the log as forked or unknown, see its own log and compare `obscura audit status` with what it \
+                 remembers"
+            );
+        }
+        Ok(())
     }
 
     /// Asks all witnesses at once for their cosignature.
@@ -173,9 +183,17 @@ impl Witness {
             StatusCode::CONFLICT if is_size => {
                 text.trim_end().parse().map(Answer::Knows).map_err(|_| "its size is no number".to_owned())
             }
-            status => Err(format!("it answered {status}")),
+            status => Err(format!("it answered {status}{}", said(&text))),
         }
     }
+}
+
+/// What a witness gave as its reason: the beginning of its first line, without what could forge a line of a log.
+fn said(text: &str) -> String {
+    const MAX_CHARACTERS: usize = 120;
+    let line = text.lines().next().unwrap_or_default();
+    let line: String = line.chars().filter(|letter| !letter.is_control()).take(MAX_CHARACTERS).collect();
+    if line.trim().is_empty() { String::new() } else { format!(": {}", line.trim()) }
 }
 
 async fn read(mut response: reqwest::Response) -> Result<String, String> {

@@ -22,7 +22,8 @@ use crate::{
     hold::Limits,
     key_encryption::LocalKeyFile,
     machine::Linux,
-    reports::release_event,
+    release::ReleasedPart,
+    reports::release_events,
     rollback,
     row_key::Place,
     secrets::{self, Secrets},
@@ -133,10 +134,12 @@ impl Measured {
     /// # Errors
     /// As the service has them.
     pub async fn tell_release(&self) -> Result<()> {
-        let released = ReleasedKey { key_id: LayerKeyId::generate().to_string(), ..ReleasedKey::default() };
-        let clock = &self.custody.parts.clock;
-        let event = release_event(clock, None, LayerKeyId::generate().to_string(), &[released]);
-        Ok(self.custody.tell(event).await?)
+        let key = ReleasedKey { key_id: LayerKeyId::generate().to_string(), ..ReleasedKey::default() };
+        let (clock, grant_id) = (&self.custody.parts.clock, LayerKeyId::generate().to_string());
+        for event in release_events(clock, None, &grant_id, &[ReleasedPart { key, spans: Vec::new() }]) {
+            self.custody.tell(event).await?;
+        }
+        Ok(())
     }
 
     /// Destroys what has expired, which must be `keys` layer keys.

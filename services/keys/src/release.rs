@@ -1,7 +1,7 @@
 //! Releasing the parts of layer keys that a grant covers.
 
 use obscura_access::{Grant, Refusal};
-use obscura_clock::{Span, Timestamp};
+use obscura_clock::Timestamp;
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId};
 use obscura_proto::{
@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     guard::Witness,
     keyring::Keyring,
-    reports::release_event,
+    reports::release_events,
     store::{
         destroyed_key,
         held_key::{self, HeldRow},
@@ -30,6 +30,14 @@ pub const MAX_KEYS: usize = 256;
 
 /// Times that a release is tried again because keys were exchanged while it was written down.
 const MAX_ATTEMPTS: usize = 3;
+
+/// What is released of a key, and of which spans that is.
+pub struct ReleasedPart {
+    /// As the caller gets it.
+    pub key: ReleasedKey,
+    /// Exactly, in order of time: what was destroyed in between is in none of them.
+    pub spans: Vec<footage::Span>,
+}
 
 /// A key of which the grant covers some slots, and where it may be opened from.
 struct Covered {
@@ -72,19 +80,21 @@ impl Custody {
         for _ in 0..MAX_ATTEMPTS {
             let (released, exchanges) = self.opened(&grant, &key_ids).await?;
             let clock = &self.parts.clock;
-            self.tell(release_event(clock, actor.cloned(), grant.id.to_string(), &released)).await?;
+            for event in release_events(clock, actor, &grant.id.to_string(), &released) {
+                self.tell(event).await?;
+            }
             self.check_current()?;
             // What was destroyed while it was written down is not released any more.
             if self.exchanges() == exchanges {
                 tracing::info!(grant = %grant.id, holder = %caller, keys = released.len(), "released keys");
-                return Ok(released);
+                return Ok(released.into_iter().map(|part| part.key).collect());
             }
         }
         Err(Error::Changing)
     }
 
     /// What the grant opens now, and the number of exchanges so far.
-    async fn opened(&self, grant: &Grant, key_ids: &[LayerKeyId]) -> Result<(Vec<ReleasedKey>, u64), Error> {
+    async fn opened(&self, grant: &Grant, key_ids: &[LayerKeyId]) -> Result<(Vec<ReleasedPart>, u64), Error> {
         let _serving = self.serving().await;
         let exchanges = self.exchanges();
         // Everything is checked before anything is opened.
@@ -95,7 +105,7 @@ impl Custody {
         let mut keyring = Keyring::new(self, self.parts.store.reader());
         let mut released = Vec::with_capacity(covered.len());
         for key in &covered {
-            released.push(released_key(&open_covered(key, &mut keyring).await?, key));
+            released.push(released_part(&open_covered(key, &mut keyring).await?, key));
         }
         Ok((released, exchanges))
     }
@@ -189,33 +199,41 @@ fn covered_slots(grant: &Grant, camera: CameraId, layer: Layer, hour: Hour) -> R
     slots.ok_or(Refusal::OutsideSpan(start))
 }
 
-fn released_key(nodes: &NodeSet, covered: &Covered) -> ReleasedKey {
+fn released_part(nodes: &NodeSet, covered: &Covered) -> ReleasedPart {
     let message = |node: &obscura_seal::Node| Node {
         depth: node.depth().into(),
         index: node.index().into(),
         secret: node.secret().to_vec().into(),
     };
-    ReleasedKey {
+    let spans = spans(covered.hour, &nodes.slots());
+    let key = ReleasedKey {
         key_id: covered.key_id.to_string(),
         nodes: nodes.nodes().iter().map(message).collect(),
-        released: released_span(covered.hour, &nodes.slots()),
-    }
+        released: hull(&spans),
+    };
+    ReleasedPart { key, spans }
 }
 
-/// From the start of the first slot to the end of the last.
-fn released_span(hour: Hour, slots: &SlotSet) -> Option<footage::Span> {
-    let start = hour.slot_start(slots.ranges().first()?.first());
-    let end = hour.slot_start(slots.ranges().last()?.last()) + SLOT_DURATION;
-    Span::try_new(start, end).map(|span| footage::Span {
-        start_unix_ns: span.start().unix_nanos(),
-        end_unix_ns: span.end().unix_nanos(),
-    })
+/// One for each range of slots, from the start of its first to the end of its last.
+fn spans(hour: Hour, slots: &SlotSet) -> Vec<footage::Span> {
+    let span = |range: &SlotRange| footage::Span {
+        start_unix_ns: hour.slot_start(range.first()).unix_nanos(),
+        end_unix_ns: (hour.slot_start(range.last()) + SLOT_DURATION).unix_nanos(),
+    };
+    slots.ranges().iter().map(span).collect()
+}
+
+/// From the start of the first to the end of the last.
+fn hull(spans: &[footage::Span]) -> Option<footage::Span> {
+    let (first, last) = (spans.first()?, spans.last()?);
+    Some(footage::Span { start_unix_ns: first.start_unix_ns, end_unix_ns: last.end_unix_ns })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use obscura_clock::Span;
     use obscura_ids::{CameraId, Layer};
     use obscura_seal::{NodeSet, SLOTS_PER_HOUR, Slot};
 

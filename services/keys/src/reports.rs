@@ -10,12 +10,14 @@ use obscura_proto::{
         Change, Destruction, Event, HoldAct, KeyAct, Outcome, Person, event::Body, hold_act, key_act::Act,
     },
     footage::v1::Span,
-    keys::v1::{ReleasedKey, ShredCause, ShredReceipt, SignedShredReceipt},
+    keys::v1::{ShredCause, ShredReceipt, SignedShredReceipt},
 };
 use prost::Message as _;
 
-use crate::hold::Hold;
+use crate::{hold::Hold, release::ReleasedPart};
 
+/// Most spans of one event: the log takes no more (`crates/ocsf`, `key.released`).
+const MAX_SPANS: usize = 400;
 /// Longest detail that comes from a request or an error, in characters.
 const MAX_DETAIL: usize = 300;
 
@@ -25,21 +27,33 @@ pub fn act_event(clock: &SharedClock, actor: Option<Person>, act: Act, version: 
     Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) }
 }
 
-/// Parts of keys are released under a grant; `released` has what really is.
-pub fn release_event(
+/// Parts of keys are released under a grant. Every span that really is stands in one of the events; more than one
+/// takes go into several.
+pub fn release_events(
     clock: &SharedClock,
-    actor: Option<Person>,
-    grant_id: String,
-    released: &[ReleasedKey],
-) -> Event {
-    let body = KeyAct {
-        act: Act::Released.into(),
-        grant_id,
-        key_ids: released.iter().map(|key| key.key_id.clone()).collect(),
-        released: released.iter().filter_map(|key| key.released).collect(),
-        ..KeyAct::default()
+    actor: Option<&Person>,
+    grant_id: &str,
+    released: &[ReleasedPart],
+) -> Vec<Event> {
+    let mut acts = vec![KeyAct::default()];
+    for part in released {
+        // A key of which nothing is left is named without a span.
+        let nothing = part.spans.is_empty().then_some(&[][..]);
+        for spans in nothing.into_iter().chain(part.spans.chunks(MAX_SPANS)) {
+            if acts.last().is_none_or(|act| act.released.len() + spans.len() > MAX_SPANS) {
+                acts.push(KeyAct::default());
+            }
+            if let Some(act) = acts.last_mut() {
+                act.key_ids.push(part.key.key_id.clone());
+                act.released.extend_from_slice(spans);
+            }
+        }
+    }
+    let told = |act: KeyAct| {
+        let body = KeyAct { act: Act::Released.into(), grant_id: grant_id.to_owned(), ..act };
+        Event { actor: actor.cloned(), ..event(clock, Outcome::Success, Body::Key(body)) }
     };
-    Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) }
+    acts.into_iter().map(told).collect()
 }
 
 /// A release or a rehearsal was refused.

@@ -16,7 +16,7 @@ use crate::{
     output::{Output, on_terminal},
     problem::{Context as _, Problem, Result},
     reader::{
-        Reader, Wanted, everything,
+        Interrupt, Reader, Wanted, everything,
         verify::{Verdict, verify},
     },
     services::{PROMPT, Services, command},
@@ -174,8 +174,10 @@ async fn demonstrate(
     };
     let first_acknowledged_after_s = Some(await_footage(up, ending).await?);
     record(up, length, out, ending).await?;
-    let summary =
-        Summary { first_acknowledged_after_s, ..verify_all(up.services(), &camera, out, clock).await? };
+    let summary = Summary {
+        first_acknowledged_after_s,
+        ..verify_all(up.services(), &camera, out, clock, ending).await?
+    };
     out.result(&summary, summary.in_words(length))?;
     Ok(summary.passes(length))
 }
@@ -296,9 +298,10 @@ async fn verify_all(
     camera: &Camera,
     out: Output,
     clock: &SharedClock,
+    ending: &CancellationToken,
 ) -> Result<Summary> {
     let wanted = Wanted::of(camera, "proving that the demonstration recorded what it should", everything())?;
-    let reader = Reader::new(services, clock)?;
+    let reader = Reader::new(services, clock)?.until(Interrupt::of(ending.clone()));
     reader.flush(None, true).await?;
     let recordings = reader.recordings(Some(wanted.camera), None).await?;
     let verdict = verify(&reader, &wanted, &recordings, |_| {}).await?;

@@ -7,10 +7,12 @@
 mod fault;
 mod fetch;
 mod find;
+mod interrupt;
 pub mod manifests;
 mod open;
 mod release;
 pub mod verify;
+mod viewing;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,11 +20,10 @@ use futures::{StreamExt as _, stream};
 use obscura_access::LocalIssuer;
 use obscura_clock::{SharedClock, Span, Timestamp};
 use obscura_daemon::Trust;
-use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Digest};
 use obscura_pack::Directory;
 use obscura_proto::{
-    audit::v1::{View, view::Phase},
+    audit::v1::View,
     footage::v1::Layer,
     ingest::v1::FlushRequest,
     registry::v1::Camera,
@@ -32,6 +33,7 @@ use obscura_seal::ClearSegment;
 
 pub use fault::{Cause, Fault};
 pub use find::Located;
+pub use interrupt::Interrupt;
 pub use open::has_no_frame;
 
 use crate::{
@@ -42,6 +44,7 @@ use crate::{
 use fetch::{Fetch, Source};
 use find::Pages;
 use release::Released;
+use viewing::Viewing;
 
 /// Fetches that are under way at the same time.
 const PARALLEL: usize = 4;
@@ -124,6 +127,8 @@ pub struct Reader<'a> {
     services: &'a Services,
     issuing: Issuing<'a>,
     source: Source,
+    clock: SharedClock,
+    interrupt: Interrupt,
 }
 
 impl<'a> Reader<'a> {
@@ -134,7 +139,14 @@ impl<'a> Reader<'a> {
             .doing("open the issuer of grants")?;
         let audit = Trust::load(&installation.trust_file()).doing("read whose receipts count")?.audit;
         let issuing = Issuing { issuer, log: Log::of(services, clock.clone()), audit };
-        Ok(Self { services, issuing, source: Source::of(services)? })
+        let (source, clock) = (Source::of(services)?, clock.clone());
+        Ok(Self { services, issuing, source, clock, interrupt: Interrupt::never() })
+    }
+
+    /// Closes its viewings in good order when this comes.
+    #[must_use]
+    pub fn until(self, interrupt: Interrupt) -> Self {
+        Self { interrupt, ..self }
     }
 
     /// The audit log that every reading is written into.
@@ -181,54 +193,47 @@ impl<'a> Reader<'a> {
         sink: &mut impl Sink,
     ) -> Result<()> {
         let released = release::release(self.services, &self.issuing, wanted, &segments).await?;
-        let viewing = Viewing {
-            log: &self.issuing.log,
-            by: self.services.identity().id(),
-            wanted,
-            grant_id: released.grant_id,
-            span: released.span,
-        };
-        viewing.tell(Phase::Open).await?;
-        let Released { urls, keys, .. } = released;
+        let _unclosed = self.interrupt.unclosed();
+        let about = self.about(wanted, &released);
+        let mut viewing =
+            Viewing::open(&self.issuing.log, self.clock.clone(), &self.interrupt, about).await?;
+        let read = self.read_released(&mut viewing, released, segments, sink).await;
+        viewing.close(read).await
+    }
+
+    fn about(&self, wanted: &Wanted, released: &Released) -> View {
+        View {
+            grant_id: released.grant_id.clone(),
+            camera_id: wanted.camera.to_string(),
+            layer: Layer::Original.into(),
+            released_by: self.services.identity().id().to_string(),
+            ..View::default()
+        }
+    }
+
+    async fn read_released(
+        &self,
+        viewing: &mut Viewing<'_, Log<'_>>,
+        released: Released,
+        segments: Vec<Located>,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        let Released { grant_id, urls, keys } = released;
         let fetch = Fetch::new(self.source.clone(), urls);
-        sink.stretch(&Stretch { segments: &segments, grant_id: &viewing.grant_id, fetch: &fetch }).await?;
+        let stretch = Stretch { segments: &segments, grant_id: &grant_id, fetch: &fetch };
+        viewing.during(sink.stretch(&stretch)).await??;
         let (keys, examine) = (Arc::new(keys), sink.examines());
         let fetches = fetch::runs(segments).into_iter().map(|run| run_of(&fetch, run, keys.clone(), examine));
         let mut opened = stream::iter(fetches).buffered(PARALLEL);
-        while let Some(run) = opened.next().await {
+        while let Some(run) = viewing.during(opened.next()).await? {
             for (located, opened) in run? {
+                if opened.is_ok() {
+                    viewing.release(located.entry.span).await?;
+                }
                 sink.segment(&located, opened)?;
             }
         }
-        viewing.tell(Phase::Close).await
-    }
-}
-
-/// One stretch that is being viewed. A stretch is an hour or so and is read in seconds, so that there is
-/// nothing to tell between its opening and its closing.
-struct Viewing<'a> {
-    log: &'a Log<'a>,
-    wanted: &'a Wanted,
-    by: &'a SpiffeId,
-    grant_id: String,
-    span: Span,
-}
-
-impl Viewing<'_> {
-    async fn tell(&self, phase: Phase) -> Result<()> {
-        let released = match phase {
-            Phase::Close => vec![find::span_message(self.span)],
-            _ => Vec::new(),
-        };
-        let view = View {
-            grant_id: self.grant_id.clone(),
-            camera_id: self.wanted.camera.to_string(),
-            layer: Layer::Original.into(),
-            phase: phase.into(),
-            released,
-            released_by: self.by.to_string(),
-        };
-        self.log.view(view).await.map(drop)
+        Ok(())
     }
 }
 

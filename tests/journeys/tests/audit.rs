@@ -73,7 +73,11 @@ fn every_look_is_in_the_log_and_without_the_log_nothing_is_seen_while_recording_
     assert!(!text.contains("Lindqvist"), "the reason is sealed");
     let opened = entries(&installation, "grant", &["--open-names"]);
     assert!(serde_json::to_string(&opened).unwrap().contains(REASON), "{opened:?}");
-    assert!(entries(&installation, "view", &[]).len() >= 2, "opened and closed");
+    let views = entries(&installation, "view", &[]);
+    assert!(views.len() >= 2, "opened and closed");
+    let last = &views.last().unwrap()["event"]["data"];
+    assert_eq!(last["metadata"]["event_code"], "view.close");
+    assert!(last["unmapped"]["released"].as_array().is_some_and(|spans| !spans.is_empty()), "{last}");
     assert_eq!(entries(&installation, "export", &[]).len(), 1);
 
     let log = installation.pid("audit");

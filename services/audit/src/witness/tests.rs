@@ -133,7 +133,8 @@ async fn a_fork_of_the_same_size_gets_no_cosignature() {
     one.append(&test_event("x")).await;
     other.append(&test_event("y")).await;
     first.publish().await.unwrap();
-    assert!(second.publish().await.unwrap().is_some(), "somebody has to look at this");
+    let lacking = second.publish().await.unwrap().unwrap();
+    assert!(lacking.contains("witness one:"), "somebody has to look at this: {lacking}");
     assert_eq!(*second.witnessed().borrow(), 0);
 }
 
@@ -160,4 +161,28 @@ async fn a_fault_around_a_cosignature_leaves_a_log_with_which_the_witness_goes_o
             bench.verify(&[]);
         }
     }
+}
+
+#[tokio::test]
+async fn a_fork_is_told_in_the_words_of_the_witness_and_does_not_stop_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = Witnessing::start(folder.path(), "one").await;
+    let (one, other) = (Bench::sqlite().await, Bench::sqlite().await);
+    let mut first = projection(&one, &[&witness], 1).await.unwrap();
+    one.append(&test_event("x")).await;
+    first.publish().await.unwrap();
+    for text in ["y", "z"] {
+        other.append(&test_event(text)).await;
+    }
+    let mut second = projection(&other, &[&witness], 1).await.unwrap();
+    let lacking = second.publish().await.unwrap().unwrap();
+    assert!(lacking.contains("witness one: it answered 422") && lacking.contains("has forked"), "{lacking}");
+}
+
+#[test]
+fn what_a_witness_says_is_one_short_line_without_control_characters() {
+    assert_eq!(said("the log has forked\nsecond line"), ": the log has forked");
+    assert_eq!(said("\u{1b}[31mred"), ": [31mred");
+    assert_eq!((said(""), said("\n")), (String::new(), String::new()));
+    assert_eq!(said(&"x".repeat(1_000)).len(), 122);
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use obscura_proto::keys::v1::ReleaseNodesRequest;
+use obscura_proto::keys::v1::{ReleaseNodesRequest, ReleasedKey};
 use obscura_seal::SlotSet;
 
 use super::*;
@@ -49,6 +49,53 @@ async fn nothing_is_released_that_is_not_written_down_first() {
     assert_eq!(act.key_ids, [key.context.key_id.to_string()]);
     assert_eq!(act.released, [released[0].released.unwrap()]);
     assert!(!act.grant_id.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_destroyed_in_the_middle_of_an_hour_is_not_told_as_released() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    custody.shred(&bench.shred(&key, 100, 199)).await.unwrap();
+    let request = bench.release_of(&[&key], bench.hour_of(&key));
+    let released = custody.release(&caller(), &request, ada()).await.unwrap();
+    let told = bench.told(&custody).await;
+    let act = told.iter().rev().find_map(released_act).unwrap();
+    assert_eq!(act.released, [bench.span(&key, 0, 99), bench.span(&key, 200, 1_799)]);
+    let told: u64 = act.released.iter().map(slots).sum();
+    let opens = crate::test_support::node_set(&released[0]).slots();
+    assert_eq!(told, u64::from(opens.len()), "what opens and nothing else");
+}
+
+fn released_act(event: &Event) -> Option<&KeyAct> {
+    match &event.body {
+        Some(Body::Key(act)) if act.act() == Act::Released => Some(act),
+        _ => None,
+    }
+}
+
+fn slots(span: &Span) -> u64 {
+    u64::try_from(span.end_unix_ns - span.start_unix_ns).unwrap() / 2_000_000_000
+}
+
+#[test]
+fn more_spans_than_an_event_takes_go_into_several_with_their_keys() {
+    let clock = obscura_clock::SystemClock::shared();
+    let part = |number: usize, spans: i64| ReleasedPart {
+        key: ReleasedKey { key_id: format!("{number:032x}"), ..ReleasedKey::default() },
+        spans: (0..spans).map(|span| Span { start_unix_ns: 2 * span, end_unix_ns: 2 * span + 1 }).collect(),
+    };
+    let grant = "01930000-0000-7000-8000-00000000000a";
+    let parts = [part(1, 300), part(2, 0), part(3, 900), part(4, 1)];
+    let events = release_events(&clock, ada().as_ref(), grant, &parts);
+    let acts: Vec<_> = events.iter().filter_map(released_act).collect();
+    let lengths: Vec<_> = acts.iter().map(|act| act.released.len()).collect();
+    assert_eq!(lengths, [300, 400, 400, 101]);
+    let spans: Vec<_> = acts.iter().flat_map(|act| act.released.clone()).collect();
+    assert_eq!(spans, parts.iter().flat_map(|part| part.spans.clone()).collect::<Vec<_>>());
+    assert_eq!((acts[0].key_ids.len(), acts[3].key_ids.len()), (2, 2));
+    assert!(acts.iter().all(|act| act.grant_id == grant));
+    let none = release_events(&clock, None, grant, &[]);
+    assert_eq!(none.len(), 1, "a release of nothing is told too");
 }
 
 #[tokio::test]

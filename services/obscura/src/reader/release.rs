@@ -30,8 +30,6 @@ const KEYS_PER_CALL: usize = 256;
 pub struct Released {
     /// UUID of the grant.
     pub grant_id: String,
-    /// Span of the grant.
-    pub span: Span,
     /// URLs by object key.
     pub urls: BTreeMap<String, http::Uri>,
     /// Released parts by layer key.
@@ -53,7 +51,7 @@ pub async fn release(
     for ids in ids.into_iter().collect::<Vec<_>>().chunks(KEYS_PER_CALL) {
         keys.extend(nodes(services, issuer, &grant, ids).await?);
     }
-    Ok(Released { grant_id, span, urls, keys })
+    Ok(Released { grant_id, urls, keys })
 }
 
 /// The decision is in the log before there is a grant.

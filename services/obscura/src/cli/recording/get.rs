@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 use super::{Session, hand_over, is_fresh, span, totals};
 use crate::{
     problem::{Context as _, Problem, Result},
-    reader::{Cause, Fault, Located, Reader, Sink, Stretch, Wanted, has_no_frame},
+    reader::{Cause, Fault, Interrupt, Located, Reader, Sink, Stretch, Wanted, has_no_frame},
     services::command,
     when::{self, When},
     words::{bytes, count, gap_reason},
@@ -64,13 +64,17 @@ pub struct Get {
 
 impl Get {
     pub async fn run(self, session: &Session) -> Result<()> {
+        Interrupt::watch(async |interrupt| self.read(session, interrupt).await).await
+    }
+
+    async fn read(&self, session: &Session, interrupt: Interrupt) -> Result<()> {
         let now = session.clock.wall();
         let span = self.span(now)?;
         let target = Target::prepare(&self.output, self.force)?;
         let services = session.services()?;
         let camera = services.camera(&self.camera, true).await?;
         let wanted = Wanted::of(&camera, &self.reason, span)?;
-        let reader = Reader::new(&services, &session.clock)?;
+        let reader = Reader::new(&services, &session.clock)?.until(interrupt);
         if is_fresh(span, now) {
             hand_over(session, &reader, Some(wanted.camera), span.end() >= now).await;
         }

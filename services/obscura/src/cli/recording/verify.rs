@@ -10,7 +10,7 @@ use super::{super::audit::own_key, Between, Session, hand_over, is_fresh, totals
 use crate::{
     problem::{Context as _, Result},
     reader::{
-        Fault, Reader, Wanted,
+        Fault, Interrupt, Reader, Wanted,
         manifests::{self, Compared, Deletions, Destroyed, Manifests, missing},
         verify::{Missing, Verdict, verify},
     },
@@ -105,6 +105,10 @@ struct MissingLine {
 
 impl Verify {
     pub async fn run(self, session: &Session) -> Result<ExitCode> {
+        Interrupt::watch(async |interrupt| self.read(session, interrupt).await).await
+    }
+
+    async fn read(&self, session: &Session, interrupt: Interrupt) -> Result<ExitCode> {
         let now = session.clock.wall();
         let span = self.between.span(now)?;
         let services = session.services()?;
@@ -112,7 +116,7 @@ impl Verify {
             Some(name) => vec![services.camera(name, true).await?],
             None => services.cameras(true).await?,
         };
-        let reader = Reader::new(&services, &session.clock)?;
+        let reader = Reader::new(&services, &session.clock)?.until(interrupt);
         if is_fresh(span, now) {
             hand_over(session, &reader, None, false).await;
         }
