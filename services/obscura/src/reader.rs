@@ -216,19 +216,23 @@ struct Viewing<'a> {
 
 impl Viewing<'_> {
     async fn tell(&self, phase: Phase) -> Result<()> {
-        let released = match phase {
-            Phase::Close => vec![find::span_message(self.span)],
-            _ => Vec::new(),
-        };
-        let view = View {
-            grant_id: self.grant_id.clone(),
-            camera_id: self.wanted.camera.to_string(),
-            layer: Layer::Original.into(),
-            phase: phase.into(),
-            released,
-            released_by: self.by.to_string(),
-        };
+        let view = view(&self.grant_id, self.wanted.camera, self.by, self.span, phase);
         self.log.view(view).await.map(drop)
+    }
+}
+
+fn view(grant_id: &str, camera: CameraId, by: &SpiffeId, span: Span, phase: Phase) -> View {
+    let released = match phase {
+        Phase::Close => vec![find::span_message(span)],
+        _ => Vec::new(),
+    };
+    View {
+        grant_id: grant_id.to_owned(),
+        camera_id: camera.to_string(),
+        layer: Layer::Original.into(),
+        phase: phase.into(),
+        released,
+        released_by: by.to_string(),
     }
 }
 
@@ -271,4 +275,25 @@ pub async fn recordings(
 pub fn everything() -> Span {
     let (start, end) = (Timestamp::from_unix_nanos(0), Timestamp::from_unix_nanos(i64::MAX));
     Span::try_new(start, end).unwrap_or_else(|| unreachable!("0 is before i64::MAX"))
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_clock::SystemClock;
+    use obscura_proto::audit::v1::event::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_viewing_is_told_in_events_that_the_log_takes() {
+        let clock = SystemClock::shared();
+        let now = clock.wall();
+        let span = Span::try_new(now - std::time::Duration::from_secs(60), now).unwrap();
+        let by = "spiffe://example.org/obscura/cli".parse().unwrap();
+        let grant = uuid::Uuid::now_v7().to_string();
+        for phase in [Phase::Open, Phase::Close] {
+            let view = view(&grant, CameraId::generate(), &by, span, phase);
+            obscura_ocsf::validate(&crate::log::event(&clock, Body::View(view))).unwrap();
+        }
+    }
 }
