@@ -5,6 +5,8 @@ Needs `ocsf-json-schema` and `jsonschema` from PyPI. Reads leaves, one a line, f
 
     cargo run -q -p obscura-ocsf --example leaves | .tools/python/bin/python tests/ocsf/check.py
 
+With `--trusted` it does not spoil anything before: for leaves of a log that need not have every kind of event.
+
 Prints one line per event and exits 1 where one is not valid, has a field that the schema does not
 know, or gives a number another name than the schema does. Before that it spoils an event in several
 ways and exits 1 where the check does not notice.
@@ -27,7 +29,7 @@ def main() -> int:
         print("FAILED: no event on standard input", file=sys.stderr)
         return 1
     schemas = [Schema(version) for version in VERSIONS]
-    failed = check_the_check(leaves, schemas)
+    failed = "--trusted" not in sys.argv[1:] and check_the_check(leaves, schemas)
     for leaf in leaves:
         complaints = complaints_about(leaf, schemas)
         print("FAILED" if complaints else "ok", leaf["data"]["metadata"]["event_code"])

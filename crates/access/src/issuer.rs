@@ -215,6 +215,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use obscura_clock::{Clock as _, SimulatedClock};
+    use obscura_proto::audit::v1::{Event, Outcome, Person, event::Body};
 
     use super::*;
     use crate::{
@@ -242,6 +243,23 @@ mod tests {
         let clock = SimulatedClock::at(now());
         let issuer = SelfReceipting::open(directory.path(), clock.clone()).unwrap();
         (directory, clock, issuer)
+    }
+
+    #[test]
+    fn a_decision_is_an_event_that_the_log_takes() {
+        let clock = SimulatedClock::at(now());
+        let folder = tempfile::tempdir().unwrap();
+        SelfReceipting::create(folder.path()).unwrap();
+        let issuer = LocalIssuer::open(folder.path(), clock.clone()).unwrap();
+        let decision = issuer.prepare(request()).unwrap().decision();
+        let event = Event {
+            event_id: CameraId::generate().to_string(),
+            time_unix_ns: clock.wall().unix_nanos(),
+            outcome: Outcome::Success.into(),
+            actor: Some(Person { id: "unix:1000".into(), ..Person::default() }),
+            body: Some(Body::Grant(decision)),
+        };
+        obscura_ocsf::validate(&event).unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod migration;
 mod tests;
 mod write;
 
-use sea_orm::{Database as Connector, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait as _, Database as Connector, DatabaseConnection, DbBackend, DbErr, Statement};
 use tokio::sync::Mutex;
 
 pub use location::{Location, PostgresUrl};
@@ -86,6 +86,7 @@ pub struct Database {
     readers: DatabaseConnection,
     /// Held by whoever writes from this process; a server has its own lock for other processes.
     turn: Mutex<()>,
+    location: Location,
 }
 
 impl Database {
@@ -100,7 +101,7 @@ impl Database {
         location::check_durability(&writer).await?;
         migration::run(&writer, location, migrations).await?;
         let readers = connect(location, READERS).await?;
-        Ok(Self { writer, readers, turn: Mutex::new(()) })
+        Ok(Self { writer, readers, turn: Mutex::new(()), location: location.clone() })
     }
 
     /// Connections to read with.
@@ -123,6 +124,25 @@ impl Database {
     pub async fn write(&self) -> Result<Write<'_>, DbErr> {
         let turn = self.turn.lock().await;
         Write::begin(&self.writer, turn).await
+    }
+
+    /// Frees the files of what was deleted before, where the tables are in SQLite: its pages are overwritten at
+    /// once, but the write-ahead log keeps them as they were until it is moved to the database and cut, which this
+    /// does. A server does so at its own time, and nothing is done here.
+    ///
+    /// Says whether it is done: not where somebody reads what is only in the write-ahead log; ask again then.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn scrub(&self) -> Result<bool, DbErr> {
+        let Some(options) = self.location.to_scrub() else { return Ok(true) };
+        let _turn = self.turn.lock().await;
+        let connection = Connector::connect(options).await?;
+        let cut = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
+        let answer = connection.query_one_raw(cut).await;
+        connection.close_by_ref().await?;
+        let was_busy: Option<i64> = answer?.map(|row| row.try_get_by_index(0)).transpose()?;
+        Ok(was_busy == Some(0))
     }
 
     /// Closes every connection.

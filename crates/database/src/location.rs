@@ -21,6 +21,8 @@ use crate::Error;
 
 /// How long a statement of SQLite waits for a lock.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long cutting the write-ahead log waits for whoever reads what is only there: writers wait meanwhile.
+const SCRUB_BUSY: Duration = Duration::from_millis(250);
 /// Pages of 4 KiB after which SQLite moves what was committed from its log to the database. The more, the more
 /// often the same page has been written by then and moves once; 16 MiB are read again in a moment after a crash.
 const CHECKPOINT_PAGES: &str = "4000";
@@ -143,26 +145,39 @@ impl Location {
     }
 
     pub(crate) fn options(&self, connections: u32) -> ConnectOptions {
-        let mut options = match self {
-            Self::Sqlite(path) => sqlite(path.clone()),
+        let options = match self {
+            Self::Sqlite(path) => sqlite(path.clone(), BUSY),
             Self::Postgres { url, schema } => postgres(url, schema),
         };
-        options.max_connections(connections).acquire_timeout(CONNECT).sqlx_logging(false);
-        options
+        limited(options, connections)
     }
+
+    /// Where deleted rows stay in files until these are cut.
+    pub(crate) fn to_scrub(&self) -> Option<ConnectOptions> {
+        match self {
+            Self::Sqlite(path) => Some(limited(sqlite(path.clone(), SCRUB_BUSY), 1)),
+            Self::Postgres { .. } => None,
+        }
+    }
+}
+
+fn limited(mut options: ConnectOptions, connections: u32) -> ConnectOptions {
+    options.max_connections(connections).acquire_timeout(CONNECT).sqlx_logging(false);
+    options
 }
 
 /// The name is given here and not in the URL, where `?`, `#` and `%` would mean something. Nothing of the
 /// URL is kept: one of a database in memory would make connections share a cache, and then readers wait
-/// for writers and fail where they should wait.
-fn sqlite(path: PathBuf) -> ConnectOptions {
+/// for writers and fail where they should wait. What is deleted is overwritten: it may name somebody.
+fn sqlite(path: PathBuf, busy: Duration) -> ConnectOptions {
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.map_sqlx_sqlite_opts(move |_| {
         SqliteConnectOptions::new()
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
+            .busy_timeout(busy)
+            .pragma("secure_delete", "ON")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .disable_statement_logging()
     });

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use obscura_test_servers::postgres::{Postgres, shared};
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait as _};
 use tempfile::TempDir;
 
 use super::*;
@@ -186,6 +186,46 @@ async fn others_wait_until_what_was_committed_has_been_shown() {
         assert!(shown);
         next.await.unwrap();
     }
+}
+
+const NAMES: Migration = Migration {
+    version: 1,
+    name: "names",
+    statements: |backend| vec![Statement::from_string(backend, "CREATE TABLE names (name TEXT NOT NULL)")],
+};
+
+/// Files that have this name somewhere.
+fn files_with(directory: &TempDir, name: &str) -> usize {
+    let has = |path| fs::read(path).unwrap().windows(name.len()).any(|window| window == name.as_bytes());
+    fs::read_dir(directory.path()).unwrap().filter(|entry| has(entry.as_ref().unwrap().path())).count()
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_in_no_file_once_they_are_scrubbed_which_waits_for_readers() {
+    let (directory, location) = sqlite();
+    let database = Database::open(&location, &[NAMES]).await.unwrap();
+    let write = database.write().await.unwrap();
+    for number in 0..500 {
+        // Some on pages of their own.
+        let long = "x".repeat(number % 7 * 1_000);
+        let sql = format!("INSERT INTO names (name) VALUES ('Erika Mustermann {number} {long}')");
+        write.execute_unprepared(&sql).await.unwrap();
+    }
+    write.commit().await.unwrap();
+    let reader = database.readers().begin().await.unwrap();
+    assert_eq!(text(&reader, "SELECT COUNT(*) FROM names").await, "500");
+    let write = database.write().await.unwrap();
+    write.execute_unprepared("DELETE FROM names WHERE name LIKE '%Mustermann%'").await.unwrap();
+    write.commit().await.unwrap();
+    assert!(!database.scrub().await.unwrap(), "somebody still reads them");
+    assert!(files_with(&directory, "Mustermann") > 0);
+    reader.rollback().await.unwrap();
+    assert!(database.scrub().await.unwrap());
+    assert_eq!(files_with(&directory, "Mustermann"), 0);
+    let write = database.write().await.unwrap();
+    write.execute_unprepared("INSERT INTO names (name) VALUES ('Otto')").await.unwrap();
+    write.commit().await.unwrap();
+    assert_eq!(text(database.readers(), "SELECT name FROM names").await, "Otto");
 }
 
 #[tokio::test]

@@ -25,7 +25,8 @@ What is about a person is never in clear. Who acted is a pseudonym, `actor.user.
 nowhere once the person's keys are destroyed. Names, addresses, reasons and the like are sealed under that person's key and
 stand in `data.unmapped.sealed`: a map from the JSON pointer (RFC 6901, into `data`) at which they belong once opened, to the
 ciphertext in base64. Words of a service in which the person's id, address or name occurs are sealed in the same way, and the
-word `sealed` stands in their place.
+word `sealed` stands in their place. Whom a change names beside the one who acted is in `data.unmapped.named`: the field, `before`
+or `after`, a pseudonym, and the name sealed under the key of whom it names.
 
 ";
 

@@ -5,9 +5,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use obscura_proto::{
     audit::v1::{
-        CameraAct, Change, Destruction, Erasure, Event, Export, GrantDecision, Heartbeat, HoldAct, KeyAct,
-        Outcome, Overflow, Person, Search, ServiceAct, Session, StorageManifest, Test, View, event::Body,
-        hold_act, key_act, service_act, session, view,
+        CameraAct, Change, Destruction, Erasure, ErasureGround, Event, Export, GrantDecision, Heartbeat,
+        HoldAct, KeyAct, NamedField, Outcome, Overflow, Person, Search, ServiceAct, Session, StorageManifest,
+        Test, View, event::Body, hold_act, key_act, service_act, session, view,
     },
     footage::v1::{GapReason, Layer, Span},
 };
@@ -170,7 +170,12 @@ fn administration() -> Vec<Example> {
         object_id: CAMERA.into(),
         before_json: before.into(),
         after_json: after.into(),
-        changed_fields: vec!["retention_hours".into()],
+        changed_fields: vec!["owner".into(), "retention_hours".into()],
+        named: vec![NamedField {
+            field: "owner".into(),
+            before: if before.is_empty() { String::new() } else { "Bob Example".into() },
+            after: if after.is_empty() { String::new() } else { "Carol Example".into() },
+        }],
     };
     let hold = |act: hold_act::Act| HoldAct {
         act: act.into(),
@@ -195,8 +200,12 @@ fn administration() -> Vec<Example> {
         root: vec![0xee; 32].into(),
         ..destruction(false)
     };
-    let erasure =
-        |early| Erasure { pseudonyms: vec!["p:0123456789abcdef".into()], ground: "Art. 17".into(), early };
+    let erasure = |early| Erasure {
+        pseudonyms: vec!["p:0123456789abcdef".into()],
+        early,
+        ground: if early { ErasureGround::Objection } else { ErasureGround::RetentionEnded }.into(),
+        case_number: if early { "117/26".into() } else { String::new() },
+    };
     let (before, after) = (r#"{"retention_hours":72}"#, r#"{"retention_hours":48}"#);
     vec![
         (Body::Change(change("", after)), DONE, true),

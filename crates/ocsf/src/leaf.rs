@@ -11,6 +11,7 @@ use crate::{
     json::{Json, Object},
     kind,
     mapping::{Field, Mapping, Severity, map},
+    named::Mention,
     validate,
     validation::is_pseudonym,
 };
@@ -170,10 +171,7 @@ impl<'a> Draft<'a> {
     /// The person who acted: a pseudonym, and everything else sealed.
     fn actor(&mut self, mapping: &Mapping<'a>, persons: &mut dyn Persons) -> Result<Option<String>, Error> {
         let Some(person) = self.actor else { return Ok(None) };
-        let pseudonym = persons.pseudonym(&person.id).map_err(Error::Persons)?;
-        if !is_pseudonym(&pseudonym) {
-            return Err(Error::Persons("the pseudonym is not of the expected form".into()));
-        }
+        let pseudonym = pseudonym(&person.id, persons)?;
         let user = Object::from([("type_id", 1_u32.into()), ("uid", pseudonym.clone().into())]);
         if mapping.class.has_user() {
             self.data.insert("user", user.clone());
@@ -198,6 +196,13 @@ impl<'a> Draft<'a> {
             match field {
                 Field::Clear(value) => self.data.set(pointer, value),
                 Field::Personal(text) => self.seal(pointer, text, persons)?,
+                Field::Others(mentions) => {
+                    let sealed: Result<Json<'_>, Error> = mentions
+                        .into_iter()
+                        .map(|mention| mentioned(mention, persons).map(Json::from))
+                        .collect();
+                    self.data.set(pointer, sealed?);
+                }
                 Field::Free(text) if self.actor.is_some_and(|person| names(text, person)) => {
                     self.seal(pointer, text, persons)?;
                     self.data.set(pointer, SEALED);
@@ -215,12 +220,7 @@ impl<'a> Draft<'a> {
         if clear.is_empty() {
             return Ok(());
         }
-        let sealed = persons.seal(&person.id, pointer, clear).map_err(Error::Persons)?;
-        // Whatever else came back, for example the text itself, must not get into the log.
-        if STANDARD.decode(&sealed).is_err() || sealed == clear {
-            return Err(Error::Persons("what was sealed is not base64".into()));
-        }
-        self.sealed.insert(pointer, sealed);
+        self.sealed.insert(pointer, sealed(&person.id, pointer, clear, persons)?);
         Ok(())
     }
 
@@ -249,6 +249,35 @@ impl<'a> Draft<'a> {
             ("type", format!("eu.obscura.{kind}.v1").into()),
         ])
     }
+}
+
+/// What a field says about somebody else than who acted: a pseudonym, and the rest sealed.
+fn mentioned<'a>(mention: Mention<'a>, persons: &mut dyn Persons) -> Result<Object<'a>, Error> {
+    let id = mention.person_id();
+    let sealed = sealed(&id, &mention.pointer(), mention.name, persons)?;
+    Ok(Object::from([
+        ("field", mention.field.into()),
+        ("person", pseudonym(&id, persons)?.into()),
+        ("sealed", sealed.into()),
+        ("when", mention.when.into()),
+    ]))
+}
+
+fn pseudonym(person_id: &str, persons: &mut dyn Persons) -> Result<String, Error> {
+    let pseudonym = persons.pseudonym(person_id).map_err(Error::Persons)?;
+    if is_pseudonym(&pseudonym) {
+        return Ok(pseudonym);
+    }
+    Err(Error::Persons("the pseudonym is not of the expected form".into()))
+}
+
+fn sealed(person_id: &str, pointer: &str, clear: &str, persons: &mut dyn Persons) -> Result<String, Error> {
+    let sealed = persons.seal(person_id, pointer, clear).map_err(Error::Persons)?;
+    // Whatever else came back, for example the text itself, must not get into the log.
+    if STANDARD.decode(&sealed).is_err() || sealed == clear {
+        return Err(Error::Persons("what was sealed is not base64".into()));
+    }
+    Ok(sealed)
 }
 
 fn metadata<'a>(event: &'a Event, source: &'a Source, kind: &str, mapping: &Mapping<'a>) -> Object<'a> {

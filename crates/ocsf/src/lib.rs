@@ -8,7 +8,8 @@
 //! Nothing in a leaf is about a person in clear. The actor is a pseudonym; names, addresses, reasons
 //! and the like are sealed under that person's key and stand in `data.unmapped.sealed`, by the JSON
 //! pointer (RFC 6901) at which they belong once opened. Destroy the key, and the leaf keeps its hash
-//! and says nothing about anyone.
+//! and says nothing about anyone. Where a change names somebody else, for example who attests a place, that is
+//! sealed under the key of whom it names, in `data.unmapped.named`.
 //!
 //! - [`validate`] says what a producer may send, [`encode`] turns it into a [`Leaf`];
 //! - [`read`] gets back from a leaf what it says in clear;
@@ -18,9 +19,11 @@
 mod catalogue;
 mod class;
 mod examples;
+pub mod ground;
 mod json;
 mod leaf;
 mod mapping;
+mod named;
 mod reading;
 mod validation;
 
@@ -28,7 +31,8 @@ pub use catalogue::catalogue_markdown;
 pub use examples::{ExamplePersons, example_source, examples};
 pub use leaf::{Error, Leaf, MAX_LEAF_BYTES, Persons, Source, Valid, encode};
 pub use mapping::{KINDS, kind};
-pub use reading::{Entry, Unreadable, read};
+pub use named::person_ids;
+pub use reading::{Entry, Sealed, Unreadable, read};
 pub use validation::{Invalid, MAX_PSEUDONYMS, validate};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub use values::moment;
 
 use obscura_proto::audit::v1::{Event, Outcome, event::Body};
 
-use crate::{class::Class, json::Json, leaf::Source};
+use crate::{class::Class, json::Json, leaf::Source, named::Mention};
 
 /// Every kind of event, by the name of its field in `Event.body`.
 pub const KINDS: [&str; 16] = [
@@ -76,6 +76,8 @@ pub enum Field<'a> {
     Free(&'a str),
     /// About the person who acted: always sealed.
     Personal(&'a str),
+    /// About other persons: each sealed under their own key.
+    Others(Vec<Mention<'a>>),
 }
 
 /// An event in the words of OCSF, before anything is sealed.
@@ -134,6 +136,17 @@ impl<'a> Mapping<'a> {
     pub fn personal(mut self, pointer: &'static str, text: &'a str) -> Self {
         if !text.is_empty() {
             self.fields.push((pointer, Field::Personal(text)));
+        }
+        self
+    }
+}
+
+impl<'a> Mapping<'a> {
+    /// Adds what is about others than who acted; not where there is nothing.
+    fn others(mut self, pointer: &'static str, mentions: impl Iterator<Item = Mention<'a>>) -> Self {
+        let mentions: Vec<_> = mentions.collect();
+        if !mentions.is_empty() {
+            self.fields.push((pointer, Field::Others(mentions)));
         }
         self
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::named::pointer;
+
 /// What a leaf says in clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -23,6 +25,19 @@ pub struct Entry {
     pub camera_ids: Vec<String>,
     /// What is about that person, in base64, by its JSON pointer into `data`.
     pub sealed: BTreeMap<String, String>,
+    /// What is about others.
+    pub others: Vec<Sealed>,
+}
+
+/// Something about somebody, sealed under their key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Pseudonym of the person.
+    pub person: String,
+    /// JSON pointer into `data` to which it is bound.
+    pub pointer: String,
+    /// In base64.
+    pub sealed: String,
 }
 
 /// The bytes are not a leaf of this log.
@@ -55,6 +70,7 @@ pub fn read(leaf: &[u8]) -> Result<Entry, Unreadable> {
         pseudonym: data.actor.and_then(|actor| actor.user).map(|user| user.uid),
         camera_ids: data.unmapped.cameras,
         sealed: data.unmapped.sealed,
+        others: data.unmapped.named.into_iter().map(Named::sealed).collect(),
     })
 }
 
@@ -91,4 +107,21 @@ struct Unmapped {
     cameras: Vec<String>,
     #[serde(default)]
     sealed: BTreeMap<String, String>,
+    #[serde(default)]
+    named: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    field: String,
+    person: String,
+    sealed: String,
+    when: String,
+}
+
+impl Named {
+    fn sealed(self) -> Sealed {
+        let Self { field, person, sealed, when } = self;
+        Sealed { person, pointer: pointer(&field, &when), sealed }
+    }
 }

@@ -17,6 +17,15 @@ pub fn event(clock: &SharedClock, outcome: Outcome, body: Body) -> Event {
     }
 }
 
+/// Words for the log: cut to what it takes, on one line. An error may quote more, and an event that the log refuses
+/// tells nobody anything.
+#[must_use]
+pub fn words(text: &str) -> String {
+    const MOST_BYTES: usize = 512;
+    let text = text.get(..text.floor_char_boundary(MOST_BYTES)).unwrap_or_default();
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
 fn id_at(now: Timestamp) -> Uuid {
     let nanos = u64::try_from(now.unix_nanos()).unwrap_or(0);
     let below_a_second = u32::try_from(nanos % 1_000_000_000).unwrap_or(0);
@@ -44,6 +53,32 @@ mod tests {
     use super::*;
     use obscura_clock::SimulatedClock;
     use obscura_proto::audit::v1::Test;
+
+    #[test]
+    fn words_of_any_length_on_any_number_of_lines_are_words_that_the_log_takes() {
+        let clock = obscura_clock::SystemClock::shared();
+        for text in ["", "short", "two\nlines\u{1b}[31m\u{85}", &"x".repeat(513), &"\u{1f4f7}\n".repeat(400)]
+        {
+            let act = ServiceAct {
+                act: Act::Alarm.into(),
+                alarm: "spool_floor".into(),
+                detail: words(text),
+                ..ServiceAct::default()
+            };
+            obscura_ocsf::validate(&event(&clock, Outcome::Success, Body::Service(act))).unwrap();
+        }
+        assert_eq!(words("40 hours left"), "40 hours left");
+        assert_eq!(words(&"x".repeat(600)).len(), 512);
+    }
+
+    #[test]
+    fn the_outbox_itself_tells_what_the_log_takes() {
+        let clock = obscura_clock::SystemClock::shared();
+        obscura_ocsf::validate(&overflow(&clock, 7, 9)).unwrap();
+        for name in ["outbox_unclean_stop", "outbox_damaged", "outbox_rolled_back"] {
+            obscura_ocsf::validate(&alarm(&clock, name, "records were damaged")).unwrap();
+        }
+    }
 
     #[test]
     fn an_event_has_a_version_7_id_of_its_time() {

@@ -13,7 +13,7 @@
 //! | `fdatasync`, 0.5 s later at most | the event | it is sent after the restart |
 //! | sent | the event in the file, perhaps also in the log | sent again; the log knows outbox and counter |
 //! | acknowledged, removed from memory | the same | the log is asked how far it is before anything is sent |
-//! | file written anew without what is done | the old file or the new one, each whole | nothing: both are right |
+//! | file written anew without what is done, a minute later at most | the old file or the new one, each whole | nothing: both are right; the next start writes it anew |
 //!
 //! When it is full the newest events are dropped. They are counted like all others, the file says
 //! so, and an `Overflow` event names their counters as soon as there is room again.
@@ -22,6 +22,7 @@ mod actor;
 mod backoff;
 mod event;
 mod file;
+mod forgetting;
 mod log;
 mod metrics;
 mod outbox;
@@ -36,7 +37,7 @@ mod tests;
 mod writer;
 
 pub use actor::{ActingFor, actor};
-pub use event::event;
+pub use event::{event, words};
 pub use log::{APPEND_DEADLINE, AuditLog, Error, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 pub use outbox::{OnOld, OpenError, Outbox};
 pub use queue::{Limits, MAX_EVENT_BYTES};

@@ -19,6 +19,7 @@ use crate::{
     AuditLog, Limits, MAX_BATCH_BYTES,
     event::event,
     file::{Gate, OutboxFile},
+    forgetting::Forgetting,
     metrics::Metrics,
     queue::Queue,
     sender, writer,
@@ -228,7 +229,8 @@ impl Outbox {
             None => Queue::new(limits, Arc::clone(&clock)),
         };
         let shared = Arc::new(Shared::new(queue));
-        let writer = Mutex::new(Some(writer::spawn(Arc::clone(&shared), file)?));
+        let forgetting = Forgetting::new(limits.forget_after, Arc::clone(&clock));
+        let writer = Mutex::new(Some(writer::spawn(Arc::clone(&shared), file, forgetting)?));
         Ok(Self(Arc::new(Inner { shared, clock, writer, sender: Mutex::new(None) })))
     }
 

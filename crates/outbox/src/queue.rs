@@ -1,6 +1,6 @@
 //! What waits, and what the file must say: plain state without a disk or a network.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use obscura_clock::SharedClock;
@@ -23,11 +23,13 @@ pub struct Limits {
     pub max_events: usize,
     /// Most bytes of events, serialised.
     pub max_bytes: usize,
+    /// How long the file may still hold events that the log has taken: they name people in clear.
+    pub forget_after: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_events: 100_000, max_bytes: 64 << 20 }
+        Self { max_events: 100_000, max_bytes: 64 << 20, forget_after: Duration::from_mins(1) }
     }
 }
 
@@ -51,6 +53,13 @@ pub struct Mark {
     counter: u64,
     done: u64,
     dropped: u64,
+}
+
+impl Mark {
+    /// Everything up to this counter is in the log.
+    pub const fn done(&self) -> u64 {
+        self.done
+    }
 }
 
 /// Everything that waits, by ascending counter.
@@ -226,6 +235,11 @@ impl Queue {
         let first = self.unnamed.map_or(counter, |unnamed| unnamed.first);
         self.unnamed = Some(Counters { first, last: counter });
         counter
+    }
+
+    /// Everything up to this counter is in the log.
+    pub const fn done(&self) -> u64 {
+        self.done
     }
 
     /// Events that wait.

@@ -7,7 +7,7 @@ use obscura_daemon::Daemon;
 use obscura_proto::audit::v1::{Outcome, ServiceAct, event::Body, service_act::Act};
 use tokio::sync::Mutex;
 
-use crate::{AuditLog, Limits, OnOld, Outbox};
+use crate::{AuditLog, Limits, OnOld, Outbox, words};
 
 /// Folder in the data directory.
 const FOLDER: &str = "audit-outbox";
@@ -77,7 +77,7 @@ impl Reporting {
             act: act.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alarm: alarm.to_owned(),
-            detail: detail.to_owned(),
+            detail: words(detail),
         };
         self.outbox.record_body(Outcome::Success, Body::Service(act));
     }

@@ -4,6 +4,9 @@
 //!    neither, a crash after it leaves both.
 //! 2. The pump records staged events in the outbox and waits until they are durable there.
 //! 3. It deletes the rows. A crash between 2 and 3 records them again; the log knows events by their id.
+//! 4. In SQLite deleted rows are overwritten, and within a minute the write-ahead log that still has them is cut
+//!    ([`Database::scrub`]): they name people in clear. A server keeps dead rows until it vacuums, and its own
+//!    write-ahead log as long as it is told to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +17,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbBackend, DbErr, QueryOrder as _, QuerySelect as _, Schema,
     Statement, entity::prelude::*,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::Outbox;
@@ -25,6 +28,9 @@ const BATCH: u64 = 200;
 const MAX_QUEUED: u64 = 10_000;
 /// How often the pump looks without being told.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// How often the files of the database are freed of what was moved.
+const SCRUB_EVERY: Duration = Duration::from_mins(1);
 
 /// A row as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -62,17 +68,34 @@ pub async fn stage(transaction: &impl ConnectionTrait, event: &Event) -> Result<
 
 /// Moves staged events into the outbox, now and whenever `staged` tells, until `shutdown`.
 pub async fn pump(database: Arc<Database>, outbox: Outbox, staged: Arc<Notify>, shutdown: CancellationToken) {
+    let mut scrub = tokio::time::interval(SCRUB_EVERY);
+    scrub.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The files of a process that crashed may have something.
+    let mut owed = true;
     loop {
         match hand_over(&database, &outbox).await {
-            Ok(BATCH) => continue,
-            Ok(_) => {}
+            Ok(moved) => {
+                owed |= moved > 0;
+                if moved == BATCH {
+                    continue;
+                }
+            }
             Err(error) => tracing::warn!(%error, "staged audit events cannot be read; trying again"),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tokio::time::timeout(IDLE, staged.notified()) => {}
+            _ = scrub.tick(), if owed => owed = !scrubbed(&database).await,
         }
     }
+}
+
+/// Whether no file has any more what was moved.
+async fn scrubbed(database: &Database) -> bool {
+    database.scrub().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the database cannot be freed of audit events that were handed over; trying again");
+        false
+    })
 }
 
 /// Moves at most [`BATCH`] events; says how many.
@@ -111,7 +134,7 @@ pub async fn hand_over(database: &Database, outbox: &Outbox) -> Result<u64, DbEr
 mod tests {
     use obscura_clock::SystemClock;
     use obscura_database::{Location, Migration};
-    use obscura_proto::audit::v1::{Outcome, Test, event::Body};
+    use obscura_proto::audit::v1::{Outcome, Person, Test, event::Body};
 
     use super::*;
     use crate::{Limits, event};
@@ -119,9 +142,11 @@ mod tests {
     const MIGRATIONS: &[Migration] =
         &[Migration { version: 1, name: "staged events", statements: create_table }];
 
+    const NAME: &str = "Erika Mustermann-Gabler";
+
     struct Bench {
         folder: tempfile::TempDir,
-        database: Database,
+        database: Arc<Database>,
     }
 
     impl Bench {
@@ -129,7 +154,19 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let location = Location::Sqlite(folder.path().join("x.sqlite"));
             let database = Database::open(&location, MIGRATIONS).await.unwrap();
-            Self { folder, database }
+            Self { folder, database: Arc::new(database) }
+        }
+
+        /// Files of the database in which somebody is named.
+        fn names(&self) -> Vec<String> {
+            let mut found = Vec::new();
+            for file in ["x.sqlite", "x.sqlite-wal", "x.sqlite-shm"] {
+                let bytes = std::fs::read(self.folder.path().join(file)).unwrap_or_default();
+                if bytes.windows(NAME.len()).any(|window| window == NAME.as_bytes()) {
+                    found.push(file.to_owned());
+                }
+            }
+            found
         }
 
         async fn outbox(&self) -> Outbox {
@@ -139,7 +176,9 @@ mod tests {
 
         async fn stage(&self, commit: bool) {
             let body = Body::Test(Test { text: "x".into() });
+            let actor = Person { id: "user:erika".into(), name: NAME.into(), ..Person::default() };
             let event = event(&SystemClock::shared(), Outcome::Success, body);
+            let event = Event { actor: Some(actor), ..event };
             let transaction = self.database.write().await.unwrap();
             stage(&*transaction, &event).await.unwrap();
             if commit {
@@ -158,6 +197,37 @@ mod tests {
         assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 2);
         assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 0);
         assert_eq!(outbox.queued(), 2);
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn after_the_move_no_file_of_the_database_names_who_an_event_is_about() {
+        let bench = Bench::new().await;
+        let outbox = bench.outbox().await;
+        for _ in 0..300 {
+            bench.stage(true).await;
+        }
+        assert!(bench.names().iter().any(|name| name.ends_with("-wal")), "{:?}", bench.names());
+        while hand_over(&bench.database, &outbox).await.unwrap() > 0 {}
+        assert!(bench.database.scrub().await.unwrap());
+        assert_eq!(bench.names(), Vec::<String>::new());
+        assert_eq!(outbox.queued(), 300);
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_pump_moves_what_a_crash_left_and_frees_the_files_of_it() {
+        let bench = Bench::new().await;
+        bench.stage(true).await;
+        let (outbox, shutdown) = (bench.outbox().await, CancellationToken::new());
+        let database = Arc::clone(&bench.database);
+        let pumping = tokio::spawn(pump(database, outbox.clone(), Arc::default(), shutdown.clone()));
+        while !bench.names().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        shutdown.cancel();
+        pumping.await.unwrap();
+        assert_eq!(outbox.queued(), 1);
         outbox.close().await;
     }
 

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use crate::{
     file::OutboxFile,
+    forgetting::Forgetting,
     outbox::{Shared, State, Stop},
     record::Record,
 };
@@ -25,10 +26,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const COMPACT_FROM_BYTES: u64 = 1 << 20;
 
 /// Starts the thread.
-pub fn spawn(shared: Arc<Shared>, file: OutboxFile) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name("audit-outbox".into())
-        .spawn(move || Writer { shared, file, unsynced: false }.run())
+pub fn spawn(shared: Arc<Shared>, file: OutboxFile, forgetting: Forgetting) -> io::Result<JoinHandle<()>> {
+    let writer = Writer { shared, file, unsynced: false, forgetting, is_last: false };
+    thread::Builder::new().name("audit-outbox".into()).spawn(move || writer.run())
 }
 
 struct Writer {
@@ -36,6 +36,9 @@ struct Writer {
     file: OutboxFile,
     /// The page cache has more than the disk.
     unsynced: bool,
+    forgetting: Forgetting,
+    /// Nothing is written after the next commit.
+    is_last: bool,
 }
 
 impl Writer {
@@ -60,12 +63,18 @@ impl Writer {
         }
     }
 
+    /// Waits for something to write, or for the time at which something must no longer be there.
     fn wait_for_work(&self) -> Option<Stop> {
         let idle = |state: &mut State| {
             state.stop.is_none() && !state.urgent && !self.unsynced && !state.queue.has_unwritten()
         };
-        let state = self.shared.wake.wait_while(self.shared.lock(), idle);
-        state.unwrap_or_else(PoisonError::into_inner).stop
+        let state = self.shared.lock();
+        let Some(longest) = self.forgetting.left(state.queue.done()) else {
+            let state = self.shared.wake.wait_while(state, idle);
+            return state.unwrap_or_else(PoisonError::into_inner).stop;
+        };
+        let waited = self.shared.wake.wait_timeout_while(state, longest, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
     /// Waits, unless someone is in a hurry. Returns whether someone is.
@@ -111,6 +120,7 @@ impl Writer {
             let (bytes, mark) = self.shared.lock().queue.whole();
             self.file.replace(&bytes)?;
             self.unsynced = false;
+            self.forgetting.written_anew(mark.done());
             let mut state = self.shared.lock();
             state.queue.wrote(mark);
             state.queue.synced(mark);
@@ -127,13 +137,16 @@ impl Writer {
     fn must_be_written_anew(&self) -> bool {
         let state = self.shared.lock();
         let (now, needed) = (self.file.length(), state.queue.whole_bytes() as u64);
+        let left = self.forgetting.left(state.queue.done());
         !self.file.is_open()
             || state.queue.written().is_none()
             || (now > COMPACT_FROM_BYTES && now > 2 * needed)
+            || left.is_some_and(|left| self.is_last || left.is_zero())
     }
 
     /// Leaves the mark of a clean stop, if everything could be written.
     fn stop(&mut self) {
+        self.is_last = true;
         let mut mark = BytesMut::new();
         Record::Stopped.encode(&mut mark);
         let stopped = self.commit().and_then(|()| self.file.append(&mark)).and_then(|()| self.file.sync());

@@ -1,6 +1,9 @@
 //! Erasing a person before retention ends: two approvers, and an entry that says so.
 
-use obscura_proto::audit::v1::{Change, Erasure, Event, Outcome, Person, event::Body};
+use obscura_ocsf::ground;
+use obscura_proto::audit::v1::{
+    Change, ErasePersonRequest, Erasure, ErasureGround, Event, Outcome, Person, event::Body,
+};
 use prost::Message as _;
 
 use crate::{
@@ -11,16 +14,15 @@ use crate::{
     pruning::PSEUDONYMS_IN_EVENT,
 };
 
-/// Longest id of a person, in bytes.
-const MAX_ID_BYTES: usize = 256;
-/// Longest ground, in bytes.
-const MAX_GROUND_BYTES: usize = 1_024;
+/// Longest id of a person, in bytes: `name:` and a name as changes give it.
+const MAX_ID_BYTES: usize = 5 + 512;
 
 /// A checked request.
 #[derive(Debug)]
 pub struct Erasing {
     person_id: String,
-    ground: String,
+    ground: ErasureGround,
+    case_number: String,
     dpo: Person,
     auditor: Person,
 }
@@ -30,24 +32,25 @@ impl Erasing {
     ///
     /// # Errors
     /// [`Error::Malformed`], or [`Error::NeedsTwo`] without two different approvers, neither of whom is erased.
-    pub fn try_new(
-        person_id: String,
-        ground: String,
-        dpo: Option<Person>,
-        auditor: Option<Person>,
-    ) -> Result<Self, Error> {
+    pub fn try_new(request: ErasePersonRequest) -> Result<Self, Error> {
+        let ground = request.ground();
+        let ErasePersonRequest { person_id, case_number, dpo, auditor, .. } = request;
         if person_id.is_empty() || person_id.len() > MAX_ID_BYTES {
-            return Err(Error::malformed("person id", "expected 1 to 256 bytes"));
+            return Err(Error::malformed("person id", "expected 1 to 517 bytes"));
         }
-        if ground.is_empty() || ground.len() > MAX_GROUND_BYTES {
-            return Err(Error::malformed("ground", "expected 1 to 1,024 bytes without personal data"));
+        if !ground::may_be_given(ground) {
+            return Err(Error::malformed("ground", "expected one that a person may give"));
+        }
+        if !case_number.is_empty() && !ground::is_case_number(&case_number) {
+            let expected = "expected at most 32 of 0 to 9, `-`, `/` and `.` that begin with a digit";
+            return Err(Error::malformed("case number", expected));
         }
         let (Some(dpo), Some(auditor)) = (dpo, auditor) else { return Err(Error::NeedsTwo) };
         let ids = [&dpo.id, &auditor.id];
         if dpo.id == auditor.id || ids.iter().any(|id| id.is_empty() || **id == person_id) {
             return Err(Error::NeedsTwo);
         }
-        Ok(Self { person_id, ground, dpo, auditor })
+        Ok(Self { person_id, ground, case_number, dpo, auditor })
     }
 
     /// Destroys all keys of the person and returns how many there were, and the entry that says so. With none
@@ -63,7 +66,7 @@ impl Erasing {
             log.parts.persons.current(&approver.id, now).await?;
         }
         let id = EventId::generate();
-        let tell = |pseudonyms: &[String]| owed(log, id, pseudonyms, &self.ground);
+        let tell = |pseudonyms: &[String]| self.owed(log, id, pseudonyms);
         let erased = log.parts.persons.destroy(Doomed::Person(&self.person_id), tell).await?;
         let appended = log.append(producer, &self.said(log, id, &erased.pseudonyms)).await?;
         log.settle_pending().await?;
@@ -74,7 +77,28 @@ impl Erasing {
     /// The entry, with the first approver as who acted.
     fn said(&self, log: &Log, id: EventId, pseudonyms: &[String]) -> Event {
         let first = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).next().unwrap_or_default();
-        Event { actor: Some(self.dpo.clone()), ..erasure(log, id, first, &self.ground) }
+        Event { actor: Some(self.dpo.clone()), ..self.erasure(log, id, first) }
+    }
+
+    /// What the log is owed whatever happens next. Nobody is named in it, because it waits in clear; the entry of
+    /// the approver has the same id, comes first where nothing goes wrong, and then stands alone.
+    fn owed(&self, log: &Log, id: EventId, pseudonyms: &[String]) -> Vec<Telling> {
+        let chunks = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).enumerate();
+        let telling = chunks.map(|(number, chunk)| {
+            let id = if number == 0 { id } else { EventId::generate() };
+            (id, self.erasure(log, id, chunk).encode_to_vec())
+        });
+        telling.collect()
+    }
+
+    fn erasure(&self, log: &Log, id: EventId, pseudonyms: &[String]) -> Event {
+        let erasure = Erasure {
+            pseudonyms: pseudonyms.to_vec(),
+            early: true,
+            ground: self.ground.into(),
+            case_number: self.case_number.clone(),
+        };
+        log.own(id, Body::Erasure(erasure))
     }
 
     /// The second approver's own entry.
@@ -93,20 +117,4 @@ impl Erasing {
             body: Some(Body::Change(change)),
         }
     }
-}
-
-/// What the log is owed whatever happens next. Nobody is named in it, because it waits in clear; the entry of
-/// the approver has the same id, comes first where nothing goes wrong, and then stands alone.
-fn owed(log: &Log, id: EventId, pseudonyms: &[String], ground: &str) -> Vec<Telling> {
-    let chunks = pseudonyms.chunks(PSEUDONYMS_IN_EVENT).enumerate();
-    let telling = chunks.map(|(number, chunk)| {
-        let id = if number == 0 { id } else { EventId::generate() };
-        (id, erasure(log, id, chunk, ground).encode_to_vec())
-    });
-    telling.collect()
-}
-
-fn erasure(log: &Log, id: EventId, pseudonyms: &[String], ground: &str) -> Event {
-    let erasure = Erasure { pseudonyms: pseudonyms.to_vec(), ground: ground.to_owned(), early: true };
-    log.own(id, Body::Erasure(erasure))
 }

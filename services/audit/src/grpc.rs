@@ -168,8 +168,7 @@ impl AuditService for AuditGrpc {
         request: Request<ErasePersonRequest>,
     ) -> Result<Response<ErasePersonResponse>, Status> {
         let producer = caller(&request)?;
-        let ErasePersonRequest { person_id, ground, dpo, auditor } = request.into_inner();
-        let erasing = Erasing::try_new(person_id, ground, dpo, auditor).map_err(status)?;
+        let erasing = Erasing::try_new(request.into_inner()).map_err(status)?;
         let (keys, appended) = erasing.run(&self.log, &producer).await.map_err(status)?;
         let keys = u32::try_from(keys).unwrap_or(u32::MAX);
         Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))

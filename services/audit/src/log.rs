@@ -129,14 +129,12 @@ impl Log {
             return Err(Error::TooLong { bytes: event.encoded_len(), limit: MAX_EVENT_BYTES });
         }
         let valid = Valid::check(event)?;
-        let person = match &event.actor {
-            Some(actor) => {
-                Some((&actor.id[..], self.parts.persons.current(&actor.id, self.parts.clock.wall()).await?))
-            }
-            None => None,
-        };
-        let mut sealing =
-            Sealing { person: person.as_ref().map(|(id, key)| (*id, &**key)), event_id: &event.event_id };
+        let (mut persons, now) = (Vec::new(), self.parts.clock.wall());
+        for id in obscura_ocsf::person_ids(event) {
+            let key = self.parts.persons.current(&id, now).await?;
+            persons.push((id, key));
+        }
+        let mut sealing = Sealing { persons: &persons, event_id: &event.event_id };
         let leaf = valid.encode(&self.source(producer), &mut sealing)?;
         let malformed = || Error::malformed("event id", "expected a UUID");
         Ok(Prepared {

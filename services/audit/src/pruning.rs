@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use obscura_blob::BlobStore;
 use obscura_clock::{Monotonic, SharedClock, Timestamp};
-use obscura_proto::audit::v1::{Erasure, Event, event::Body};
+use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body};
 use obscura_tlog::{BundleId, TILE_WIDTH};
 use prost::Message as _;
 
@@ -123,8 +123,8 @@ impl Pruning {
     }
 
     fn expired(&self, pseudonyms: &[String]) -> (EventId, Vec<u8>) {
-        let erasure =
-            Erasure { pseudonyms: pseudonyms.to_vec(), ground: "retention is over".to_owned(), early: false };
+        let ground = ErasureGround::RetentionEnded.into();
+        let erasure = Erasure { pseudonyms: pseudonyms.to_vec(), ground, ..Erasure::default() };
         let id = EventId::generate();
         (id, self.log.own(id, Body::Erasure(erasure)).encode_to_vec())
     }
@@ -142,14 +142,31 @@ impl Log {
                 return Ok(());
             }
             self.parts.faults.at(Step::TellErasure)?;
-            for (_, event) in &owed {
+            for (id, event) in &owed {
                 let event = Event::decode(&event[..]).map_err(|_| Error::Owed)?;
-                self.append(&self.parts.own_id, &event).await?;
+                for event in split(*id, event) {
+                    self.append(&self.parts.own_id, &event).await?;
+                }
             }
             let ids: Vec<EventId> = owed.iter().map(|(id, _)| *id).collect();
             self.parts.store.settle(&ids).await?;
         }
     }
+}
+
+/// What is owed, in events that the log takes: one that names more pseudonyms than fit becomes several. Their ids
+/// follow from the first, so that telling them again after a crash is telling them once.
+fn split(id: EventId, event: Event) -> Vec<Event> {
+    let Some(Body::Erasure(erasure)) = &event.body else { return vec![event] };
+    if erasure.pseudonyms.len() <= PSEUDONYMS_IN_EVENT {
+        return vec![event];
+    }
+    let part = |(number, pseudonyms): (usize, &[String])| {
+        let id = if number == 0 { id } else { EventId::of(&[id.as_bytes(), &number.to_be_bytes()]) };
+        let body = Body::Erasure(Erasure { pseudonyms: pseudonyms.to_vec(), ..erasure.clone() });
+        Event { event_id: id.to_string(), body: Some(body), ..event.clone() }
+    };
+    erasure.pseudonyms.chunks(PSEUDONYMS_IN_EVENT).enumerate().map(part).collect()
 }
 
 #[cfg(test)]

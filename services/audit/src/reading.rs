@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use obscura_clock::Timestamp;
 use obscura_ids::CameraId;
+use obscura_ocsf::{Entry, Sealed};
 use obscura_proto::audit::v1::{
     Event, Outcome, Person, ReadEntriesRequest, ReadEntriesResponse, Search, event::Body,
 };
@@ -220,16 +221,30 @@ impl Names {
 
     async fn open(&mut self, log: &Log, leaf: &[u8]) -> Result<HashMap<String, String>, Error> {
         let Ok(entry) = obscura_ocsf::read(leaf) else { return Ok(HashMap::new()) };
-        let Some(pseudonym) = entry.pseudonym else { return Ok(HashMap::new()) };
-        if !self.keys.contains_key(&pseudonym) {
-            let key = log.parts.persons.key_of(&pseudonym).await?;
-            self.keys.insert(pseudonym.clone(), key);
+        let (id, mut opened) = (entry.event_id.clone(), HashMap::new());
+        for Sealed { person, pointer, sealed } in everything_sealed(entry) {
+            let clear = self.key(log, &person).await?.and_then(|key| key.open(&id, &pointer, &sealed));
+            opened.extend(clear.map(|clear| (pointer, clear.to_string())));
         }
-        let Some(Some(key)) = self.keys.get(&pseudonym) else { return Ok(HashMap::new()) };
-        let open = |(pointer, sealed): (String, String)| {
-            let clear = key.open(&entry.event_id, &pointer, &sealed)?;
-            Some((pointer, clear.to_string()))
-        };
-        Ok(entry.sealed.into_iter().filter_map(open).collect())
+        Ok(opened)
     }
+
+    /// The key behind a pseudonym, where it was not destroyed.
+    async fn key(&mut self, log: &Log, pseudonym: &str) -> Result<Option<&PeriodKey>, Error> {
+        if !self.keys.contains_key(pseudonym) {
+            let key = log.parts.persons.key_of(pseudonym).await?;
+            self.keys.insert(pseudonym.to_owned(), key);
+        }
+        Ok(self.keys.get(pseudonym).and_then(Option::as_ref))
+    }
+}
+
+/// What is about the person who acted, and what is about others.
+fn everything_sealed(entry: Entry) -> Vec<Sealed> {
+    let mut all = entry.others;
+    if let Some(person) = entry.pseudonym {
+        let own = entry.sealed.into_iter();
+        all.extend(own.map(|(pointer, sealed)| Sealed { person: person.clone(), pointer, sealed }));
+    }
+    all
 }

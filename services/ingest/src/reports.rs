@@ -36,12 +36,35 @@ impl Reports {
 
     fn act(&self, camera: CameraId, since: Timestamp, reason: GapReason, recording: bool) {
         let Some(outbox) = &self.0 else { return };
-        let act = CameraAct {
-            camera_id: camera.to_string(),
-            recording,
-            reason: reason.into(),
-            since_unix_ns: since.unix_nanos(),
-        };
-        outbox.record_body(Outcome::Success, Body::Camera(act));
+        outbox.record_body(Outcome::Success, body(camera, since, reason, recording));
+    }
+}
+
+fn body(camera: CameraId, since: Timestamp, reason: GapReason, recording: bool) -> Body {
+    Body::Camera(CameraAct {
+        camera_id: camera.to_string(),
+        recording,
+        reason: reason.into(),
+        since_unix_ns: since.unix_nanos(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_clock::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn every_stop_and_every_start_is_an_event_that_the_log_takes() {
+        let clock = SystemClock::shared();
+        let reasons: Vec<_> = (1..100).filter_map(|number| GapReason::try_from(number).ok()).collect();
+        assert!(reasons.len() > 3);
+        for reason in reasons {
+            for recording in [false, true] {
+                let body = body(CameraId::generate(), clock.wall(), reason, recording);
+                obscura_ocsf::validate(&obscura_outbox::event(&clock, Outcome::Success, body)).unwrap();
+            }
+        }
     }
 }

@@ -121,7 +121,7 @@ impl Measured {
                 start_unix_ns: Hour::new(hour)?.slot_start(first).unix_nanos(),
                 end_unix_ns: (last.slot_start(end) + SLOT_DURATION).unix_nanos(),
             }),
-            reason: "measured by a load test".to_owned(),
+            reason: "no-longer-necessary".to_owned(),
             requested_by: "one".to_owned(),
             approved_by: "another".to_owned(),
         };

@@ -4,7 +4,7 @@
 //! rest before it is answered ([`crate::journal`]).
 
 use obscura_clock::SharedClock;
-use obscura_outbox::event;
+use obscura_outbox::{event, words};
 use obscura_proto::{
     audit::v1::{
         Change, Destruction, Event, HoldAct, KeyAct, Outcome, Person, event::Body, hold_act, key_act::Act,
@@ -18,12 +18,10 @@ use crate::{hold::Hold, release::ReleasedPart};
 
 /// Most spans of one event: the log takes no more (`crates/ocsf`, `key.released`).
 const MAX_SPANS: usize = 400;
-/// Longest detail that comes from a request or an error, in characters.
-const MAX_DETAIL: usize = 300;
 
 /// Something was done with keys by a person, where one is known.
 pub fn act_event(clock: &SharedClock, actor: Option<Person>, act: Act, version: u32, detail: &str) -> Event {
-    let body = KeyAct { act: act.into(), version, detail: detail.to_owned(), ..KeyAct::default() };
+    let body = KeyAct { act: act.into(), version, detail: words(detail), ..KeyAct::default() };
     Event { actor, ..event(clock, Outcome::Success, Body::Key(body)) }
 }
 
@@ -58,8 +56,7 @@ pub fn release_events(
 
 /// A release or a rehearsal was refused.
 pub fn refusal_event(clock: &SharedClock, actor: Option<Person>, act: Act, why: &str) -> Event {
-    let detail = why.chars().take(MAX_DETAIL).collect();
-    let body = KeyAct { act: act.into(), detail, ..KeyAct::default() };
+    let body = KeyAct { act: act.into(), detail: words(why), ..KeyAct::default() };
     Event { actor, ..event(clock, Outcome::Failure, Body::Key(body)) }
 }
 

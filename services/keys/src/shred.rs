@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use obscura_ocsf::ground;
 use obscura_proto::keys::v1::{ShredCause, ShredRequest, SignedShredReceipt};
 
 use crate::{
     custody::Custody,
     destruction::{Decision, Punctures},
     error::Error,
-    hold::{MAX_PERSON, MAX_TEXT, Selection, text},
+    hold::{MAX_PERSON, Selection, text},
     holds::layers_touch,
     keyring::Keyring,
     ledger::KeyLedger,
     store::{Writer, hold, kept_key},
 };
-
-/// Shortest reason that explains anything, in characters.
-const MIN_REASON: usize = 10;
 
 impl Custody {
     /// Destroys the keys of a span before its retention ends; complete on return. What of it is still in a
@@ -49,8 +47,14 @@ impl Custody {
     fn read_shred(&self, request: &ShredRequest) -> Result<(Selection, Decision), Error> {
         let limits = &self.parts.limits;
         let selection = Selection::read(&request.camera_id, &request.layers, request.span.as_ref(), limits)?;
+        // Whoever is named on a receipt would be named in the audit log in clear, for ever.
+        if !ground::is_reason(&request.reason) {
+            let expected = "it must be the code of a ground, for example `objection`, and after a space the number \
+                            of the case where there is one";
+            return Err(Error::malformed("reason", expected));
+        }
         let decision = Decision {
-            reason: text("reason", &request.reason, MIN_REASON..=MAX_TEXT)?,
+            reason: request.reason.clone(),
             requested_by: text("requester", &request.requested_by, 1..=MAX_PERSON)?,
             approved_by: text("approver", &request.approved_by, 1..=MAX_PERSON)?,
             ..Decision::default()

@@ -346,11 +346,13 @@ impl Bench {
         }
     }
 
-    /// What is staged for the audit log, in the order in which it came; on SQLite.
+    /// What is staged for the audit log, in the order in which it came; on SQLite. The log takes all of it.
     pub async fn told(&self, custody: &Custody) -> Vec<Event> {
         let query = staged::Entity::find().order_by_asc(Expr::cust("rowid"));
         let rows = query.all(custody.parts.store.reader()).await.unwrap();
-        rows.iter().map(|row| Event::decode(&*row.event).unwrap()).collect()
+        let events: Vec<_> = rows.iter().map(|row| Event::decode(&*row.event).unwrap()).collect();
+        events.iter().for_each(|event| obscura_ocsf::validate(event).unwrap());
+        events
     }
 
     /// Lets no event be staged, or lets them again.
@@ -370,7 +372,7 @@ impl Bench {
             camera_id: key.context.camera.to_string(),
             layers: Vec::new(),
             span: Some(self.span(key, first, last)),
-            reason: "objection of a data subject".into(),
+            reason: "objection 117/26".into(),
             requested_by: "u-1".into(),
             approved_by: "u-2".into(),
         }

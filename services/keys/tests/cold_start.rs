@@ -394,7 +394,7 @@ fn early(context: &LayerKeyContext, slot: obscura_seal::Slot) -> ShredRequest {
         camera_id: context.camera.to_string(),
         layers: Vec::new(),
         span: Some(footage::Span { start_unix_ns: start, end_unix_ns: start + 1 }),
-        reason: "objection of a data subject".into(),
+        reason: "objection 117/26".into(),
         requested_by: "u-1".into(),
         approved_by: "u-2".into(),
     }

@@ -4,6 +4,7 @@ mod audit;
 mod camera;
 mod completion;
 mod demo;
+mod ground;
 mod hold;
 mod key;
 mod password;

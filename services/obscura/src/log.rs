@@ -61,15 +61,8 @@ impl<'a> Log<'a> {
     }
 
     async fn append(&self, doing: &str, body: Body) -> Result<SignedReceipt> {
-        let event = Event {
-            event_id: Uuid::now_v7().to_string(),
-            time_unix_ns: self.clock.wall().unix_nanos(),
-            outcome: Outcome::Success.into(),
-            actor: Some(operator()),
-            body: Some(body),
-        };
         let mut audit = self.services.audit();
-        let call = audit.append(AppendRequest { event: Some(event) });
+        let call = audit.append(AppendRequest { event: Some(event(&self.clock, body)) });
         let answer = self.services.ask("audit", doing, PROMPT, call).await?;
         answer.receipt.ok_or_else(|| {
             Problem::new(format_args!(
@@ -77,6 +70,17 @@ impl<'a> Log<'a> {
             ))
             .next("see the log of audit (`obscura status` names the file), then run the command again")
         })
+    }
+}
+
+/// What the person at the keyboard does now.
+pub fn event(clock: &SharedClock, body: Body) -> Event {
+    Event {
+        event_id: Uuid::now_v7().to_string(),
+        time_unix_ns: clock.wall().unix_nanos(),
+        outcome: Outcome::Success.into(),
+        actor: Some(operator()),
+        body: Some(body),
     }
 }
 

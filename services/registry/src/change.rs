@@ -3,7 +3,7 @@
 use obscura_clock::SharedClock;
 use obscura_outbox::event;
 use obscura_proto::{
-    audit::v1::{Change, Event, Outcome, Person, event::Body},
+    audit::v1::{Change, Event, NamedField, Outcome, Person, event::Body},
     registry::v1::{Camera, Site},
 };
 use obscura_snapshot::AuthorityKey;
@@ -15,6 +15,8 @@ pub struct Thing {
     kind: &'static str,
     id: String,
     fields: Value,
+    /// Fields that name somebody.
+    names: Vec<(&'static str, String)>,
 }
 
 impl Thing {
@@ -28,9 +30,9 @@ impl Thing {
             "country": site.country,
             "latitude": at.latitude,
             "longitude": at.longitude,
-            "attested_by": attestation.attested_by,
         });
-        Self { kind: "site", id: site.site_id.clone(), fields }
+        let names = vec![("attested_by", attestation.attested_by)];
+        Self { kind: "site", id: site.site_id.clone(), fields, names }
     }
 
     /// A camera. Its source is sealed to the recorder and stays out, whatever it holds.
@@ -38,7 +40,7 @@ impl Thing {
     pub fn camera(camera: &Camera, authority: &AuthorityKey) -> Self {
         let purpose = camera.purpose.clone().unwrap_or_default();
         let placement = camera.placement.as_ref().and_then(|signed| authority.verify_placement(signed).ok());
-        let decided_by = camera.zone_decision.as_ref().map(|decision| &decision.decided_by);
+        let decided_by = camera.zone_decision.clone().map(|decision| decision.decided_by).unwrap_or_default();
         let fields = json!({
             "name": camera.name,
             "site_id": camera.site_id,
@@ -46,23 +48,22 @@ impl Thing {
             "legal_basis": purpose.legal_basis().as_str_name(),
             "retention_hours": purpose.retention_hours,
             "longer_retention_reason": purpose.longer_retention_reason,
-            "owner": purpose.owner,
             "review_on": purpose.review_on,
             "priority": purpose.priority,
             "zone": placement.as_ref().map(|placement| placement.zone.to_string()),
             "country": placement.as_ref().map(|placement| placement.country.clone()),
             "bucket": placement.as_ref().map(|placement| placement.bucket.clone()),
-            "zone_decided_by": decided_by,
             "permanently_masked": camera.permanently_masked,
             "plaintext_source": camera.plaintext_source,
             "removed": camera.removed,
         });
-        Self { kind: "camera", id: camera.camera_id.clone(), fields }
+        let names = vec![("owner", purpose.owner), ("zone_decided_by", decided_by)];
+        Self { kind: "camera", id: camera.camera_id.clone(), fields, names }
     }
 }
 
 /// The event of a change that leaves `after` where `before` was. Values are told only where somebody is named
-/// under whose key they can be sealed.
+/// under whose key they can be sealed; who is named in a field is sealed under their own.
 #[must_use]
 pub fn changed(clock: &SharedClock, actor: Option<Person>, before: Option<&Thing>, after: &Thing) -> Event {
     let told = actor.is_some();
@@ -75,34 +76,62 @@ pub fn changed(clock: &SharedClock, actor: Option<Person>, before: Option<&Thing
         before_json: text(before),
         after_json: text(Some(after)),
         changed_fields: changed_fields(before, after),
+        named: named(before, after),
     };
     Event { actor, ..event(clock, Outcome::Success, Body::Change(change)) }
 }
 
 fn changed_fields(before: Option<&Thing>, after: &Thing) -> Vec<String> {
+    let names = named(before, after).into_iter().filter(|named| named.before != named.after);
+    let values = changed_values(before, after).into_iter();
+    values.chain(names.map(|named| named.field)).collect()
+}
+
+fn changed_values(before: Option<&Thing>, after: &Thing) -> Vec<String> {
     let none = Map::new();
     let before = before.and_then(|thing| thing.fields.as_object()).unwrap_or(&none);
     let after = after.fields.as_object().unwrap_or(&none);
-    after
-        .iter()
-        .filter(|(name, value)| before.get(*name) != Some(value))
-        .map(|(name, _)| name.clone())
-        .collect()
+    let values = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
+    values.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whom the thing names, before and after.
+fn named(before: Option<&Thing>, after: &Thing) -> Vec<NamedField> {
+    let name = |thing: Option<&Thing>, field: &str| {
+        let names = thing.into_iter().flat_map(|thing| &thing.names);
+        names.filter(|(known, _)| *known == field).map(|(_, name)| name.clone()).next().unwrap_or_default()
+    };
+    let field = |(field, after): &(&'static str, String)| NamedField {
+        field: (*field).to_owned(),
+        before: name(before, field),
+        after: after.clone(),
+    };
+    let fields = after.names.iter().map(field);
+    fields.filter(|named| !named.before.is_empty() || !named.after.is_empty()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use obscura_clock::SystemClock;
-    use obscura_proto::registry::v1::Purpose;
+    use obscura_proto::registry::v1::{Attestation, Purpose, ZoneDecision};
     use obscura_snapshot::Authority;
 
     use super::*;
 
-    fn thing(hours: u32) -> Thing {
+    const ID: &str = "01930000-0000-7000-8000-00000000000b";
+
+    fn authority() -> AuthorityKey {
         let authority = Authority::from_pkcs8(&Authority::generate_pkcs8()).unwrap();
+        AuthorityKey::from_bytes(authority.public_key())
+    }
+
+    fn camera() -> Camera {
+        Camera { camera_id: ID.into(), ..Camera::default() }
+    }
+
+    fn thing(hours: u32) -> Thing {
         let purpose = Purpose { text: "Theft".into(), retention_hours: hours, ..Purpose::default() };
-        let camera = Camera { camera_id: "c".into(), purpose: Some(purpose), ..Camera::default() };
-        Thing::camera(&camera, &AuthorityKey::from_bytes(authority.public_key()))
+        Thing::camera(&Camera { purpose: Some(purpose), ..camera() }, &authority())
     }
 
     fn told(event: Event) -> Change {
@@ -113,14 +142,43 @@ mod tests {
     #[test]
     fn a_change_names_what_differs_and_tells_both_values() {
         let actor = Person { id: "unix:0".into(), ..Person::default() };
-        let change = told(changed(&SystemClock::shared(), Some(actor), Some(&thing(72)), &thing(24)));
+        let event = changed(&SystemClock::shared(), Some(actor), Some(&thing(72)), &thing(24));
+        obscura_ocsf::validate(&event).unwrap();
+        let change = told(event);
         assert_eq!(change.changed_fields, ["retention_hours"]);
         assert!(change.before_json.contains("72") && change.after_json.contains("24"));
     }
 
     #[test]
+    fn whom_a_change_names_stands_apart_to_be_sealed_under_their_own_key() {
+        let site = |attested_by: &str| {
+            let attestation = Attestation { attested_by: attested_by.into(), ..Attestation::default() };
+            Thing::site(&Site { attestation: Some(attestation), site_id: ID.into(), ..Site::default() })
+        };
+        let purpose = Purpose { owner: "Erika Owner".into(), ..Purpose::default() };
+        let decision = ZoneDecision { decided_by: "Erika Decider".into(), ..ZoneDecision::default() };
+        let camera = Camera { purpose: Some(purpose), zone_decision: Some(decision), ..camera() };
+        let camera = Thing::camera(&camera, &authority());
+        let actor = Person { id: "unix:0".into(), ..Person::default() };
+        let changes = [(Some(site("Erika Before")), site("Erika After")), (None, camera)];
+        for (before, after) in changes {
+            let event = changed(&SystemClock::shared(), Some(actor.clone()), before.as_ref(), &after);
+            obscura_ocsf::validate(&event).unwrap();
+            let change = told(event);
+            let values = [change.before_json.clone(), change.after_json.clone()].concat();
+            assert!(!values.contains("Erika"), "{values}");
+            assert!(change.named.iter().all(|named| change.changed_fields.contains(&named.field)));
+            assert!(change.named.iter().all(|named| named.after.contains("Erika")));
+        }
+        let change = told(changed(&SystemClock::shared(), None, Some(&site("Ada")), &site("Ada")));
+        assert_eq!(change.changed_fields, Vec::<String>::new());
+    }
+
+    #[test]
     fn without_somebody_under_whose_key_to_seal_it_no_value_is_told() {
-        let change = told(changed(&SystemClock::shared(), None, None, &thing(24)));
+        let event = changed(&SystemClock::shared(), None, None, &thing(24));
+        obscura_ocsf::validate(&event).unwrap();
+        let change = told(event);
         assert_eq!((change.before_json.as_str(), change.after_json.as_str()), ("", ""));
         assert!(change.changed_fields.len() > 10);
     }

@@ -100,21 +100,13 @@ impl AccessLog {
         match (untold, was_alarmed) {
             (0, true) => self.alarm(Act::AlarmEnded, String::new()),
             (0, false) => {}
-            _ => self.alarm(
-                Act::Alarm,
-                format!(
-                    "{untold} requests were refused within a minute beyond those that are told one by one: see \
-                     who asks (`obscura audit query --kind grant --kind search`)"
-                ),
-            ),
+            _ => self.alarm(Act::Alarm, flood_words(untold)),
         }
     }
 
     fn alarm(&self, act: Act, detail: String) {
         tracing::warn!(alarm = FLOOD, detail, "refusals");
-        let (version, alarm) = (env!("CARGO_PKG_VERSION").to_owned(), FLOOD.to_owned());
-        let body = ServiceAct { act: act.into(), version, alarm, detail };
-        self.record(self.event(Outcome::Failure, None, Body::Service(body)));
+        self.record(self.event(Outcome::Failure, None, flood(act, detail)));
     }
 
     fn event(&self, outcome: Outcome, actor: Option<Person>, body: Body) -> Event {
@@ -173,6 +165,18 @@ pub fn behind<T>(request: &Request<T>) -> Person {
     actor(request.metadata()).unwrap_or_else(program)
 }
 
+fn flood(act: Act, detail: String) -> Body {
+    let (version, alarm) = (env!("CARGO_PKG_VERSION").to_owned(), FLOOD.to_owned());
+    Body::Service(ServiceAct { act: act.into(), version, alarm, detail })
+}
+
+fn flood_words(untold: u64) -> String {
+    format!(
+        "{untold} requests were refused within a minute beyond those that are told one by one: see who asks \
+         (`obscura audit query --kind grant --kind search`)"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -212,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_search_that_cannot_be_written_down_finds_nothing() {
-        let (_directory, _, outbox, log) = log(Limits { max_events: 1, max_bytes: 1 << 20 }).await;
+        let (_directory, _, outbox, log) = log(Limits { max_events: 1, ..Limits::default() }).await;
         assert!(log.search(person("unix:1"), search(), Ok(()), |()| 0).await.is_ok());
         let full = log.search(person("unix:1"), search(), Ok(()), |()| 0).await;
         assert!(matches!(full, Err(Error::Unlogged)));
@@ -237,6 +241,28 @@ mod tests {
         log.settle();
         log.settle();
         assert_eq!(outbox.queued(), u64::from(TOLD_OF_ONE) + 3, "a quiet minute ends the alarm");
+    }
+
+    #[tokio::test]
+    async fn searches_refusals_and_the_alarm_about_a_flood_are_events_that_the_log_takes() {
+        let (_directory, clock, _, log) = log(Limits::default()).await;
+        let span = obscura_proto::footage::v1::Span { start_unix_ns: 1, end_unix_ns: 2 };
+        let asked = Search {
+            camera_ids: vec![crate::test_support::camera(1).to_string()],
+            span: Some(span),
+            ..search()
+        };
+        for outcome in [Outcome::Success, Outcome::Failure] {
+            for asked in [&asked, &search()] {
+                let event = log.event(outcome, Some(person("unix:1")), Body::Search(asked.clone()));
+                obscura_ocsf::validate(&event).unwrap();
+            }
+        }
+        drop(clock);
+        for (act, untold) in [(Act::Alarm, Some(u64::MAX)), (Act::AlarmEnded, None)] {
+            let body = flood(act, untold.map(flood_words).unwrap_or_default());
+            obscura_ocsf::validate(&log.event(Outcome::Failure, None, body)).unwrap();
+        }
     }
 
     #[tokio::test]

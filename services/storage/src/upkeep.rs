@@ -185,7 +185,7 @@ impl Upkeep {
             act: act.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alarm: alarm.to_owned(),
-            detail: detail.to_owned(),
+            detail: obscura_outbox::words(detail),
         };
         if let Some(outbox) = &self.outbox {
             outbox.record_body(Outcome::Success, Body::Service(body));

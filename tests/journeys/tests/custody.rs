@@ -35,8 +35,7 @@ fn a_hold_wins_against_shredding_and_after_its_release_nothing_opens_the_footage
     let id = held.pointer("/hold/id").unwrap().as_str().unwrap().to_owned();
     let held_until = held.pointer("/hold/to").unwrap().as_str().unwrap().to_owned();
     let shred = |by: &str, approved: &str| {
-        let first =
-            ["key", "shred", "door", "--from", "-1h", "--to", "now", "--reason", "Objection, Art. 21"];
+        let first = ["key", "shred", "door", "--from", "-1h", "--to", "now", "--ground", "objection"];
         let second = ["--requested-by", by, "--approved-by", approved, "--yes"];
         installation.run(&[&first[..], &second].concat())
     };

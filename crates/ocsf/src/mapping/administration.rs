@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use obscura_proto::audit::v1::{Change, Destruction, Erasure, HoldAct, KeyAct, hold_act, key_act};
 
 use super::{Mapping, Severity, operation::finding, values};
-use crate::{class::ENTITY_MANAGEMENT, json::Json, leaf::Source};
+use crate::{class::ENTITY_MANAGEMENT, ground, json::Json, leaf::Source, named};
 
 const CREATE: (u32, &str) = (1, "Create");
 const READ: (u32, &str) = (2, "Read");
@@ -29,6 +29,7 @@ pub fn change(body: &Change) -> Mapping<'_> {
         .clear("/unmapped/changed_fields", values::ids(&body.changed_fields))
         .personal("/unmapped/before", &body.before_json)
         .personal("/unmapped/after", &body.after_json)
+        .others("/unmapped/named", named::mentions(body))
 }
 
 pub fn key<'a>(body: &'a KeyAct, source: &Source) -> Mapping<'a> {
@@ -99,9 +100,12 @@ fn numbered(number: u64) -> Json<'static> {
 pub fn erasure(body: &Erasure) -> Mapping<'_> {
     let (act, severity) =
         if body.early { ("early", Severity::Medium) } else { ("expired", Severity::Informational) };
+    let (code, meaning) = ground::described(body.ground());
     entity(act, DELETE, "person keys")
         .severity(severity)
         .clear("/entity/name", "keys of a person")
+        .clear("/status_code", code)
+        .clear("/status_detail", meaning)
         .clear("/unmapped/pseudonyms", values::ids(&body.pseudonyms))
-        .free("/status_detail", &body.ground)
+        .clear("/unmapped/case_number", body.case_number.as_str())
 }

@@ -2,10 +2,11 @@
 
 use obscura_proto::{
     audit::v1::{
-        Change, Destruction, Erasure, Export, GrantDecision, HoldAct, KeyAct, Outcome, Overflow, Person,
-        Search, ServiceAct, Session, StorageManifest, Test, View,
+        Change, Destruction, Erasure, ErasureGround, Export, GrantDecision, HoldAct, KeyAct, NamedField,
+        Outcome, Overflow, Person, Search, ServiceAct, Session, StorageManifest, Test, View,
     },
     footage::v1::Span,
+    keys::v1::{ShredReceipt, SignedShredReceipt},
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -69,9 +70,13 @@ fn largest() -> Vec<Event> {
         Body::Change(Change {
             object_kind: token.clone(),
             object_id: free.clone(),
-            before_json: "b".repeat(20_000),
-            after_json: "a".repeat(20_000),
+            before_json: "b".repeat(19_000),
+            after_json: "a".repeat(19_000),
             changed_fields: vec![token.clone(); 64],
+            named: vec![
+                NamedField { field: token.clone(), before: "b".repeat(512), after: "a".repeat(512) };
+                4
+            ],
         }),
         Body::Key(KeyAct {
             act: 2,
@@ -101,7 +106,12 @@ fn largest() -> Vec<Event> {
         }),
         Body::Manifest(StorageManifest { root: hash.into(), pack_ids: ids(1_400), bytes: (1 << 53) - 1 }),
         Body::Service(ServiceAct { act: 3, version: free.clone(), alarm: token, detail: free.clone() }),
-        Body::Erasure(Erasure { pseudonyms: vec!["p".repeat(128); 256], ground: free.clone(), early: true }),
+        Body::Erasure(Erasure {
+            pseudonyms: vec!["p".repeat(128); 256],
+            early: true,
+            ground: ErasureGround::NoLongerNecessary.into(),
+            case_number: "9".repeat(32),
+        }),
         Body::Test(Test { text: free }),
     ];
     bodies.into_iter().map(|body| with_body(somebody(), body)).collect()
@@ -116,6 +126,21 @@ fn somebody() -> Event {
         outcome: Outcome::Failure.into(),
         actor: Some(actor),
         body: None,
+    }
+}
+
+/// A serialised receipt of destruction with this reason.
+fn receipt(reason: &str) -> Vec<u8> {
+    let receipt = ShredReceipt { reason: reason.into(), ..ShredReceipt::default() }.encode_to_vec();
+    SignedShredReceipt { receipt: receipt.into(), ..SignedShredReceipt::default() }.encode_to_vec()
+}
+
+#[test]
+fn a_receipt_gives_a_ground_and_the_number_of_a_case_and_no_words() {
+    for (reason, good) in [("", true), ("objection 117/26", true), ("Erika Mustermann objects", false)] {
+        let Some(Body::Destruction(told)) = example("destruction").body else { panic!("another kind") };
+        let body = Body::Destruction(Destruction { receipt: receipt(reason).into(), ..told });
+        assert_eq!(validate(&with_body(example("destruction"), body)).is_ok(), good, "{reason}");
     }
 }
 
@@ -158,6 +183,8 @@ fn one_more_is_too_much_and_the_complaint_names_the_field_but_not_its_value() {
         ("search.subject", grow!(Search, it => it.subject.push('x'))),
         ("change.before_json", grow!(Change, it => it.before_json.push('x'))),
         ("change.after_json", grow!(Change, it => it.after_json.push('x'))),
+        ("change.named", grow!(Change, it => it.named.push(NamedField::default()))),
+        ("change.named", grow!(Change, it => it.named[3].after.push('x'))),
         ("change.changed_fields", grow!(Change, it => it.changed_fields.push("x".into()))),
         ("key.key_ids", grow!(Key, it => it.key_ids.push(ID.into()))),
         ("key.released", grow!(Key, it => it.released.extend(spans(1)))),
@@ -177,6 +204,9 @@ fn one_more_is_too_much_and_the_complaint_names_the_field_but_not_its_value() {
         ("service.alarm", grow!(Service, it => it.alarm = "two words".into())),
         ("service.detail", grow!(Service, it => it.detail = "\u{1b}[31m".into())),
         ("erasure.pseudonyms", grow!(Erasure, it => it.pseudonyms[0] = "Alice Example".into())),
+        ("erasure.ground", grow!(Erasure, it => it.ground = 0)),
+        ("erasure.case_number", grow!(Erasure, it => it.case_number = "Alice".into())),
+        ("destruction.receipt", grow!(Destruction, it => it.receipt = receipt("Alice asks for it").into())),
         ("test.text", grow!(Test, it => it.text.clear())),
     ];
     for (field, grow) in grown {

@@ -1,11 +1,11 @@
 //! Nothing about a person in clear.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use obscura_proto::audit::v1::{Outcome, Person, ServiceAct, Test, service_act};
+use obscura_proto::audit::v1::{Change, NamedField, Outcome, Person, ServiceAct, Test, service_act};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Error, Persons, read, validate};
+use crate::{Error, Persons, person_ids, read, validate};
 
 /// Seals so that a test can open it: every byte inverted.
 struct Inverting;
@@ -47,10 +47,11 @@ fn plant(event: &mut Event, words: &[String]) {
         Body::Change(body) if event.actor.is_some() => {
             (body.before_json, body.after_json, body.object_id) =
                 (personal.clone(), more.clone(), careless());
+            body.named =
+                vec![NamedField { field: "owner".into(), before: name.clone(), after: more.clone() }];
         }
         Body::Key(body) if event.actor.is_some() => body.detail = careless(),
         Body::Service(body) if event.actor.is_some() => body.detail = careless(),
-        Body::Erasure(body) if event.actor.is_some() => body.ground = careless(),
         Body::Test(body) => body.text = careless(),
         _ => {}
     }
@@ -131,6 +132,55 @@ fn what_is_sealed_goes_back_to_where_its_pointer_says() {
     assert_eq!(open(&sealed["/src_endpoint/ip"]), "192.0.2.17");
     assert_eq!(open(&sealed["/unmapped/purpose"]), "theft at the till");
     assert_eq!(open(&sealed["/unmapped/reason"]), "case 44");
+}
+
+/// Remembers under whose key what was sealed.
+#[derive(Default)]
+struct Remembering(Vec<(String, String, String)>);
+
+impl Persons for Remembering {
+    fn pseudonym(&mut self, id: &str) -> Result<String, String> {
+        Ok(format!("p-{}", id.len()))
+    }
+
+    fn seal(&mut self, id: &str, pointer: &str, clear: &str) -> Result<String, String> {
+        self.0.push((id.into(), pointer.into(), clear.into()));
+        Inverting.seal(id, pointer, clear)
+    }
+}
+
+#[test]
+fn whom_a_change_names_is_sealed_under_their_own_key_and_not_that_of_who_acted() {
+    let named = |field: &str, before: &str, after: &str| NamedField {
+        field: field.into(),
+        before: before.into(),
+        after: after.into(),
+    };
+    let body = Change {
+        object_kind: "camera".into(),
+        object_id: "door".into(),
+        named: vec![named("owner", "Bob", "Carol"), named("attested_by", "", "Bob")],
+        ..Change::default()
+    };
+    let event = with_body(example("change"), Body::Change(body));
+    assert_eq!(person_ids(&event), ["user:alice", "name:Bob", "name:Carol", "name:Bob"]);
+    for event in [event.clone(), Event { actor: None, ..event }] {
+        let mut persons = Remembering::default();
+        let leaf = encode(&event, &example_source(), &mut persons).unwrap();
+        let about_others =
+            persons.0.iter().filter(|(id, ..)| id != "user:alice").cloned().collect::<Vec<_>>();
+        let expected = [
+            ("name:Bob", "/unmapped/named/owner/before", "Bob"),
+            ("name:Carol", "/unmapped/named/owner/after", "Carol"),
+            ("name:Bob", "/unmapped/named/attested_by/after", "Bob"),
+        ];
+        assert_eq!(about_others, expected.map(|(id, at, name)| (id.into(), at.into(), name.into())));
+        let others = read(&leaf.bytes).unwrap().others;
+        let opened: Vec<_> =
+            others.iter().map(|other| (other.pointer.as_str(), open(&other.sealed))).collect();
+        assert_eq!(opened, expected.map(|(_, at, name)| (at, name.to_owned())));
+        assert_eq!(others[1].person, format!("p-{}", "name:Carol".len()));
+    }
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 use obscura_proto::{
     audit::v1::{
-        CameraAct, Change, Destruction, Erasure, Export, GrantDecision, HoldAct, KeyAct, Overflow, Search,
-        ServiceAct, Session, StorageManifest, View, event::Body, hold_act, key_act, service_act, session,
-        view,
+        CameraAct, Change, Destruction, Erasure, ErasureGround, Export, GrantDecision, HoldAct, KeyAct,
+        Overflow, Search, ServiceAct, Session, StorageManifest, View, event::Body, hold_act, key_act,
+        service_act, session, view,
     },
     footage::v1::{GapReason, Layer},
+    keys::v1::{ShredReceipt, SignedShredReceipt},
 };
+use prost::Message as _;
+
+use crate::ground;
 
 use super::checks::{
     Checked, at_most, free_text, known, layers, moment, not_empty, number, optional_sha256, optional_span,
@@ -27,8 +31,10 @@ const MAX_PACKS: usize = 1_400;
 const MAX_PURPOSE_BYTES: usize = 1_024;
 const MAX_REASON_BYTES: usize = 4_096;
 /// Sealed and in base64, two of these fit a leaf.
-const MAX_JSON_BYTES: usize = 20_000;
+const MAX_JSON_BYTES: usize = 19_000;
 const MAX_CHANGED_FIELDS: usize = 64;
+const MAX_NAMED_FIELDS: usize = 4;
+const MAX_NAME_BYTES: usize = 512;
 const MAX_RECEIPT_BYTES: usize = 16_384;
 /// Pseudonyms that one erasure names.
 pub const MAX_PSEUDONYMS: usize = 256;
@@ -115,6 +121,12 @@ fn change(body: &Change, acted: bool) -> Checked {
         let why = "may be about a person, but nobody acted under whose key it could be sealed";
         require(acted || json.is_empty(), field, why)?;
     }
+    at_most("change.named", body.named.len(), MAX_NAMED_FIELDS)?;
+    for named in &body.named {
+        token("change.named", &named.field)?;
+        text("change.named", &named.before, MAX_NAME_BYTES)?;
+        text("change.named", &named.after, MAX_NAME_BYTES)?;
+    }
     at_most("change.changed_fields", body.changed_fields.len(), MAX_CHANGED_FIELDS)?;
     body.changed_fields.iter().try_for_each(|name| token("change.changed_fields", name))
 }
@@ -148,6 +160,9 @@ fn hold(body: &HoldAct) -> Checked {
 fn destruction(body: &Destruction) -> Checked {
     // Empty where storage has forgotten the receipt by which it deletes: custody has told it in an event of its own.
     at_most("destruction.receipt", body.receipt.len(), MAX_RECEIPT_BYTES)?;
+    let why =
+        "gives a reason that is not a ground and the number of a case; words would stand in the log in clear";
+    require(is_wordless(&body.receipt), "destruction.receipt", why)?;
     uuids("destruction.camera_ids", &body.camera_ids, MAX_DESTROYED_CAMERAS)?;
     optional_span("destruction.span", body.span.as_ref())?;
     uuids("destruction.pack_ids", &body.pack_ids, MAX_DESTROYED_PACKS)?;
@@ -156,6 +171,13 @@ fn destruction(body: &Destruction) -> Checked {
     require(has_both, "destruction.root", "is not set, or set without `pack_ids`")?;
     number("destruction.receipt_number", body.receipt_number)?;
     require(body.effective_unix_ns >= 0, "destruction.effective_unix_ns", "is before 1970")
+}
+
+/// Whether a receipt has no words of anybody in it. What is not a receipt says nothing that could be read.
+fn is_wordless(receipt: &[u8]) -> bool {
+    let signed = SignedShredReceipt::decode(receipt);
+    let receipt = signed.and_then(|signed| ShredReceipt::decode(signed.receipt));
+    receipt.map_or(true, |receipt| receipt.reason.is_empty() || ground::is_reason(&receipt.reason))
 }
 
 fn manifest(body: &StorageManifest) -> Checked {
@@ -186,7 +208,13 @@ fn erasure(body: &Erasure) -> Checked {
     for pseudonym in &body.pseudonyms {
         require(is_pseudonym(pseudonym), "erasure.pseudonyms", "holds something that is not a pseudonym")?;
     }
-    required_text("erasure.ground", &body.ground)
+    known::<ErasureGround>("erasure.ground", body.ground)?;
+    let is_case = body.case_number.is_empty() || ground::is_case_number(&body.case_number);
+    require(
+        is_case,
+        "erasure.case_number",
+        "is not at most 32 of 0 to 9, `-`, `/` and `.` that begin with a digit",
+    )
 }
 
 /// Whether it has the shape of a pseudonym: 1 to 128 of `A` to `Z`, `a` to `z`, `0` to `9`, `:`,

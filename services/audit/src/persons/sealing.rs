@@ -1,5 +1,7 @@
 //! What derives from a person's key of a month.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use data_encoding::BASE32_NOPAD;
 use obscura_row_cipher::{self as row_cipher, Failed, Key};
@@ -60,19 +62,21 @@ impl PeriodKey {
     }
 }
 
-/// Seals the fields of one event, all of which are about the person who acted.
+/// Seals the fields of one event, each under the key of whom it is about.
 #[derive(Debug)]
 pub struct Sealing<'a> {
-    /// The person and their key; none where nobody acted.
-    pub person: Option<(&'a str, &'a PeriodKey)>,
+    /// Whom it names, by id, with their keys.
+    pub persons: &'a [(String, Arc<PeriodKey>)],
     /// Id of the event, to which each field is bound.
     pub event_id: &'a str,
 }
 
 impl Sealing<'_> {
     fn key(&self, person_id: &str) -> Result<&PeriodKey, String> {
-        let own = self.person.filter(|(id, _)| *id == person_id);
-        own.map(|(_, key)| key).ok_or_else(|| "a field is about another person than who acted".to_owned())
+        let found = self.persons.iter().find(|(id, _)| id == person_id);
+        found
+            .map(|(_, key)| &**key)
+            .ok_or_else(|| "a field is about a person whose key is not there".to_owned())
     }
 }
 
@@ -102,8 +106,9 @@ mod tests {
 
     #[test]
     fn a_sealed_field_opens_only_at_its_own_place_in_its_own_event() {
-        let key = PeriodKey::generate().unwrap();
-        let mut sealing = Sealing { person: Some(("user:alice", &key)), event_id: "e-1" };
+        let key = Arc::new(PeriodKey::generate().unwrap());
+        let persons = [("user:alice".to_owned(), Arc::clone(&key))];
+        let mut sealing = Sealing { persons: &persons, event_id: "e-1" };
         let sealed = sealing.seal("user:alice", "/unmapped/reason", "theft").unwrap();
         assert_eq!(*key.open("e-1", "/unmapped/reason", &sealed).unwrap(), "theft");
         assert!(key.open("e-2", "/unmapped/reason", &sealed).is_none());

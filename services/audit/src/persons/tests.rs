@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use memchr::memmem;
-use obscura_proto::audit::v1::ReadEntriesRequest;
+use obscura_proto::audit::v1::{
+    Change, ErasePersonRequest, ErasureGround, NamedField, ReadEntriesRequest, event::Body,
+};
 use obscura_test_servers::postgres::Postgres;
 use obscura_tlog::{LogProof, Policy};
 use tokio::sync::mpsc;
@@ -13,7 +15,7 @@ use crate::{
     erasing::Erasing,
     fault::NoFaults,
     reading::Reading,
-    test_support::{Backend, Bench, CLI, Injector, Place, person, search_by},
+    test_support::{Backend, Bench, CLI, Injector, Place, event, person, search_by},
 };
 
 const ID: &str = "user:erika.mustermann";
@@ -21,8 +23,17 @@ const NAME: &str = "Erika Mustermann-Gabler";
 const QUERY: &str = "the woman with the yellow umbrella";
 
 fn erasing() -> Erasing {
-    let (dpo, auditor) = (person("user:dpo", "Dora Officer"), person("user:auditor", "Otto Auditor"));
-    Erasing::try_new(ID.to_owned(), "Art. 17".to_owned(), Some(dpo), Some(auditor)).unwrap()
+    Erasing::try_new(request()).unwrap()
+}
+
+fn request() -> ErasePersonRequest {
+    ErasePersonRequest {
+        person_id: ID.to_owned(),
+        dpo: Some(person("user:dpo", "Dora Officer")),
+        auditor: Some(person("user:auditor", "Otto Auditor")),
+        ground: ErasureGround::Objection.into(),
+        case_number: "117/26".to_owned(),
+    }
 }
 
 /// Every file below the folder, with its bytes.
@@ -100,7 +111,11 @@ async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies()
 
         let (keys, appended) = erasing().run(&bench.log, CLI).await.unwrap();
         assert_eq!(keys, 3);
-        assert!(bench.leaf(appended.index).await.contains("Art. 17"));
+        let leaf = bench.leaf(appended.index).await;
+        assert!(
+            leaf.contains(r#""objection""#) && leaf.contains("117/26") && leaf.contains("Art. 17"),
+            "{leaf}"
+        );
         assert!(names(&bench, ID).await.is_empty());
         assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"));
         bench.publish().await;
@@ -208,6 +223,42 @@ async fn a_person_has_one_pseudonym_a_month_and_a_new_one_after_an_erasure() {
     assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
 }
 
+/// Who attests a place or answers for a purpose is named in what somebody else did.
+#[tokio::test]
+async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays() {
+    let bench = Bench::sqlite().await;
+    let named = |field: &str, after: &str| NamedField {
+        field: field.into(),
+        after: after.into(),
+        ..NamedField::default()
+    };
+    let change = Change {
+        object_kind: "site".to_owned(),
+        object_id: "01930000-0000-7000-8000-00000000000b".to_owned(),
+        after_json: r#"{"name":"harbour"}"#.to_owned(),
+        changed_fields: vec!["attested_by".to_owned()],
+        named: vec![named("attested_by", NAME), named("owner", "Otto Owner")],
+        ..Change::default()
+    };
+    bench.append(&event(Some(person("user:bob", "Bob Other")), Body::Change(change))).await;
+    bench.publish().await;
+    let before = names(&bench, "user:bob").await;
+    for name in [NAME, "Otto Owner", "Bob Other", r#"{"name":"harbour"}"#] {
+        assert!(before.iter().any(|found| found == name), "{name}: {before:?}");
+    }
+    let person_id = format!("name:{NAME}");
+    let erasing = Erasing::try_new(ErasePersonRequest { person_id, ..request() }).unwrap();
+    assert_eq!(erasing.run(&bench.log, CLI).await.unwrap().0, 1);
+    bench.publish().await;
+    let after = names(&bench, "user:bob").await;
+    assert!(!after.iter().any(|found| found.contains("Mustermann")), "{after:?}");
+    for name in ["Otto Owner", "Bob Other", r#"{"name":"harbour"}"#] {
+        assert!(after.iter().any(|found| found == name), "{name}: {after:?}");
+    }
+    assert_eq!(traces(&bench.place, b"Mustermann"), Vec::<PathBuf>::new());
+    bench.verify(&[]);
+}
+
 #[tokio::test]
 async fn a_repeated_erasure_finds_nothing_and_is_logged_all_the_same() {
     let bench = Bench::sqlite().await;
@@ -221,12 +272,28 @@ async fn a_repeated_erasure_finds_nothing_and_is_logged_all_the_same() {
 fn one_person_cannot_erase_alone_and_nobody_erases_themselves() {
     let ask = |dpo: Option<&str>, auditor: Option<&str>| {
         let named = |id: &str| person(id, "");
-        Erasing::try_new(ID.to_owned(), "Art. 17".to_owned(), dpo.map(named), auditor.map(named)).is_ok()
+        let (dpo, auditor) = (dpo.map(named), auditor.map(named));
+        Erasing::try_new(ErasePersonRequest { dpo, auditor, ..request() }).is_ok()
     };
     assert!(ask(Some("user:dpo"), Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), None) && !ask(None, Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), Some("user:dpo")));
     assert!(!ask(Some(ID), Some("user:auditor")) && !ask(Some("user:dpo"), Some("")));
+}
+
+/// Words for it would be in clear in the one entry that stays.
+#[test]
+fn a_ground_is_a_code_and_the_number_of_a_case_and_has_no_room_for_a_name() {
+    let is_taken = |spoil: fn(&mut ErasePersonRequest)| {
+        let mut request = request();
+        spoil(&mut request);
+        Erasing::try_new(request).is_ok()
+    };
+    assert!(is_taken(|_| ()) && is_taken(|request| request.case_number.clear()));
+    assert!(!is_taken(|request| request.case_number = NAME.to_owned()));
+    assert!(!is_taken(|request| request.case_number = "117/26 Mustermann".to_owned()));
+    assert!(!is_taken(|request| request.ground = 0) && !is_taken(|request| request.ground = 99));
+    assert!(!is_taken(|request| request.set_ground(ErasureGround::RetentionEnded)), "nobody asks for that");
 }
 
 #[tokio::test]

@@ -87,6 +87,37 @@ async fn a_month_of_more_persons_than_one_event_names_expires_in_several_events(
     assert_eq!(bench.size().await, size + 2, "nothing is owed");
 }
 
+/// As an older program left it: what is owed names more than an event may, and nothing could be told any more.
+#[tokio::test]
+async fn what_is_owed_and_too_large_is_told_in_several_events_and_each_once() {
+    let bench = Bench::sqlite().await;
+    let pseudonyms: Vec<String> =
+        (0..2 * PSEUDONYMS_IN_EVENT + 1).map(|number| format!("p-{number}")).collect();
+    let ground = ErasureGround::Objection.into();
+    let erasure = Erasure { pseudonyms: pseudonyms.clone(), ground, early: true, ..Erasure::default() };
+    let id = EventId::generate();
+    let event = bench.log.own(id, Body::Erasure(erasure)).encode_to_vec();
+    let owe = async |bench: &Bench| {
+        let write = bench.log.parts.store.rewrap().await.unwrap();
+        write.tell(id, event.clone()).await.unwrap();
+        write.commit().await.unwrap();
+    };
+    owe(&bench).await;
+    bench.log.settle_pending().await.unwrap();
+    assert_eq!(bench.kinds().await, ["erasure"; 3]);
+    let mut told = String::new();
+    for index in 0..3 {
+        told.push_str(&bench.leaf(index).await);
+    }
+    assert!(pseudonyms.iter().all(|pseudonym| told.contains(&format!("{pseudonym:?}"))));
+    assert!(told.contains(&id.to_string()), "whoever waits for the erasure finds it");
+    assert!(bench.log.parts.store.pending().await.unwrap().is_empty());
+    // As after a crash between telling and striking off.
+    owe(&bench).await;
+    bench.log.settle_pending().await.unwrap();
+    assert_eq!(bench.size().await, 3);
+}
+
 #[tokio::test]
 async fn nothing_is_pruned_that_was_not_published_or_that_is_young() {
     let bench = Bench::sqlite().await;

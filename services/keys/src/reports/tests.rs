@@ -137,7 +137,7 @@ async fn refusals_are_told_and_a_flood_of_them_is_bounded() {
     let told = acts(&bench, &custody).await;
     assert_eq!(told.len(), 20);
     assert!(told.iter().all(|(act, by, done, words)| {
-        *act == Act::Released && by.as_deref() == Some("user:ada") && !done && words.len() <= MAX_DETAIL
+        *act == Act::Released && by.as_deref() == Some("user:ada") && !done && words.len() <= 512
     }));
     custody.tell_refusals().await;
     assert_eq!(acts(&bench, &custody).await.len(), 20, "the minute is not over");

@@ -75,10 +75,12 @@ async fn the_requester_never_approves_and_a_reason_is_needed() {
     let good = bench.shred(&key, 0, 9);
     let same = ShredRequest { approved_by: " U-1 ".into(), ..good.clone() };
     assert!(matches!(custody.shred(&same).await, Err(Error::SameApprover)));
-    let changes: [fn(&mut ShredRequest); 5] = [
+    let changes: [fn(&mut ShredRequest); 7] = [
         |request| request.approved_by = " ".into(),
         |request| request.requested_by = String::new(),
         |request| request.reason = "because".into(),
+        |request| request.reason = "Erika Mustermann objects".into(),
+        |request| request.reason = "objection Mustermann".into(),
         |request| request.span = None,
         |request| request.camera_id = "door".into(),
     ];

@@ -231,6 +231,39 @@ async fn a_replay_ends_where_the_log_ends_and_new_events_follow() {
     assert_each_once_by_id(&log, &consume(&nats, "siem", usize::MAX).await);
 }
 
+/// The server has forgotten the ids by then, so that what is sent again is in the stream again: once by the id of
+/// the event, whatever filled the gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_away_longer_than_the_duplicate_window_gets_every_event_once_by_id() {
+    let (nats, log) = (server(Options::default()), MemoryLog::with(40));
+    let operator = connect(&nats, &nats.operator).await;
+    let window = Duration::from_millis(100);
+    let subjects = vec!["obscura.audit.>".into()];
+    let config = Config { name: STREAM.into(), subjects, duplicate_window: window, ..Config::default() };
+    let stream = operator.create_stream(config).await.unwrap();
+    let running = Running::start(&log, "bus", settings(&nats, ""));
+    running.delivered(&log).await;
+    let mut received = consume(&nats, "siem", 15).await;
+    for round in 1..=2 {
+        tokio::time::sleep(4 * window).await;
+        running.feeds.replay("bus", 5).await.unwrap();
+        log.append(20);
+        running.delivered(&log).await;
+        let repeated = operator.get_stream(STREAM).await.unwrap().cached_info().state.messages;
+        assert!(repeated > log.len(), "the window is over, so the replay is in the stream: {repeated}");
+        received.extend(consume(&nats, "siem", 10).await);
+        tokio::time::sleep(4 * window).await;
+        stream.purge().await.unwrap();
+        log.append(1);
+        wait_for_messages(&operator, 40 + round * 21).await;
+        running.delivered(&log).await;
+    }
+    running.stop().await;
+    received.extend(consume(&nats, "siem", usize::MAX).await);
+    assert!(received.len() as u64 > log.len());
+    assert_each_once_by_id(&log, &received);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_of_another_log_is_left_alone() {
     let (nats, log) = (server(Options::default()), MemoryLog::with(20));

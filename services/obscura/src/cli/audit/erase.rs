@@ -2,7 +2,7 @@ use clap::Args;
 use obscura_proto::audit::v1::{ErasePersonRequest, Person};
 use serde_json::json;
 
-use super::Session;
+use super::super::{Session, ground::Ground};
 use crate::{problem::Result, services::PATIENT, words::count};
 
 /// Arguments of `audit erase`.
@@ -11,13 +11,12 @@ use crate::{problem::Result, services::PATIENT, words::count};
 The data-protection officer and the auditor decide together, and that they did is logged.
 
 Example:
-  obscura audit erase unix:1000 --ground \"Art. 17(1)(a) GDPR, left the company\" --dpo unix:2000 --auditor unix:3000")]
+  obscura audit erase unix:1000 --ground no-longer-necessary --case 117/26 --dpo unix:2000 --auditor unix:3000")]
 pub struct Erase {
     /// Id of the person, as it was logged
     person: String,
-    /// Why, without the name of the person
-    #[arg(long, value_name = "TEXT")]
-    ground: String,
+    #[command(flatten)]
+    ground: Ground,
     /// Id of the data-protection officer who agrees
     #[arg(long, value_name = "ID")]
     dpo: String,
@@ -32,7 +31,8 @@ impl Erase {
         let person = |id: String| Some(Person { id, ..Person::default() });
         let request = ErasePersonRequest {
             person_id: self.person,
-            ground: self.ground,
+            ground: self.ground.code().into(),
+            case_number: self.ground.case_number(),
             dpo: person(self.dpo),
             auditor: person(self.auditor),
         };

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::{
     Session,
+    ground::Ground,
     stretch::{Stretch, shown},
 };
 use crate::{
@@ -23,14 +24,13 @@ sealed bytes. Held footage refuses it. Take a new backup of the key database aft
 longer open the neighbours in the same expiry hour.
 
 Example:
-  obscura key shred door --from 2026-11-23T10:00:00Z --for 5m --reason \"Objection, Art. 21 GDPR\" \\
+  obscura key shred door --from 2026-11-23T10:00:00Z --for 5m --ground objection --case 117/26 \\
       --requested-by unix:1000 --approved-by unix:2000 --yes")]
 pub struct Shred {
     #[command(flatten)]
     stretch: Stretch,
-    /// Why, without the name of a person: it is on the receipt
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[command(flatten)]
+    ground: Ground,
     /// Id of the person who asks for it
     #[arg(long, value_name = "ID")]
     requested_by: String,
@@ -59,7 +59,7 @@ impl Shred {
             camera_id: camera.camera_id,
             layers: self.stretch.layers(),
             span: Some(span),
-            reason: self.reason,
+            reason: self.ground.reason(),
             requested_by: self.requested_by,
             approved_by: self.approved_by,
         };

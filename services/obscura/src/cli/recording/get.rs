@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 use clap::Args;
 use indicatif::ProgressBar;
 use obscura_clock::{Span, Timestamp};
+use obscura_ids::CameraId;
 use obscura_media::{ClipSummary, ClipWriter};
 use obscura_proto::{
     audit::v1::Export,
@@ -247,22 +248,26 @@ impl Clip {
 
 impl Finished {
     fn export(&self, wanted: &Wanted) -> Result<Export> {
-        let (file_sha256, bytes) = hash(self.file.path()).doing("hash the clip")?;
-        Ok(Export {
-            grant_id: self.grant_id.clone(),
-            camera_ids: vec![wanted.camera.to_string()],
-            span: Some(SpanMessage {
-                start_unix_ns: self.span.start().unix_nanos(),
-                end_unix_ns: self.span.end().unix_nanos(),
-            }),
-            file_sha256: file_sha256.into(),
-            bytes,
-        })
+        let hashed = hash(self.file.path()).doing("hash the clip")?;
+        Ok(export(&self.grant_id, wanted.camera, self.span, hashed))
     }
 
     fn put(self) -> Result<Written> {
         let size = self.target.put(self.file)?;
         Ok(Written { summary: self.summary, span: self.span, segments: self.segments, size })
+    }
+}
+
+fn export(grant_id: &str, camera: CameraId, span: Span, (file_sha256, bytes): (Vec<u8>, u64)) -> Export {
+    Export {
+        grant_id: grant_id.to_owned(),
+        camera_ids: vec![camera.to_string()],
+        span: Some(SpanMessage {
+            start_unix_ns: span.start().unix_nanos(),
+            end_unix_ns: span.end().unix_nanos(),
+        }),
+        file_sha256: file_sha256.into(),
+        bytes,
     }
 }
 
@@ -328,6 +333,21 @@ fn broken(fault: &Fault) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clip_is_told_in_an_event_that_the_log_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.mp4");
+        std::fs::write(&path, "a clip").unwrap();
+        let clock = obscura_clock::SystemClock::shared();
+        let now = clock.wall();
+        let span = Span::try_new(now - Duration::from_secs(60), now).unwrap();
+        let grant = uuid::Uuid::now_v7().to_string();
+        let export = export(&grant, CameraId::generate(), span, hash(&path).unwrap());
+        assert_eq!(export.bytes, 6);
+        let body = obscura_proto::audit::v1::event::Body::Export(export);
+        obscura_ocsf::validate(&crate::log::event(&clock, body)).unwrap();
+    }
 
     #[test]
     fn a_file_is_not_overwritten_and_a_missing_folder_is_named() {
