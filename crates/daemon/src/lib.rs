@@ -12,6 +12,7 @@
 
 mod config;
 mod expiry;
+mod private_file;
 mod signals;
 mod trust;
 
@@ -37,6 +38,7 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use obscura_identity::write_atomically;
+pub use private_file::read_private;
 pub use trust::Trust;
 
 /// How often the identity folder is looked at for a new certificate.

@@ -88,13 +88,10 @@ impl SourceKey {
     /// [`Error::KeyFile`].
     pub fn load_or_create(path: &Path) -> Result<Self, Error> {
         let fail = |cause: String| Error::KeyFile { path: path.display().to_string(), cause };
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                let bytes = Zeroizing::new(bytes);
-                RecipientKeyPair::from_private_bytes(&bytes)
-                    .map(Self)
-                    .map_err(|error| fail(error.to_string()))
-            }
+        match obscura_daemon::read_private(path) {
+            Ok(bytes) => RecipientKeyPair::from_private_bytes(&bytes)
+                .map(Self)
+                .map_err(|error| fail(error.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let pair = RecipientKeyPair::generate().map_err(|error| fail(error.to_string()))?;
                 obscura_daemon::write_atomically(path, &pair.private_bytes(), 0o600)
@@ -153,6 +150,18 @@ mod tests {
         assert_eq!(again.open(&sealed).unwrap().url().as_str(), "rtsp://10.0.0.7/main");
         let other = SourceKey::load_or_create(&dir.path().join("b")).unwrap();
         assert!(matches!(other.open(&sealed), Err(Error::NotForUs)));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source.key");
+        SourceKey::load_or_create(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = SourceKey::load_or_create(&path).unwrap_err().to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
     }
 
     #[test]

@@ -80,9 +80,9 @@ impl UrlSigner {
     /// costs the URLs of the last minutes and nothing else.
     ///
     /// # Errors
-    /// Where the file cannot be read or made, or is not a key.
+    /// Where the file cannot be read or made, is open to others, or is not a key.
     pub fn open(path: &Path) -> io::Result<Self> {
-        match std::fs::read(path) {
+        match obscura_daemon::read_private(path) {
             Ok(key) => Self::from_bytes(&key).ok_or_else(|| {
                 let words =
                     format!("{} is not a key of 32 bytes: remove it, a new one is made", path.display());
@@ -221,6 +221,17 @@ mod tests {
         assert!(again.verify(Method::Put, ticket().key, query(&url), NOW).is_ok());
         fs::write(&path, b"short").unwrap();
         assert_eq!(UrlSigner::open(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("url.key");
+        UrlSigner::open(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        let refused = UrlSigner::open(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
     }
 
     proptest! {
