@@ -167,6 +167,18 @@ impl FromStr for Layer {
 #[serde(transparent)]
 pub struct WriterEpoch(pub u64);
 
+impl WriterEpoch {
+    /// The starts of one data directory are counted in so many bits; above them is what tells directories apart.
+    pub const START_BITS: u32 = 32;
+
+    /// The first epoch that a recorder with the data directory of this one can have had. Those from there up to this
+    /// one are its own and its predecessors', and nobody else's.
+    #[must_use]
+    pub const fn first_of_directory(self) -> Self {
+        Self(self.0 >> Self::START_BITS << Self::START_BITS)
+    }
+}
+
 /// Position of a segment among those of one camera, layer and writer epoch, from 0 without holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -188,6 +200,16 @@ mod tests {
         let error = "x".repeat(1000).parse::<SiteId>().unwrap_err();
         assert_eq!(error.kind, "site id");
         assert_eq!(error.text.len(), 64);
+    }
+
+    #[test]
+    fn epochs_of_one_directory_have_the_same_first_one() {
+        let first = WriterEpoch(7 << 32);
+        for epoch in [first, WriterEpoch((7 << 32) + 1), WriterEpoch((8 << 32) - 1)] {
+            assert_eq!(epoch.first_of_directory(), first);
+        }
+        assert_ne!(WriterEpoch(8 << 32).first_of_directory(), first);
+        assert_eq!(WriterEpoch(3).first_of_directory(), WriterEpoch(0));
     }
 
     #[test]

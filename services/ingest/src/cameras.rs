@@ -260,6 +260,7 @@ impl Cameras {
             parts: self.parts(id, camera, intake, first_sequence),
             gaps: Gaps::new(
                 id,
+                shared.writer_epoch,
                 Arc::clone(&shared.spool),
                 Arc::clone(&shared.outbox),
                 shared.reports.clone(),

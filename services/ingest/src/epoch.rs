@@ -11,8 +11,7 @@ use std::{
 
 use obscura_ids::WriterEpoch;
 
-/// The starts are counted in so many bits.
-const START_BITS: u32 = 32;
+const START_BITS: u32 = WriterEpoch::START_BITS;
 /// Epochs stay below this: databases keep them as signed numbers.
 const BOUND: u64 = 1 << 63;
 

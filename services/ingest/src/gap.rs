@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use obscura_clock::Timestamp;
-use obscura_ids::{CameraId, GapId};
+use obscura_ids::{CameraId, GapId, WriterEpoch};
 use obscura_proto::footage::v1::{Gap, GapReason};
 use prost::Message as _;
 
@@ -17,6 +17,7 @@ use crate::{
 /// Keeps at most one open gap of a camera and reports every change of it.
 pub struct Gaps {
     camera: CameraId,
+    writer_epoch: WriterEpoch,
     spool: Arc<Spool>,
     outbox: Arc<Outbox>,
     reports: Reports,
@@ -38,8 +39,14 @@ struct OpenGap {
 impl Gaps {
     /// No gap is open.
     #[must_use]
-    pub fn new(camera: CameraId, spool: Arc<Spool>, outbox: Arc<Outbox>, reports: Reports) -> Self {
-        Self { camera, spool, outbox, reports, open: None, loss: None }
+    pub fn new(
+        camera: CameraId,
+        writer_epoch: WriterEpoch,
+        spool: Arc<Spool>,
+        outbox: Arc<Outbox>,
+        reports: Reports,
+    ) -> Self {
+        Self { camera, writer_epoch, spool, outbox, reports, open: None, loss: None }
     }
 
     /// The camera is not recorded since `since`, or `now` still is not, for this reason. A broken
@@ -116,6 +123,7 @@ impl Gaps {
             start_unix_ns: open.start.unix_nanos(),
             end_unix_ns: end.map_or(0, Timestamp::unix_nanos),
             reason: open.reason.into(),
+            writer_epoch: self.writer_epoch.0,
         };
         let serial = self.spool.next_serial();
         match self.spool.append(&[record(Kind::Gap, serial, &gap.encode_to_vec())]) {
@@ -142,7 +150,10 @@ mod tests {
         let limits = Limits::of_bytes(1 << 30);
         let (spool, _) = Spool::open(dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
         let outbox = Arc::new(Outbox::default());
-        (Gaps::new(CameraId::generate(), spool, Arc::clone(&outbox), Reports::nobody()), outbox)
+        (
+            Gaps::new(CameraId::generate(), WriterEpoch(7), spool, Arc::clone(&outbox), Reports::nobody()),
+            outbox,
+        )
     }
 
     #[tokio::test]
@@ -160,6 +171,7 @@ mod tests {
         let last = reported.last().unwrap();
         assert_eq!((last.start_unix_ns, last.end_unix_ns), (at(1).unix_nanos(), at(4).unix_nanos()));
         assert_eq!(last.reason(), GapReason::Unauthorized);
+        assert!(reported.iter().all(|gap| gap.writer_epoch == 7), "{reported:?}");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use obscura_clock::{Span, Timestamp};
-use obscura_ids::{CameraId, GapId};
+use obscura_ids::{CameraId, GapId, WriterEpoch};
 use obscura_proto::footage::v1::{Gap as Message, GapReason};
 
 use crate::Error;
@@ -24,6 +24,8 @@ pub struct Gap {
     pub end: Option<Timestamp>,
     /// Why.
     pub reason: GapReason,
+    /// The recorder that reported it; `None` where it is not known.
+    pub writer: Option<WriterEpoch>,
 }
 
 impl Gap {
@@ -65,7 +67,18 @@ impl TryFrom<Message> for Gap {
             }
             reason => reason,
         };
-        Ok(Self { id: message.gap_id.parse()?, camera: message.camera_id.parse()?, start, end, reason })
+        if i64::try_from(message.writer_epoch).is_err() {
+            return Err(Error::invalid("gap", "no recorder has such a writer epoch"));
+        }
+        let writer = (message.writer_epoch != 0).then_some(WriterEpoch(message.writer_epoch));
+        Ok(Self {
+            id: message.gap_id.parse()?,
+            camera: message.camera_id.parse()?,
+            start,
+            end,
+            reason,
+            writer,
+        })
     }
 }
 
@@ -77,6 +90,7 @@ impl From<Gap> for Message {
             start_unix_ns: gap.start.unix_nanos(),
             end_unix_ns: gap.end.map_or(0, Timestamp::unix_nanos),
             reason: gap.reason.into(),
+            writer_epoch: gap.writer.map_or(0, |writer| writer.0),
         }
     }
 }
@@ -92,6 +106,7 @@ mod tests {
             start_unix_ns: start,
             end_unix_ns: end,
             reason: GapReason::FrameTimeout.into(),
+            writer_epoch: 7,
         }
     }
 
@@ -101,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_gap_reads_back_open_or_closed() {
-        for message in [message(10, 20), message(10, 0)] {
+        for message in [message(10, 20), message(10, 0), Message { writer_epoch: 0, ..message(10, 20) }] {
             assert_eq!(Message::from(Gap::try_from(message.clone()).unwrap()), message);
         }
     }
@@ -114,6 +129,7 @@ mod tests {
             Message { reason: 99, ..message(1, 2) },
             Message { camera_id: "door".into(), ..message(1, 2) },
             Message { gap_id: String::new(), ..message(1, 2) },
+            Message { writer_epoch: u64::MAX, ..message(1, 2) },
         ];
         for message in wrong {
             assert!(Gap::try_from(message.clone()).is_err(), "{message:?}");

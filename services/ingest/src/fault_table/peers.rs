@@ -366,7 +366,9 @@ async fn record_gaps(peers: Peers, asked: RecordGapsRequest) -> Result<RecordGap
         for stopped in asked.gaps.iter().filter(|gap| gap.reason() == GapReason::RecorderStopped) {
             let open = stored.gaps.values_mut().filter(|gap| gap.end_unix_ns == 0);
             let older = open.filter(|gap| gap.gap_id != stopped.gap_id && gap.camera_id == stopped.camera_id);
+            let directory = |gap: &Gap| WriterEpoch(gap.writer_epoch).first_of_directory();
             older
+                .filter(|gap| directory(gap) == directory(stopped))
                 .filter(|gap| gap.start_unix_ns <= stopped.start_unix_ns)
                 .for_each(|gap| gap.end_unix_ns = stopped.start_unix_ns);
         }

@@ -352,6 +352,7 @@ impl Run {
             },
             gaps: Gaps::new(
                 camera,
+                writer_epoch,
                 Arc::clone(&self.spool),
                 Arc::clone(&self.outbox),
                 crate::reports::Reports::nobody(),

@@ -150,6 +150,7 @@ impl Uploader {
             start_unix_ns: spans().map(|span| span.start().unix_nanos()).min().unwrap_or_default(),
             end_unix_ns: spans().map(|span| span.end().unix_nanos()).max().unwrap_or_default(),
             reason: GapReason::SpoolFull.into(),
+            writer_epoch: first.entry.header.writer_epoch.0,
         };
         let serial = self.spool.next_serial();
         let (extents, _) = self.spool.append(&[record(Kind::Gap, serial, &gap.encode_to_vec())])?;

@@ -292,6 +292,7 @@ async fn gaps_are_recorded_replaced_and_listed() {
         start_unix_ns: at(0).unix_nanos(),
         end_unix_ns: end,
         reason: GapReason::Unauthorized.into(),
+        writer_epoch: 7,
     };
     for end in [0, at(500).unix_nanos()] {
         installation.grpc.record(RecordGapsRequest { gaps: vec![gap(end)] }).await.unwrap();

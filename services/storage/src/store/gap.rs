@@ -1,7 +1,7 @@
 //! The table of gaps.
 
 use obscura_clock::{Span, Timestamp};
-use obscura_ids::{CameraId, GapId};
+use obscura_ids::{CameraId, GapId, WriterEpoch};
 use obscura_proto::footage::v1::GapReason;
 use sea_orm::{
     ActiveValue::Set,
@@ -10,7 +10,7 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{Error, pack};
+use super::{Error, pack, signed, unsigned};
 use crate::gap::Gap;
 
 /// A row as the database has it. Times are nanoseconds since the Unix epoch.
@@ -28,6 +28,8 @@ pub struct Model {
     pub end_ns: Option<i64>,
     /// Number of the reason in `obscura.footage.v1.GapReason`.
     pub reason: i32,
+    /// Epoch of the recorder that reported it; null where it is not known.
+    pub writer_epoch: Option<i64>,
 }
 
 /// None: rows are found by camera and time.
@@ -41,7 +43,7 @@ pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Res
         return Ok(());
     }
     let replace = OnConflict::column(Column::GapId)
-        .update_columns([Column::Camera, Column::StartNs, Column::EndNs, Column::Reason])
+        .update_columns([Column::Camera, Column::StartNs, Column::EndNs, Column::Reason, Column::WriterEpoch])
         .to_owned();
     Entity::insert_many(gaps.iter().map(ActiveModel::from))
         .on_conflict(replace)
@@ -54,15 +56,22 @@ pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Res
 }
 
 /// A recorder that was killed reports no end of the gaps that it had open. Its next start says since
-/// when it was not running: older gaps last until then. Repeating this changes nothing.
+/// when it was not running: older gaps of the same data directory last until then, and so do those of which nobody
+/// knows whose they are. Gaps of another recorder of the camera are its own. Repeating this changes nothing.
 async fn end_older(database: &impl ConnectionTrait, stopped: &Gap) -> Result<(), Error> {
     let start = stopped.start.unix_nanos();
+    let mut own = Condition::any().add(Column::WriterEpoch.is_null());
+    if let Some(writer) = stopped.writer {
+        let (first, last) = (signed(writer.first_of_directory().0), signed(writer.0));
+        own = own.add(Column::WriterEpoch.between(first, last));
+    }
     Entity::update_many()
         .col_expr(Column::EndNs, Expr::value(start))
         .filter(Column::Camera.eq(stopped.camera.as_bytes().to_vec()))
         .filter(Column::GapId.ne(stopped.id.as_bytes().to_vec()))
         .filter(Column::EndNs.is_null())
         .filter(Column::StartNs.lte(start))
+        .filter(own)
         .exec(database)
         .await?;
     Ok(())
@@ -95,6 +104,7 @@ impl From<&Gap> for ActiveModel {
             start_ns: Set(gap.start.unix_nanos()),
             end_ns: Set(gap.end.map(Timestamp::unix_nanos)),
             reason: Set(gap.reason.into()),
+            writer_epoch: Set(gap.writer.map(|writer| signed(writer.0))),
         }
     }
 }
@@ -103,6 +113,8 @@ impl TryFrom<Model> for Gap {
     type Error = Error;
 
     fn try_from(model: Model) -> Result<Self, Error> {
+        let writer =
+            model.writer_epoch.map(|epoch| unsigned(epoch, "a negative writer epoch")).transpose()?;
         let id = model.gap_id.try_into().map_err(|_| Error::Corrupt("a gap id that is none"))?;
         Ok(Self {
             id: GapId::from_bytes(id),
@@ -110,6 +122,7 @@ impl TryFrom<Model> for Gap {
             start: Timestamp::from_unix_nanos(model.start_ns),
             end: model.end_ns.map(Timestamp::from_unix_nanos),
             reason: GapReason::try_from(model.reason).map_err(|_| Error::Corrupt("a reason that is none"))?,
+            writer: writer.map(WriterEpoch),
         })
     }
 }

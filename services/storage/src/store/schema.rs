@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "packs, runs and gaps", statements: first_tables },
     Migration { version: 2, name: "what became of packs", statements: upkeep::tables },
     Migration { version: 3, name: "heads are compressed", statements: nothing },
+    Migration { version: 4, name: "gaps have a writer", statements: writers_of_gaps },
 ];
 
 /// Rows from before are read as they are; programs from before must not read newer ones.
@@ -20,9 +21,24 @@ const fn nothing(_: DbBackend) -> Vec<Statement> {
     Vec::new()
 }
 
+/// The table of version 1, before a gap had a writer.
+fn gaps_without_writers(backend: DbBackend) -> Vec<Statement> {
+    let bytes = if backend == DbBackend::Postgres { "bytea" } else { "blob" };
+    let table = format!(
+        "CREATE TABLE IF NOT EXISTS gaps (gap_id {bytes} NOT NULL PRIMARY KEY, camera {bytes} NOT NULL, \
+         start_ns bigint NOT NULL, end_ns bigint, reason integer NOT NULL)"
+    );
+    vec![Statement::from_string(backend, table)]
+}
+
+/// Nobody knows whose the gaps are that are there.
+fn writers_of_gaps(backend: DbBackend) -> Vec<Statement> {
+    vec![Statement::from_string(backend, "ALTER TABLE gaps ADD COLUMN writer_epoch bigint")]
+}
+
 /// Databases from before versions were counted have these tables already.
 fn first_tables(backend: DbBackend) -> Vec<Statement> {
-    let tables = [packs(backend), create_table(backend, run::Entity), create_table(backend, gap::Entity)];
+    let tables = [packs(backend), create_table(backend, run::Entity), gaps_without_writers(backend)];
     tables.into_iter().flatten().chain(indexes().iter().map(|index| backend.build(index))).collect()
 }
 

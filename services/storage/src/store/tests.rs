@@ -7,7 +7,7 @@ mod replicas;
 use std::sync::Arc;
 
 use obscura_database::PostgresUrl;
-use obscura_ids::{GapId, Layer};
+use obscura_ids::{GapId, Layer, WriterEpoch};
 use obscura_proto::footage::v1::GapReason;
 use obscura_test_servers::postgres::{Postgres, shared};
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -82,6 +82,7 @@ fn gap(number: u8, start: i64, end: Option<i64>) -> Gap {
         start: at(start),
         end: end.map(at),
         reason: GapReason::ConnectionLost,
+        writer: None,
     }
 }
 
@@ -193,6 +194,25 @@ async fn a_recorder_that_was_killed_leaves_no_gap_open_for_ever() {
             let expected = [gap(1, 0, Some(50)), stopped.clone(), later.clone()];
             assert_eq!(store.gaps(None, None, 10).await.unwrap(), expected);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_ends_the_gaps_of_its_own_directory_and_not_those_of_another_recorder() {
+    let (_directory, stores) = both().await;
+    let of = |writer: u64, gap: Gap| Gap { writer: Some(WriterEpoch(writer)), ..gap };
+    let (one, two) = (7_u64 << 32, 9_u64 << 32);
+    for store in stores {
+        let own = of(one + 3, gap(1, 0, None));
+        let other = of(two + 1, gap(2, 1, None));
+        let newer = of(one + 5, gap(3, 2, None));
+        let unknown = gap(4, 3, None);
+        store.record_gaps(&[own.clone(), other.clone(), newer.clone(), unknown.clone()]).await.unwrap();
+        let stopped = of(one + 4, Gap { reason: GapReason::RecorderStopped, ..gap(5, 50, Some(60)) });
+        store.record_gaps(std::slice::from_ref(&stopped)).await.unwrap();
+        let end = Some(at(50));
+        let expected = [Gap { end, ..own }, other, newer, Gap { end, ..unknown }, stopped];
+        assert_eq!(store.gaps(None, None, 10).await.unwrap(), expected);
     }
 }
 
