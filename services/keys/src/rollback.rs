@@ -56,6 +56,8 @@ const SOURCE: &str = "/obscura/keys";
 pub struct Heard {
     /// The audit log has said how far it is.
     pub log: bool,
+    /// What had waited for that is finished.
+    pub settled: bool,
     /// `storage` has compared receipts.
     pub storage: bool,
     /// The log knows more of this data directory than it does itself.
@@ -82,10 +84,11 @@ impl Custody {
     /// Refuses to release while this may be an old copy.
     pub(crate) fn check_current(&self) -> Result<(), Error> {
         self.check_may_destroy()?;
-        if self.watch().heard.storage {
-            Ok(())
-        } else {
-            Err(Error::Unconfirmed("storage to compare receipts"))
+        let heard = self.watch().heard.clone();
+        match (heard.settled, heard.storage) {
+            (false, _) => Err(Error::Unconfirmed("the audit log")),
+            (true, false) => Err(Error::Unconfirmed("storage to compare receipts")),
+            (true, true) => Ok(()),
         }
     }
 
@@ -114,6 +117,7 @@ impl Custody {
         }
         let _turn = self.changing.lock().await;
         self.finish_interrupted().await;
+        self.watch().heard.settled = true;
     }
 
     /// `storage` has compared its receipts with ours and lacks none of them.
