@@ -60,7 +60,7 @@ test-garage: ## The contract of object stores against Garage, which is built fir
 
 generate: need-test ## Accept the protos as they are as the new baseline, and write the catalogue of audit events
 	cd proto && ../$(BUF) build -o baseline.binpb
-	cargo run --locked -q -p obscura-ocsf --example catalogue > docs/audit-events.md
+	cargo run --locked -q -p obscura-ocsf --example catalogue
 
 fuzz: ## Run every fuzz target for FUZZ_SECONDS (60) each
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)

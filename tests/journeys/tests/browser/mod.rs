@@ -55,7 +55,7 @@ pub fn play(clip: &Path) -> Value {
     command.args(["--autoplay-policy=no-user-gesture-required", "--mute-audio"]);
     command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
     let _browser = Browser(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    told.recv_timeout(PATIENCE).expect("the browser says how playing went")
+    told.recv_timeout(PATIENCE).unwrap()
 }
 
 fn answer(mut stream: TcpStream, clip: &[u8], tell: &mpsc::Sender<Value>) {
