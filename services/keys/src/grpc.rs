@@ -126,6 +126,7 @@ impl KeysService for KeysGrpc {
             shred_receipts: counts.shred_receipts,
             destruction_stopped: self.custody.stopped().unwrap_or_default(),
             receipt_public_key: self.custody.receipt_key.public_key().into(),
+            reviews_passed: self.custody.reviews_passed().await.map_err(status)?,
             releases_stopped: self.custody.check_current().err().map(|e| e.to_string()).unwrap_or_default(),
         }))
     }

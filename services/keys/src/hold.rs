@@ -199,9 +199,13 @@ pub fn text(what: &'static str, text: &str, length: RangeInclusive<usize>) -> Re
 fn review(text: &str, now: Timestamp) -> Result<String, Error> {
     let wrong = || Error::malformed("review date", "it must be a day from today on, written YYYY-MM-DD");
     let day = Date::strptime("%Y-%m-%d", text.trim()).map_err(|_| wrong())?;
-    let moment = jiff::Timestamp::from_nanosecond(i128::from(now.unix_nanos())).map_err(|_| wrong())?;
-    let today = jiff::tz::TimeZone::UTC.to_datetime(moment).date();
-    if day < today { Err(wrong()) } else { Ok(day.to_string()) }
+    if day < today(now).ok_or_else(wrong)? { Err(wrong()) } else { Ok(day.to_string()) }
+}
+
+/// The day in UTC; written out it sorts as it follows. `None` for a moment that no calendar has.
+pub fn today(now: Timestamp) -> Option<Date> {
+    let moment = jiff::Timestamp::from_nanosecond(i128::from(now.unix_nanos())).ok()?;
+    Some(jiff::tz::TimeZone::UTC.to_datetime(moment).date())
 }
 
 fn layer(code: i32) -> Result<Layer, Error> {

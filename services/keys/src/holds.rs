@@ -16,7 +16,7 @@ use crate::{
     destruction::Decision,
     error::Error,
     expiry_hour::ExpiryHour,
-    hold::{Hold, HoldId, Selection},
+    hold::{Hold, HoldId, Selection, today},
     keyring::Keyring,
     ledger::KeyLedger,
     reports::hold_event,
@@ -88,6 +88,15 @@ impl Custody {
         let rows =
             hold::list(self.parts.store.reader(), &self.parts.zone, camera, released, MAX_LISTED).await?;
         Ok(rows.into_iter().map(|row| row.hold).collect())
+    }
+
+    /// Standing holds whose review date has passed. They hold on: only a person ends them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn reviews_passed(&self) -> Result<u64, Error> {
+        let Some(today) = today(self.parts.clock.wall()) else { return Ok(0) };
+        Ok(hold::count_reviews_before(self.parts.store.reader(), &today.to_string()).await?)
     }
 
     /// Ends a hold: its key is destroyed, and a receipt names what no longer opens. Releasing twice is the

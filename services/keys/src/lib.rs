@@ -157,6 +157,10 @@ async fn expire_for_ever(
         metrics.expired(custody.expire().await.ok());
         custody.tell_refusals().await;
         reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
+        if let Ok(passed) = custody.reviews_passed().await {
+            let review = "a hold is past its review date: decide whether it stands";
+            reporting.alarm("hold_review", (passed > 0).then_some(review)).await;
+        }
         if let Ok(counts) = custody.parts.store.counts().await {
             metrics.counted(counts.shred_receipts, counts.holds);
         }

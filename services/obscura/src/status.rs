@@ -184,6 +184,9 @@ fn alarms(ingest: Option<&GetIngestStatusResponse>, keys: Option<&GetKeyStatusRe
         let told = |what: &str, why: &str| (!why.is_empty()).then(|| format!("{what}: {why}"));
         alarms.extend(told("Nothing is destroyed", &keys.destruction_stopped));
         alarms.extend(told("Nothing is released", &keys.releases_stopped));
+        let passed = count(keys.reviews_passed, "hold");
+        let review = format!("Past their review date: {passed}; see `obscura hold list`");
+        alarms.extend((keys.reviews_passed > 0).then_some(review));
     }
     alarms
 }

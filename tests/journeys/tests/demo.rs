@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-use obscura_journeys::program;
+use obscura_journeys::{Auth, TestCamera, program};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -48,6 +48,14 @@ fn the_demo_plays_a_strangers_video() {
     assert!(ffmpeg.arg(&video).status().unwrap().success());
     let (code, summary) = demo(&["--for", "8s", "--video", video.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{summary}");
+}
+
+#[test]
+fn the_demo_records_a_strangers_camera() {
+    let camera = TestCamera::start(Auth::None);
+    let (code, summary) = demo(&["--for", "10s", "--rtsp", &camera.url("/scene")]);
+    assert_eq!(code, Some(0), "{summary}");
+    assert!(summary["verified"].as_u64() >= Some(1), "{summary}");
 }
 
 #[test]

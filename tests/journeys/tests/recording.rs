@@ -152,6 +152,35 @@ fn cameras_with_digest_and_basic_authentication_record_and_nothing_prints_their_
     assert_nowhere(&installation.state(), PASSWORD.as_bytes());
 }
 
+#[test]
+fn what_is_wrong_with_a_source_is_said_in_words() {
+    let installation = Installation::start();
+    installation.add_site();
+    let camera = TestCamera::start(Auth::Digest);
+    let wrong = installation.folder().join("wrong");
+    fs::write(&wrong, "not the password").unwrap();
+    let right = installation.folder().join("right");
+    fs::write(&right, PASSWORD).unwrap();
+    let credentials = |file: &Path| ["--username".into(), USER.into(), "--password-file".into(), text(file)];
+    let tried = [
+        ("nobody", "rtsp://127.0.0.1:9/nothing".to_owned(), None, "cannot be reached"),
+        ("wrong", camera.url("/scene"), Some(&wrong), "password"),
+        ("missing", camera.url("/no-such-stream"), Some(&right), "stream"),
+    ];
+    for (name, url, password, word) in tried {
+        let more: Vec<String> = password.map(|file| credentials(file)).into_iter().flatten().collect();
+        installation.add_camera(name, &url, &more.iter().map(String::as_str).collect::<Vec<_>>());
+        let tested = installation.run(&["camera", "test", name]);
+        let said = format!("{}{}", tested.out, tested.err);
+        assert_ne!(tested.code, Some(0), "{said}");
+        assert!(said.contains(word) && !said.contains("not the password"), "{word}: {said}");
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
 /// No file of the installation holds these bytes: credentials are sealed, logs do not know them.
 fn assert_nowhere(folder: &Path, needle: &[u8]) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -264,4 +293,25 @@ fn a_pack_that_was_dropped_is_found_by_the_audit_log_though_the_index_was_rebuil
     let found = installation.run(&["recording", "verify", "--to", "-1s"]);
     assert_eq!(found.code, Some(1), "{found:?}");
     assert!(found.out.contains("which storage does not know any more"), "{found:?}");
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_reading_again_and_named_to_its_chunk() {
+    let camera = TestCamera::start(Auth::None);
+    let installation = Installation::start();
+    installation.add_site();
+    installation.add_camera("door", &camera.url("/scene"), &[]);
+    installation.camera("door", "segments", |camera| camera["segments"].as_u64() >= Some(2));
+    installation.must(&["recording", "verify"]);
+    installation.must(&["storage", "scrub"]);
+    let pack = &packs(&installation.state().join("storage/data/objects"))[0];
+    let mut bytes = fs::read(pack).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(pack, bytes).unwrap();
+    let found = installation.run(&["--json", "storage", "scrub"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let findings = found.json()["findings"].to_string();
+    let name = pack.file_stem().unwrap().to_str().unwrap().to_owned();
+    assert!(findings.contains(&name) && findings.contains("chunk"), "{findings}");
 }

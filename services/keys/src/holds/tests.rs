@@ -1,3 +1,4 @@
+use obscura_clock::Clock as _;
 use obscura_seal::SlotSet;
 
 use super::*;
@@ -107,4 +108,19 @@ async fn an_hour_with_several_keys_counts_each_slot_once() {
     bench.import(&custody, &after_restart).await;
     let placed = custody.place_hold(&bench.hold(&key, 0, 99), nobody()).await.unwrap();
     assert_eq!((placed.keys, placed.slots), (2, 100));
+}
+
+#[tokio::test]
+async fn a_hold_past_its_review_date_holds_on_and_is_told() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let mut hold = bench.hold(&key, 50, 249);
+    hold.review_on = today(bench.clock.wall()).unwrap().to_string();
+    let placed = custody.place_hold(&hold, nobody()).await.unwrap();
+    assert_eq!(custody.reviews_passed().await.unwrap(), 0, "until the day is over");
+    expire_all(&bench, &custody).await;
+    assert_eq!(custody.reviews_passed().await.unwrap(), 1);
+    assert_eq!(bench.opens(&custody, &key).await, slots(50, 249));
+    custody.release_hold(&placed.hold.id.to_string(), nobody()).await.unwrap();
+    assert_eq!(custody.reviews_passed().await.unwrap(), 0);
 }

@@ -118,6 +118,12 @@ pub async fn count(database: &impl ConnectionTrait) -> Result<u64, DbErr> {
     Entity::find().filter(Column::ReleasedUnixNs.is_null()).count(database).await
 }
 
+/// Number of holds that stand and were to be reviewed before this day, `YYYY-MM-DD`.
+pub async fn count_reviews_before(database: &impl ConnectionTrait, day: &str) -> Result<u64, DbErr> {
+    let standing = Entity::find().filter(Column::ReleasedUnixNs.is_null());
+    standing.filter(Column::ReviewOn.lt(day)).count(database).await
+}
+
 /// Standing holds of the zone that are not under `version`.
 pub async fn not_under(
     database: &impl ConnectionTrait,

@@ -99,6 +99,7 @@ async fn status(session: &Session, services: &Services) -> Result<()> {
         "shred_receipts": status.shred_receipts,
         "destruction_stopped": status.destruction_stopped,
         "releases_stopped": status.releases_stopped,
+        "reviews_passed": status.reviews_passed,
         "receipt_public_key": hex::encode(&status.receipt_public_key),
     });
     session.out.result(&value, words(&status))
