@@ -8,7 +8,7 @@ use std::{
         fd::OwnedFd,
         unix::fs::{FileTypeExt as _, PermissionsExt as _},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -31,6 +31,14 @@ const OFFER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // What a killed process leaves there is removed by the next one.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 impl Listener {
@@ -47,7 +55,7 @@ impl Listener {
         }
         let socket = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { socket })
+        Ok(Self { socket, path: path.to_owned() })
     }
 
     /// Waits until somebody connects.

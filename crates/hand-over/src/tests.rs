@@ -104,8 +104,10 @@ async fn nobody_listening_is_told_from_everything_else() {
     let nowhere = place.dir.path().join("nowhere");
     assert_eq!(hand_over(&nowhere, &offer, &[]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     drop(place.listener);
+    assert!(!socket.exists(), "it leaves nothing");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     assert_eq!(hand_over(&socket, &offer, &[]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    Listener::bind(&socket).expect("what an earlier run left is removed");
+    Listener::bind(&socket).expect("what a killed process left is removed");
 }
 
 #[tokio::test]
