@@ -137,7 +137,7 @@ fn keys_and_storage_put_back_to_the_same_age_open_nothing_that_was_destroyed_sin
         copy(data, backup);
     }
     installation.up();
-    let shred = ["key", "shred", "door", "--from", "-1h", "--to", "now", "--reason", "Objection, Art. 21"];
+    let shred = ["key", "shred", "door", "--from", "-1h", "--to", "now", "--ground", "objection"];
     let people = ["--requested-by", "unix:1", "--approved-by", "unix:2", "--yes", "--json"];
     let destroyed_until = jiff::Timestamp::now().to_string();
     installation.must(&[&shred[..], &people].concat());
