@@ -6,7 +6,7 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::OwnedFd,
-        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+        unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -32,12 +32,16 @@ const OFFER: Duration = Duration::from_secs(10);
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    /// Device and number of the file: another one by its name is a successor's.
+    file: (u64, u64),
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         // What a killed process leaves there is removed by the next one.
-        let _ = fs::remove_file(&self.path);
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -55,7 +59,8 @@ impl Listener {
         }
         let socket = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { socket, path: path.to_owned() })
+        let file = identity(&fs::symlink_metadata(path)?);
+        Ok(Self { socket, path: path.to_owned(), file })
     }
 
     /// Waits until somebody connects.
@@ -160,6 +165,10 @@ impl Gather for Pieces {
         let file = file.ok_or(io::ErrorKind::InvalidInput)?;
         file.read_exact_at(into, piece.offset.saturating_add(u64::from(offset)))
     }
+}
+
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// The length of the offer, and the files that came with it.

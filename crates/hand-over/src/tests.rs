@@ -111,6 +111,17 @@ async fn nobody_listening_is_told_from_everything_else() {
 }
 
 #[tokio::test]
+async fn the_socket_of_a_successor_stays() {
+    let place = Place::new();
+    let successor = Listener::bind(&place.socket()).unwrap();
+    let socket = place.socket();
+    drop(place.listener);
+    assert!(socket.exists());
+    drop(successor);
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_is_left_alone() {
     let place = Place::new();
     place.file("mine", b"something");

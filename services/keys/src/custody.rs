@@ -37,7 +37,7 @@ use crate::{
     machine::Machine,
     receipts::ReceiptKey,
     reports::{act_event, refusal_event},
-    rollback::Heard,
+    rollback::{Heard, is_restored},
     row_key::Place,
     secrets::{self, Secrets},
     store::{
@@ -378,7 +378,7 @@ async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Er
         stopped: None,
         receipts,
         receipts_needed,
-        heard: Heard { restored: parts.restored_file.exists(), ..Heard::default() },
+        heard: Heard { restored: is_restored(&parts.restored_file), ..Heard::default() },
         rehearsed: None,
         refusals: Refusals::default(),
     })

@@ -74,7 +74,8 @@ impl KeysService for KeysGrpc {
         &self,
         request: Request<ImportLayerKeyRequest>,
     ) -> Result<Response<ImportLayerKeyResponse>, Status> {
-        self.custody.import(request.get_ref()).await.map_err(status)?;
+        let request = request.into_inner();
+        self.act(|custody| async move { custody.import(&request).await }).await?;
         self.metrics.imported();
         Ok(Response::new(ImportLayerKeyResponse {}))
     }
@@ -176,7 +177,11 @@ impl KeysService for KeysGrpc {
         let receipts = self.custody.list_receipts(request.get_ref().after_number).await.map_err(status)?;
         // It asks with the newest one that it has; others ask with whatever they like.
         if caller(&request).is_ok_and(|caller| caller.service() == "storage") {
-            self.custody.storage_compared();
+            self.act(|custody| async move {
+                custody.storage_compared().await;
+                Ok(())
+            })
+            .await?;
         }
         Ok(Response::new(ListShredReceiptsResponse { receipts }))
     }

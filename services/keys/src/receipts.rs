@@ -37,7 +37,7 @@ impl Custody {
     /// [`Error::Behind`] where the caller has seen receipts that are not here: then this database is an
     /// old copy, and nothing is released until they are replayed.
     pub async fn list_receipts(&self, after: u64) -> Result<Vec<SignedShredReceipt>, Error> {
-        self.claim(after)?;
+        self.claim(after).await?;
         let limit = u64::try_from(MAX_RECEIPTS).unwrap_or(u64::MAX);
         let receipts = shred_receipt::after(self.parts.store.reader(), after, limit).await?;
         let mut bytes = 0;
@@ -51,11 +51,17 @@ impl Custody {
 
     /// Refuses while receipts have to be replayed first.
     pub(crate) fn check_not_behind(&self) -> Result<(), Error> {
+        self.check_has_receipts()?;
+        if self.watch().heard.restored { Err(Error::Restored) } else { Ok(()) }
+    }
+
+    /// Refuses while somebody has seen receipts that are not here.
+    pub(crate) fn check_has_receipts(&self) -> Result<(), Error> {
         let watch = self.watch();
         if watch.receipts < watch.receipts_needed {
             return Err(Error::Behind { have: watch.receipts, need: watch.receipts_needed });
         }
-        if watch.heard.restored { Err(Error::Restored) } else { Ok(()) }
+        Ok(())
     }
 
     /// Step 4 of a destruction (`crate::destruction`): strikes off the secrets that are erased; numbers, signs
@@ -63,14 +69,15 @@ impl Custody {
     pub(crate) async fn conclude(&self, erased: &[String]) -> Result<Vec<SignedShredReceipt>, Error> {
         let writer = self.parts.store.write().await?;
         let mut number = shred_receipt::newest(writer.tx()).await?;
-        let (behind, mut receipts) = (self.check_may_destroy().is_err(), Vec::new());
-        for pending in pending_receipt::all(writer.tx()).await? {
-            // The numbers behind those of an old copy are taken: its own wait until no more are replayed.
-            if behind && pending.signature.is_empty() {
-                continue;
-            }
+        let mut receipts = Vec::new();
+        let pending = pending_receipt::all(writer.tx()).await?;
+        let (ours, replayed): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|pending| pending.signature.is_empty());
+        // The numbers behind those of an old copy are taken: its own wait until no more are replayed.
+        let ours = if self.check_may_number().is_ok() { ours } else { Vec::new() };
+        for pending in replayed.iter().chain(&ours) {
             number = number.saturating_add(1);
-            receipts.push(self.conclude_one(&writer, number, &pending).await?);
+            receipts.push(self.conclude_one(&writer, number, pending).await?);
         }
         doomed_secret::delete(writer.tx(), erased).await?;
         writer.commit().await?;
@@ -113,22 +120,31 @@ impl Custody {
         Ok(std::iter::once(destruction).chain(approval).collect())
     }
 
-    /// A replayed receipt stays as it was signed; ours gets its number and the time from which on nothing
+    /// A replayed receipt stays as it was signed, under the number that it says; ours gets its number and the time from which on nothing
     /// opens what it names: now, behind the erasing of secrets.
     fn signed(&self, number: u64, pending: &pending_receipt::Model) -> Result<SignedShredReceipt, Error> {
+        let damaged = |_| Error::Damaged { row: format!("pending receipt {}", pending.id) };
+        let receipt = ShredReceipt::decode(pending.receipt.as_slice()).map_err(damaged)?;
         if !pending.signature.is_empty() {
+            if receipt.number != number {
+                return Err(Error::Receipt { number: receipt.number, why: "its number is not the next one" });
+            }
             let (receipt, signature) = (pending.receipt.clone().into(), pending.signature.clone().into());
             return Ok(SignedShredReceipt { receipt, signature });
         }
-        let damaged = |_| Error::Damaged { row: format!("pending receipt {}", pending.id) };
-        let receipt = ShredReceipt::decode(pending.receipt.as_slice()).map_err(damaged)?;
         let effective_unix_ns = self.parts.clock.wall().unix_nanos();
         Ok(self.receipt_key.sign(&ShredReceipt { number, effective_unix_ns, ..receipt }))
     }
 
-    /// What a follower has seen is at least how far receipts had come.
-    fn claim(&self, seen: u64) -> Result<(), Error> {
+    /// What a follower has seen is at least how far receipts had come. The database may be further than what is
+    /// in memory: another process wrote, or this one did not hear of its own commit.
+    async fn claim(&self, seen: u64) -> Result<(), Error> {
+        if seen <= self.watch().receipts {
+            return Ok(());
+        }
+        let stored = shred_receipt::newest(self.parts.store.reader()).await?;
         let mut watch = self.watch();
+        watch.receipts = watch.receipts.max(stored);
         if seen > watch.receipts.saturating_add(MAX_LEAD) {
             return Err(Error::malformed("receipt number", format!("there are {} receipts", watch.receipts)));
         }

@@ -6,8 +6,10 @@
 //!
 //! 1. The audit log knows how many events this data directory has reported. Where that is more than the
 //!    directory knows, it was put back, which is written down in a file before anything else happens. Until then
-//!    nothing is destroyed either, because a number that is given twice would forbid to replay the receipts.
-//! 2. `storage` asks for the receipts behind the last one it has. Where that is not here, it was put back.
+//!    nothing is destroyed either.
+//! 2. `storage` asks for the receipts behind the last one it has. Where that is not here, it was put back. The log
+//!    may not know: its outbox can be lost, or the log was away. So no receipt is numbered before `storage` has
+//!    spoken too: a number that is given twice would forbid to replay the receipts.
 //!
 //! A copy that the log found out reads the receipts of destruction from the log, which names them all, and
 //! replays them; then it goes on. What a crash in between leaves: the file, with which it begins anew.
@@ -56,10 +58,10 @@ const SOURCE: &str = "/obscura/keys";
 pub struct Heard {
     /// The audit log has said how far it is.
     pub log: bool,
-    /// What had waited for that is finished.
-    pub settled: bool,
     /// `storage` has compared receipts.
     pub storage: bool,
+    /// What had waited for both is finished.
+    pub settled: bool,
     /// The log knows more of this data directory than it does itself.
     pub restored: bool,
 }
@@ -67,6 +69,11 @@ pub struct Heard {
 /// The file that says that a data directory was put back.
 pub fn restored_file(data: &Path) -> PathBuf {
     data.join(RESTORED)
+}
+
+/// Whether it says so. A disk that cannot be read says nothing, which is no reason to go on.
+pub fn is_restored(file: &Path) -> bool {
+    file.try_exists().unwrap_or(true)
 }
 
 /// Writes down that the data directory was put back; durable on return.
@@ -83,16 +90,19 @@ pub fn note_restored(data: &Path) -> std::io::Result<()> {
 impl Custody {
     /// Refuses to release while this may be an old copy.
     pub(crate) fn check_current(&self) -> Result<(), Error> {
-        self.check_may_destroy()?;
-        let heard = self.watch().heard.clone();
-        match (heard.settled, heard.storage) {
-            (false, _) => Err(Error::Unconfirmed("the audit log")),
-            (true, false) => Err(Error::Unconfirmed("storage to compare receipts")),
-            (true, true) => Ok(()),
-        }
+        self.check_may_number()?;
+        let settled = self.watch().heard.settled;
+        if settled { Ok(()) } else { Err(Error::Unconfirmed("what a crash left to be finished")) }
     }
 
-    /// Refuses to destroy, and to number receipts, while this may be an old copy.
+    /// Refuses to number receipts while somebody may have others under the next numbers.
+    pub(crate) fn check_may_number(&self) -> Result<(), Error> {
+        self.check_may_destroy()?;
+        let compared = self.watch().heard.storage;
+        if compared { Ok(()) } else { Err(Error::Unconfirmed("storage to compare receipts")) }
+    }
+
+    /// Refuses to destroy while this may be an old copy.
     pub(crate) fn check_may_destroy(&self) -> Result<(), Error> {
         self.check_not_behind()?;
         if self.watch().heard.log { Ok(()) } else { Err(Error::Unconfirmed("the audit log")) }
@@ -108,21 +118,29 @@ impl Custody {
     }
 
     /// The audit log has said how far it is with this data directory, and where that is further the file says so.
-    /// What waited for it is finished.
     pub(crate) async fn log_compared(&self) {
-        let restored = self.parts.restored_file.exists();
+        let restored = is_restored(&self.parts.restored_file);
         {
             let mut watch = self.watch();
             (watch.heard.log, watch.heard.restored) = (true, restored);
         }
-        let _turn = self.changing.lock().await;
-        self.finish_interrupted().await;
-        self.watch().heard.settled = true;
+        self.settle().await;
     }
 
     /// `storage` has compared its receipts with ours and lacks none of them.
-    pub(crate) fn storage_compared(&self) {
+    pub(crate) async fn storage_compared(&self) {
         self.watch().heard.storage = true;
+        self.settle().await;
+    }
+
+    /// Finishes what waited for both, once.
+    async fn settle(&self) {
+        if self.watch().heard.settled || self.check_may_number().is_err() {
+            return;
+        }
+        let _turn = self.changing.lock().await;
+        self.finish_interrupted().await;
+        self.watch().heard.settled = true;
     }
 
     /// Every receipt of the log is here again.
@@ -136,8 +154,7 @@ impl Custody {
         }
         self.watch().heard.restored = false;
         tracing::warn!("a data directory that was put back has all receipts of destruction again");
-        let _turn = self.changing.lock().await;
-        self.finish_interrupted().await;
+        self.settle().await;
         Ok(())
     }
 
@@ -145,6 +162,14 @@ impl Custody {
     /// newest one is refused: then a file or `storage` has those between.
     async fn replay_logged(&self, signed: SignedShredReceipt) -> Result<(), Error> {
         let receipt = ShredReceipt::decode(signed.receipt.clone()).unwrap_or_default();
+        if !self.has_signed(&signed)? {
+            // The log outlived another custody, or somebody else wrote into it.
+            tracing::warn!(
+                number = receipt.number,
+                "the log has a receipt that this custody did not sign; left out"
+            );
+            return Ok(());
+        }
         if receipt.number > 0 && receipt.number <= shred_receipt::newest(self.parts.store.reader()).await? {
             return Ok(());
         }

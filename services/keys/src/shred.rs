@@ -28,7 +28,7 @@ impl Custody {
     pub async fn shred(&self, request: &ShredRequest) -> Result<SignedShredReceipt, Error> {
         let (selection, decision) = self.read_shred(request)?;
         let _turn = self.changing.lock().await;
-        self.check_may_destroy()?;
+        self.check_may_number()?;
         self.finish().await?;
         let alone = self.alone().await;
         let writer = self.parts.store.write().await?;

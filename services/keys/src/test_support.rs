@@ -120,7 +120,7 @@ impl Bench {
     pub async fn open(&self) -> Custody {
         let custody = self.open_alone().await;
         custody.log_compared().await;
-        custody.storage_compared();
+        custody.storage_compared().await;
         custody
     }
 

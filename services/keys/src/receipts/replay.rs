@@ -52,6 +52,9 @@ impl Custody {
         }
         // What only this copy destroyed meanwhile gets its receipts behind the last of those.
         self.finish().await?;
+        if self.check_may_number().is_ok() {
+            self.watch().heard.settled = true;
+        }
         tracing::info!(receipts = receipts.len(), destroyed_again, "replayed receipts of destruction");
         Ok(destroyed_again)
     }
@@ -61,6 +64,11 @@ impl Custody {
         let before = self.parts.secrets.mark()?.public_keys;
         let before = before.iter().filter_map(|key| hex::decode(key).ok());
         Ok(before.chain([self.receipt_key.public_key()]).collect())
+    }
+
+    /// Whether this custody signed it, or the one before it whose database was lost.
+    pub(crate) fn has_signed(&self, signed: &SignedShredReceipt) -> Result<bool, Error> {
+        Ok(verifies(signed, &self.signers()?))
     }
 
     fn verified(&self, signed: &SignedShredReceipt, signers: &[Vec<u8>]) -> Result<ShredReceipt, Error> {

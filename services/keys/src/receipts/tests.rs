@@ -158,7 +158,7 @@ async fn a_restored_data_directory_releases_nothing_of_its_dead() {
     let destroyed_again = custody.replay(&drill.receipts).await.unwrap();
     assert_eq!(destroyed_again, 4, "one early, two expired, and the held part of one of them");
     custody.list_receipts(3).await.unwrap();
-    custody.storage_compared();
+    custody.storage_compared().await;
     drill.releases(&custody).await.unwrap();
     drill.invariant_the_dead_stay_dead(&custody).await;
     // And no copy of the database made meanwhile, nor the restored one, opens them again.

@@ -39,11 +39,11 @@ async fn nothing_is_released_before_log_and_storage_have_spoken_and_keys_are_tak
     let waits = releases(&bench, &custody, &key).await.unwrap_err();
     assert!(matches!(waits, Error::Unconfirmed("storage to compare receipts")), "{waits}");
     custody.expire().await.unwrap();
-    custody.storage_compared();
+    custody.storage_compared().await;
     bench.assert_releasable(&custody, &key).await;
     bench.close(custody).await;
     let custody = bench.open_alone().await;
-    custody.storage_compared();
+    custody.storage_compared().await;
     assert!(matches!(releases(&bench, &custody, &key).await, Err(Error::Unconfirmed("the audit log"))));
 }
 
@@ -86,7 +86,7 @@ async fn a_copy_that_the_log_found_out_stays_closed_through_restarts_until_the_l
 }
 
 #[tokio::test]
-async fn what_a_crash_left_without_a_number_waits_for_the_log() {
+async fn what_a_crash_left_without_a_number_waits_for_log_and_storage() {
     let bench = Bench::new();
     let (custody, key) = bench.with_key().await;
     custody.parts.secrets.faults.lock().unwrap().insert("erase");
@@ -96,7 +96,85 @@ async fn what_a_crash_left_without_a_number_waits_for_the_log() {
     assert!(custody.list_receipts(0).await.unwrap().is_empty());
     assert!(bench.describes(&custody, &key).await.intersection(&slots(0, 9)).is_empty());
     custody.log_compared().await;
+    assert!(
+        custody.list_receipts(0).await.unwrap().is_empty(),
+        "storage may have another one under its number"
+    );
+    custody.storage_compared().await;
     assert_eq!(bench.receipts(&custody).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_old_copy_of_which_the_log_knows_nothing_gives_no_number_twice() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    custody.parts.secrets.faults.lock().unwrap().insert("erase");
+    custody.shred(&bench.shred(&key, 0, 9)).await.unwrap_err();
+    bench.close(custody).await;
+    let old = bench.back_up(true);
+    let custody = bench.open().await;
+    custody.shred(&bench.shred(&key, 20, 29)).await.unwrap();
+    let seen = custody.list_receipts(0).await.unwrap();
+    assert_eq!(seen.len(), 2);
+    bench.close(custody).await;
+    bench.restore(&old, true);
+    let custody = bench.open_alone().await;
+    custody.log_compared().await;
+    custody.expire().await.unwrap();
+    assert!(matches!(custody.list_receipts(2).await, Err(Error::Behind { have: 0, need: 2 })));
+    custody.replay(&seen).await.unwrap();
+    custody.list_receipts(2).await.unwrap();
+    custody.storage_compared().await;
+    assert_eq!(custody.list_receipts(0).await.unwrap(), seen);
+    assert!(releases(&bench, &custody, &key).await.unwrap().intersection(&slots(0, 9)).is_empty());
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_heard_of_is_no_old_copy() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+    custody.watch().receipts = 0;
+    custody.list_receipts(1).await.unwrap();
+    assert_eq!(releases(&bench, &custody, &key).await.unwrap(), slots(10, 1_799));
+}
+
+#[tokio::test]
+async fn a_replayed_receipt_keeps_its_number_before_those_that_this_copy_makes() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    bench.close(custody).await;
+    let old = bench.back_up(true);
+    let custody = bench.open().await;
+    custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+    let seen = custody.list_receipts(0).await.unwrap();
+    bench.close(custody).await;
+    bench.restore(&old, true);
+    let custody = bench.open().await;
+    // The receipt names its span but not this key, of which the copy makes a receipt as it is replayed.
+    bench.import(&custody, &bench.sibling(&key, HOUR)).await;
+    custody.replay(&seen).await.unwrap();
+    let receipts = bench.receipts(&custody).await;
+    assert_eq!((receipts.len(), custody.list_receipts(0).await.unwrap().first()), (2, seen.first()));
+}
+
+#[tokio::test]
+async fn a_foreign_receipt_in_the_log_is_left_out() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    bench.close(custody).await;
+    let old = bench.back_up(true);
+    let custody = bench.open().await;
+    custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+    let mut seen = custody.list_receipts(0).await.unwrap();
+    bench.close(custody).await;
+    bench.restore(&old, true);
+    note_restored(&bench.data("")).unwrap();
+    let foreign = SignedShredReceipt { signature: vec![7; 64].into(), ..seen[0].clone() };
+    seen.insert(0, foreign);
+    let custody = bench.open().await;
+    custody.replay_log(as_logged(&seen)).await.unwrap();
+    assert_eq!(releases(&bench, &custody, &key).await.unwrap(), slots(10, 1_799));
 }
 
 #[test]
