@@ -75,7 +75,7 @@ impl Measured {
         };
         let custody = Custody::open(parts).await?;
         custody.log_compared().await;
-        custody.storage_compared();
+        custody.storage_compared().await;
         Ok(Self { custody })
     }
 
