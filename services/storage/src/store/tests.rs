@@ -190,8 +190,8 @@ async fn a_recorder_that_was_killed_leaves_no_gap_open_for_ever() {
         let stopped = Gap { reason: GapReason::RecorderStopped, ..gap(2, 50, None) };
         let later = gap(3, 70, None);
         for _ in 0..2 {
-            store.record_gaps(&[stopped.clone(), later.clone()]).await.unwrap();
-            let expected = [gap(1, 0, Some(50)), stopped.clone(), later.clone()];
+            store.record_gaps(&[stopped, later]).await.unwrap();
+            let expected = [gap(1, 0, Some(50)), stopped, later];
             assert_eq!(store.gaps(None, None, 10).await.unwrap(), expected);
         }
     }
