@@ -68,6 +68,9 @@ mod tests {
         let nothing = ReindexResponse { objects: 5, ..ReindexResponse::default() };
         assert_eq!(words(&nothing, &findings), "Looked at 5 objects; 0 were not in the index before.");
         let some = ReindexResponse { indexed: 1, ..nothing };
-        assert!(words(&some, &findings).contains("1 was not in the index before.\nThe count of deleted objects cannot be rebuilt"));
+        assert!(
+            words(&some, &findings)
+                .contains("1 was not in the index before.\nThe count of deleted objects cannot be rebuilt")
+        );
     }
 }
