@@ -15,8 +15,8 @@
 //!   sequence      minus the one that follows the segment before it, or minus 0 in another writer epoch
 //!   slot          number since 1970, minus that in which the segment starts
 //!   start         minus the end of the segment before it; the first one: minus the start of the pack
-//!   duration      by the wall, nanoseconds
-//!   media         duration in the camera's own time, minus that by the wall
+//!   media         duration in the camera's own time, nanoseconds: of most cameras the same again and again
+//!   duration      by the wall, minus that in the camera's time
 //!   frames
 //!   length        sealed bytes
 //!   torn after    full chunks, of torn segments alone
@@ -152,11 +152,11 @@ impl Directory {
             let media = i64::try_from(entry.media_duration.as_nanos()).unwrap_or(i64::MAX); // as in the head
             slots.push(slot_number(entry.header.hour, entry.header.slot) - expected_slot(entry.span.start()));
             starts.push(start.wrapping_sub(expected));
-            walls.push(wall);
-            medias.push(media.wrapping_sub(wall));
+            medias.push(media);
+            walls.push(wall.wrapping_sub(media));
             expected = end;
         }
-        [slots, starts, walls, medias].iter().for_each(|column| writer.numbers(column));
+        [slots, starts, medias, walls].iter().for_each(|column| writer.numbers(column));
     }
 }
 
@@ -176,19 +176,19 @@ impl Reading<'_> {
         let masks: Vec<[u8; 32]> = self.dictionary(Some(*Digest::ZERO.as_bytes()))?;
         let epochs = self.epochs()?;
         let sequences = self.sequences(&epochs)?;
-        let (slots, starts, walls, medias) = (self.column()?, self.column()?, self.column()?, self.column()?);
+        let (slots, starts, medias, walls) = (self.column()?, self.column()?, self.column()?, self.column()?);
         let (frames, lengths) = (self.column()?, self.column()?);
         let torn_count = flags.iter().filter(|flags| *flags & TORN != 0).count();
         let mut torn = self.reader.numbers(torn_count)?.into_iter();
         let (mut expected, mut offset) = (self.start.unix_nanos(), 0_u64);
         let rows = flags.into_iter().zip(keys).zip(inits).zip(masks).zip(epochs).zip(sequences);
-        let times = slots.into_iter().zip(starts).zip(walls).zip(medias);
+        let times = slots.into_iter().zip(starts).zip(medias).zip(walls);
         let mut entries = Vec::with_capacity(self.count);
         for ((row, times), (frames, length)) in rows.zip(times).zip(frames.into_iter().zip(lengths)) {
             let (((((flags, key), init), masks), writer_epoch), sequence) = row;
-            let (((slot, start), wall), media) = times;
+            let (((slot, start), media), wall) = times;
             let start = expected.wrapping_add(start);
-            expected = start.wrapping_add(wall);
+            expected = start.wrapping_add(media).wrapping_add(wall);
             let span = Span::try_new(Timestamp::from_unix_nanos(start), Timestamp::from_unix_nanos(expected));
             let (hour, slot) =
                 read_slot(slot.wrapping_add(expected_slot(Timestamp::from_unix_nanos(start))))?;
@@ -213,7 +213,7 @@ impl Reading<'_> {
                 length,
                 sha256: Digest::ZERO,
                 span: span.ok_or(Error::Compact("a segment that runs backwards"))?,
-                media_duration: Duration::from_nanos(unsigned(wall.wrapping_add(media))?),
+                media_duration: Duration::from_nanos(unsigned(media)?),
                 frames: u32::try_from(frames).map_err(|_| BEYOND)?,
                 damaged: flags & DAMAGED != 0,
                 torn_after_chunks: torn.map(u32::try_from).transpose().map_err(|_| BEYOND)?,

@@ -128,11 +128,11 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 #[test]
-fn a_usual_pack_takes_less_than_45_bytes_a_segment_and_keeps_its_head() {
+fn a_usual_pack_takes_less_than_41_bytes_a_segment_and_keeps_its_head() {
     let directory = minute();
     let stream = Stream::of(&directory);
     let compact = directory.to_compact(&stream);
-    assert!(compact.len() < 15 * 45, "{} bytes", compact.len());
+    assert!(compact.len() < 15 * 41, "{} bytes", compact.len());
     let back = read(&directory, &stream, &compact).unwrap();
     assert_eq!(back.encode_head(), directory.encode_head());
     assert_eq!(back.encoded_head_length(), directory.encode_head().len());
