@@ -18,6 +18,7 @@ mod expiry;
 mod fake_custody;
 mod finding;
 mod gap;
+mod gap_journal;
 mod grpc;
 mod handed;
 mod http;

@@ -163,13 +163,39 @@ impl Store {
         }
     }
 
-    /// Adds gaps, or replaces those with the same ids, durably.
+    /// Adds gaps durably. Of one that is there the report that counts is kept ([`Gap::settle`]).
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn record_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
         let transaction = self.database.write().await?;
         gap::upsert(&*transaction, gaps).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// At most `limit` gaps that started in the span, by start.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn gaps_started_in(&self, span: Span, limit: u64) -> Result<Vec<Gap>, Error> {
+        gap::started_in(self.database.readers(), span, limit).await
+    }
+
+    /// Start of the first gap that started at this moment or later.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn first_gap_from(&self, from: Timestamp) -> Result<Option<Timestamp>, Error> {
+        gap::first_start(self.database.readers(), from).await
+    }
+
+    /// Forgets gaps that ended before a moment.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn prune_gaps(&self, before: Timestamp) -> Result<(), Error> {
+        let transaction = self.database.write().await?;
+        gap::prune(&*transaction, before).await?;
         Ok(transaction.commit().await?)
     }
 

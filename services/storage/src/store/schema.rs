@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "heads are compressed", statements: nothing },
     Migration { version: 4, name: "gaps have a writer", statements: writers_of_gaps },
     Migration { version: 5, name: "packs are compact", statements: compact_packs },
+    Migration { version: 6, name: "gaps by day", statements: gaps_by_start },
 ];
 
 /// Rows from before are read as they are; programs from before must not read newer ones.
@@ -35,6 +36,12 @@ fn gaps_without_writers(backend: DbBackend) -> Vec<Statement> {
 /// Nobody knows whose the gaps are that are there.
 fn writers_of_gaps(backend: DbBackend) -> Vec<Statement> {
     vec![Statement::from_string(backend, "ALTER TABLE gaps ADD COLUMN writer_epoch bigint")]
+}
+
+/// The journal of gaps has one object for a day.
+fn gaps_by_start(backend: DbBackend) -> Vec<Statement> {
+    let sql = "CREATE INDEX IF NOT EXISTS gaps_by_start ON gaps (start_ns, gap_id)";
+    vec![Statement::from_string(backend, sql)]
 }
 
 /// Databases from before versions were counted have these tables already.

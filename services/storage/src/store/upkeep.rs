@@ -184,14 +184,14 @@ impl Store {
         receipt::newest(self.database.readers()).await
     }
 
-    /// Forgets tombstones and receipts from before a moment.
+    /// Forgets receipts that were effective before a moment, and the tombstones of what they destroyed.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn prune(&self, before: Timestamp) -> Result<(), Error> {
         let write = self.database.write().await?;
-        tombstone::prune(&*write, before.unix_nanos()).await?;
-        receipt::prune(&*write, before.unix_nanos()).await?;
+        let receipts = receipt::prune(&*write, before.unix_nanos()).await?;
+        tombstone::prune(&*write, &receipts).await?;
         Ok(write.commit().await?)
     }
 }
