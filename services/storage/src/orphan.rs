@@ -107,8 +107,7 @@ impl Orphans {
                  indexes it (an upload under way looks like this for some seconds)",
             ))),
             Ok(inspected) => {
-                let (row, runs) =
-                    PackRow::of(&inspected.directory, key.clone(), inspected.head, inspected.size);
+                let (row, runs) = PackRow::of(inspected.directory, key.clone(), inspected.size);
                 let inserted = self.store.restore_pack(&row, &runs).await?;
                 Ok(if inserted == Inserted::New { Fate::Indexed(key.clone()) } else { Fate::Known })
             }

@@ -4,10 +4,10 @@
 //! synced: a recorder frees its spool on our word.
 
 mod arrivals;
+mod before;
 mod damage;
 mod fact;
 mod gap;
-mod head;
 mod housekeeping;
 mod mark;
 mod notice;
@@ -17,6 +17,7 @@ mod quarantine;
 mod receipt;
 mod run;
 mod schema;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tombstone;
@@ -34,7 +35,6 @@ use crate::{gap::Gap, index::PackRow, run::Run};
 use arrivals::{Arrival, Arrivals};
 
 pub use fact::{Fact, moment};
-pub use head::stored as stored_head;
 pub use notice::{Notice, Subject};
 pub use pack::{PackSummary, Slice};
 pub use receipt::{ReceiptRow, Shredded};
@@ -54,6 +54,15 @@ pub enum Error {
     /// A row holds what was never written.
     #[error("a row holds {0}, which was never written: restore the index or rebuild it")]
     Corrupt(&'static str),
+}
+
+impl From<Error> for obscura_database::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error.into(),
+            Error::Corrupt(_) => DbErr::Custom(error.to_string()).into(),
+        }
+    }
 }
 
 impl Error {
@@ -88,6 +97,7 @@ impl Store {
     /// [`obscura_database::Error`].
     pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
         let database = Database::open(location, schema::MIGRATIONS).await?;
+        before::take_over(&database).await?;
         Ok(Self { database: Arc::new(database), arrivals: Arc::default() })
     }
 
@@ -131,8 +141,8 @@ impl Store {
         pack::slice(self.database.readers(), slice).await
     }
 
-    /// Adds a pack and its runs in one transaction, which others that come now may share, durably, and notes that the audit log has to hear of
-    /// it. What is destroyed of it already is marked at once and belongs to no run.
+    /// Adds a pack and its runs in one transaction, which others that come now may share, durably, and notes that the
+    /// audit log has to hear of it. What is destroyed of it already is marked at once and belongs to no run.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`]; nothing is changed then.

@@ -1,8 +1,10 @@
 //! The index on both databases, real ones.
 
 mod arrivals;
+mod before;
 mod receipts;
 mod replicas;
+mod walks;
 
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ impl Store {
     }
 
     async fn empty(&self) {
-        for table in ["packs", "runs"] {
+        for table in ["packs_of_days", "packs_long", "runs"] {
             self.database.readers().execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
         }
     }
@@ -278,21 +280,4 @@ fn the_table_of_runs_does_not_depend_on_the_order_of_commits() {
         Ok(())
     };
     TestRunner::new(ProptestConfig::with_cases(24)).run(&packs(), check).unwrap();
-}
-
-#[tokio::test]
-async fn an_index_from_before_versions_were_counted_is_taken_over() {
-    let directory = TempDir::new().unwrap();
-    let location = Location::Sqlite(directory.path().join("index.sqlite"));
-    let before = Store {
-        database: Arc::new(Database::open(&location, &schema::MIGRATIONS[..1]).await.unwrap()),
-        arrivals: Arc::default(),
-    };
-    before.fill([row(&make_pack(1, id(1), &[(0, 4_000)]))]).await;
-    before.database.readers().execute_unprepared("DROP TABLE schema_version").await.unwrap();
-    before.database.close().await.unwrap();
-    let store = Store::open(&location).await.unwrap();
-    assert!(store.pack(id(1)).await.unwrap().is_some());
-    assert_eq!(insert(&store, 2, &[(4_000, 8_000)]).await.unwrap(), Inserted::New);
-    assert_eq!(store.runs(None, None, 10).await.unwrap().len(), 1);
 }

@@ -6,7 +6,7 @@ use obscura_pack::Statement;
 use sea_orm::{ActiveValue::Set, ExprTrait as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
 use super::{Error, pack, signed, unsigned};
-use crate::{index::PackRow, inspection::sha256};
+use crate::index::PackRow;
 
 /// What is left of a pack.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -76,7 +76,7 @@ impl Tombstone {
             span: row.span,
             segments: row.segments,
             bytes: row.bytes,
-            root: sha256(&row.head),
+            root: row.statement().head,
             receipt,
             deleted,
         }
