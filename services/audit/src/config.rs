@@ -48,7 +48,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WitnessSettings {
-    /// Where it is; `/add-checkpoint` is added.
+    /// Where it is; `/add-checkpoint` is added, or the hash of the origin and `/checkpoint`.
     pub url: Url,
     /// Its key as C2SP writes it: `name+hash+base64`.
     pub key: String,

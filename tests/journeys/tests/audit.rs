@@ -406,12 +406,29 @@ impl Drop for Witness {
     }
 }
 
+/// Ends where the log refuses to start, with its reason.
+fn refused_start(config: &Path) -> String {
+    let mut command = Command::new(program("obscura-audit"));
+    command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_for("the log to refuse its start", || child.try_wait().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
 #[test]
-fn a_witness_of_somebody_else_cosigns_the_log() {
+fn a_witness_of_somebody_else_cosigns_the_log_and_its_word_stops_an_older_database() {
     let mut installation = Installation::start();
     let key = installation.must(&["audit", "status", "--json"]).json()["key"].as_str().unwrap().to_owned();
     let witness = Witness::start(installation.folder(), &key);
     installation.down();
+    let (data, backup) = (installation.state().join("audit/data"), installation.folder().join("backup"));
+    copy_folder(&data, &backup);
     let config = installation.state().join("audit/config.toml");
     let settings = format!("[[settings.witnesses]]\nurl = \"{}\"\nkey = \"{}\"\n", witness.url, witness.key);
     let text = fs::read_to_string(&config).unwrap();
@@ -424,4 +441,11 @@ fn a_witness_of_somebody_else_cosigns_the_log() {
     });
     let copy = export(&installation, "log");
     installation.must(&["audit", "verify", copy.to_str().unwrap(), "--witness", &witness.key]);
+
+    installation.down();
+    fs::remove_dir_all(&data).unwrap();
+    copy_folder(&backup, &data);
+    let refused = refused_start(&config);
+    assert!(refused.contains("the checkpoint that a witness knows is of size"), "{refused}");
+    assert!(refused.contains("an older database was restored"), "{refused}");
 }
