@@ -237,6 +237,16 @@ impl Installation {
         Outcome { code: status.code(), out: text(stdout), err: text(stderr) }
     }
 
+    /// Starts a command and does not wait for it.
+    ///
+    /// # Panics
+    /// Where the program cannot be started.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a command that must work.
     ///
     /// # Panics
@@ -322,6 +332,7 @@ impl Drop for Installation {
     }
 }
 
+/// Sends a signal, for example `TERM`, where the process still runs.
 pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }
