@@ -7,18 +7,18 @@ use std::io;
 use libfuzzer_sys::fuzz_target;
 use obscura_clock::Timestamp;
 use obscura_tlog::{
-    AddCheckpoint, LogKey, WitnessKey,
-    witness::{Head, HeadStore, Witness},
+    AddCheckpoint, LogKey, SignedCheckpoint, WitnessKey,
+    witness::{HeadStore, Witness},
 };
 
 struct Nothing;
 
 impl HeadStore for Nothing {
-    fn load(&mut self, _: &str) -> io::Result<Option<Head>> {
+    fn load(&mut self, _: &str) -> io::Result<Option<SignedCheckpoint>> {
         Ok(None)
     }
 
-    fn save(&mut self, _: &str, _: &Head) -> io::Result<()> {
+    fn save(&mut self, _: &SignedCheckpoint) -> io::Result<()> {
         panic!("a request that the log did not sign was believed");
     }
 }

@@ -113,6 +113,14 @@ fn access() -> Vec<Example> {
         span: span(),
         query: "red car at the gate".into(),
         results: 12,
+        ..Search::default()
+    };
+    let read = Search {
+        subject: "audit".into(),
+        query: "entries with names".into(),
+        first_index: 1_200,
+        end_index: 1_264,
+        ..Search::default()
     };
     let export = Export {
         grant_id: GRANT.into(),
@@ -134,7 +142,8 @@ fn access() -> Vec<Example> {
         (Body::Export(export.clone()), DONE, true),
         (Body::Export(Export { file_sha256: Bytes::new(), bytes: 0, ..export }), REFUSED, true),
         (Body::Search(search), DONE, true),
-        (Body::Search(Search { subject: "audit".into(), ..Search::default() }), DONE, true),
+        (Body::Search(read.clone()), DONE, true),
+        (Body::Search(read), REFUSED, true),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! From an event to the bytes of its leaf.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use obscura_proto::audit::v1::{Event, Outcome, Person};
@@ -68,6 +68,8 @@ pub struct Leaf {
     pub event_id: String,
     /// Who acted; `None` where no person did.
     pub pseudonym: Option<String>,
+    /// Whom it names beside who acted, each once.
+    pub named: Vec<String>,
     /// Cameras it names.
     pub camera_ids: Vec<String>,
 }
@@ -107,7 +109,7 @@ impl<'a> Valid<'a> {
         let (kind, mapping) = kind(event).zip(map(event, source)).ok_or_else(no_body)?;
         let mut draft = Draft::new(event, source, kind, &mapping);
         let pseudonym = draft.actor(&mapping, persons)?;
-        draft.fields(mapping, persons)?;
+        let named = draft.fields(mapping, persons)?;
         let camera_ids = draft.cameras();
         let unwritable = |_| Invalid::new("event", "cannot be written as canonical JSON");
         let bytes = draft.finish(event, source, kind).to_canonical().map_err(unwritable)?;
@@ -115,7 +117,7 @@ impl<'a> Valid<'a> {
             let why = format!("makes a leaf of {} bytes; at most {MAX_LEAF_BYTES} are allowed", bytes.len());
             return Err(Invalid::new("event", why).into());
         }
-        Ok(Leaf { bytes, kind, event_id: event.event_id.clone(), pseudonym, camera_ids })
+        Ok(Leaf { bytes, kind, event_id: event.event_id.clone(), pseudonym, named, camera_ids })
     }
 }
 
@@ -191,17 +193,21 @@ impl<'a> Draft<'a> {
         Ok(Some(pseudonym))
     }
 
-    fn fields(&mut self, mapping: Mapping<'a>, persons: &mut dyn Persons) -> Result<(), Error> {
+    /// Everything else; returns the pseudonyms of whom it names.
+    fn fields(&mut self, mapping: Mapping<'a>, persons: &mut dyn Persons) -> Result<Vec<String>, Error> {
+        let mut named = BTreeSet::new();
         for (pointer, field) in mapping.fields {
             match field {
                 Field::Clear(value) => self.data.set(pointer, value),
                 Field::Personal(text) => self.seal(pointer, text, persons)?,
                 Field::Others(mentions) => {
-                    let sealed: Result<Json<'_>, Error> = mentions
-                        .into_iter()
-                        .map(|mention| mentioned(mention, persons).map(Json::from))
-                        .collect();
-                    self.data.set(pointer, sealed?);
+                    let mut sealed = Vec::with_capacity(mentions.len());
+                    for mention in mentions {
+                        let pseudonym = pseudonym(&mention.person_id(), persons)?;
+                        named.insert(pseudonym.clone());
+                        sealed.push(Json::from(mentioned(mention, pseudonym, persons)?));
+                    }
+                    self.data.set(pointer, Json::List(sealed));
                 }
                 Field::Free(text) if self.actor.is_some_and(|person| names(text, person)) => {
                     self.seal(pointer, text, persons)?;
@@ -210,7 +216,7 @@ impl<'a> Draft<'a> {
                 Field::Free(text) => self.data.set(pointer, text),
             }
         }
-        Ok(())
+        Ok(named.into_iter().collect())
     }
 
     fn seal(&mut self, pointer: &'static str, clear: &str, persons: &mut dyn Persons) -> Result<(), Error> {
@@ -252,12 +258,16 @@ impl<'a> Draft<'a> {
 }
 
 /// What a field says about somebody else than who acted: a pseudonym, and the rest sealed.
-fn mentioned<'a>(mention: Mention<'a>, persons: &mut dyn Persons) -> Result<Object<'a>, Error> {
+fn mentioned<'a>(
+    mention: Mention<'a>,
+    pseudonym: String,
+    persons: &mut dyn Persons,
+) -> Result<Object<'a>, Error> {
     let id = mention.person_id();
     let sealed = sealed(&id, &mention.pointer(), mention.name, persons)?;
     Ok(Object::from([
         ("field", mention.field.into()),
-        ("person", pseudonym(&id, persons)?.into()),
+        ("person", pseudonym.into()),
         ("sealed", sealed.into()),
         ("when", mention.when.into()),
     ]))

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use signed_note::{Note, Signature, VerifierList};
 
 use crate::{
-    Hash, LogKey, MAX_SIZE,
+    Hash, LogKey, LogVerifier, MAX_SIZE,
     cosignature::{Cosigned, WitnessVerifier},
     key::NoteKey,
 };
@@ -112,6 +112,14 @@ impl SignedCheckpoint {
     #[must_use]
     pub const fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The same checkpoint with nothing but the good signatures of these keys of its log.
+    pub(crate) fn with_signatures_of(&self, logs: &[LogVerifier]) -> Self {
+        let body = self.checkpoint.body();
+        let is_good = |signature: &Signature| logs.iter().any(|log| log.is_signature(&body, signature));
+        let signatures = self.signatures.iter().filter(|signature| is_good(signature)).cloned().collect();
+        Self { checkpoint: self.checkpoint.clone(), signatures }
     }
 
     /// Adds the signature lines of witnesses, as `add-checkpoint` answers them: only good ones of

@@ -243,6 +243,11 @@ impl LogVerifier {
     pub fn check(&self, signed: &SignedCheckpoint) -> Result<(), CheckpointError> {
         signed.check(&self.0)
     }
+
+    /// Whether the signature is by this log and good for this text.
+    pub(crate) fn is_signature(&self, body: &str, signature: &Signature) -> bool {
+        self.0.claims(signature) && self.0.is_signature(body.as_bytes(), signature.signature())
+    }
 }
 
 impl FromStr for LogVerifier {

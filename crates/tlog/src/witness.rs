@@ -13,11 +13,11 @@ use obscura_clock::Timestamp;
 
 use crate::{
     AddCheckpoint, Checkpoint, CheckpointError, Hash, LogVerifier, MAX_CHECKPOINT_BYTES, MAX_PROOF_HASHES,
-    WitnessKey, verify_consistency,
+    SignedCheckpoint, WitnessKey, verify_consistency,
 };
 
 pub use refusal::Refusal;
-pub use store::{FileStore, Head, HeadStore};
+pub use store::{FileStore, HeadStore, origin_hash};
 
 /// Longest request that is read: a size, a proof and a checkpoint.
 pub const MAX_REQUEST_BYTES: usize = 64 + 45 * MAX_PROOF_HASHES + MAX_CHECKPOINT_BYTES;
@@ -51,13 +51,30 @@ impl<S: HeadStore> Witness<S> {
         // Compared and stored under one lock: a slower request can never put an older head back.
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let known = store.load(&checkpoint.origin).map_err(Refusal::Store)?;
-        let known = known.unwrap_or(Head { size: 0, root: Hash::EMPTY });
-        check_head(&request, &known)?;
-        let head = Head { size: checkpoint.size, root: checkpoint.root };
-        if head != known {
-            store.save(&checkpoint.origin, &head).map_err(Refusal::Store)?;
+        let (size, root) = known.as_ref().map_or((0, Hash::EMPTY), |known| {
+            let known = known.checkpoint();
+            (known.size, known.root)
+        });
+        check_head(&request, size, &root)?;
+        let lines = self.key.cosign(checkpoint, unix_s);
+        if known.is_none() || size != checkpoint.size {
+            let mut head = request.checkpoint.with_signatures_of(&self.logs);
+            head.add_cosignatures(&lines, &[self.key.verifier()]);
+            store.save(&head).map_err(Refusal::Store)?;
         }
-        Ok(self.key.cosign(checkpoint, unix_s))
+        Ok(lines)
+    }
+
+    /// The newest checkpoint that was cosigned, with the signatures of its log and of this witness, of the log with
+    /// this [`origin_hash`]. Waits for the disk, as [`Self::add_checkpoint`].
+    ///
+    /// # Errors
+    /// Where the log is unknown or nothing of it was cosigned yet, or the store fails.
+    pub fn newest(&self, hash: &str) -> Result<SignedCheckpoint, Refusal> {
+        let mut origins = self.logs.iter().map(LogVerifier::origin);
+        let origin = origins.find(|origin| origin_hash(origin) == hash).ok_or(Refusal::UnknownLog)?;
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.load(origin).map_err(Refusal::Store)?.ok_or(Refusal::NothingYet)
     }
 
     fn check_signature(&self, request: &AddCheckpoint) -> Result<(), Refusal> {
@@ -79,25 +96,26 @@ fn parse(body: &[u8]) -> Result<AddCheckpoint, Refusal> {
     text.parse().map_err(Refusal::Malformed)
 }
 
-fn check_head(request: &AddCheckpoint, known: &Head) -> Result<(), Refusal> {
+/// Compares the request with size and root of the last tree that was cosigned.
+fn check_head(request: &AddCheckpoint, known: u64, known_root: &Hash) -> Result<(), Refusal> {
     let Checkpoint { size, root, .. } = request.checkpoint.checkpoint();
     if request.old_size > *size {
         return Err(Refusal::Backwards);
     }
-    if request.old_size != known.size {
-        return Err(Refusal::Conflict { size: known.size });
+    if request.old_size != known {
+        return Err(Refusal::Conflict { size: known });
     }
-    if known.size == *size && known.root != *root {
-        return Err(Refusal::ForkAtHead { size: known.size });
+    if known == *size && known_root != root {
+        return Err(Refusal::ForkAtHead { size: known });
     }
-    verify_consistency(known.size, &known.root, *size, root, &request.hashes).map_err(|_| Refusal::Fork)
+    verify_consistency(known, known_root, *size, root, &request.hashes).map_err(|_| Refusal::Fork)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        LogKey, SignedCheckpoint, WitnessVerifier,
+        LogKey, WitnessVerifier,
         test_support::{ORIGIN, leaves, log_key, naive_consistency, naive_root, witness_key},
     };
     use proptest::prelude::*;
@@ -105,20 +123,20 @@ mod tests {
 
     #[derive(Debug, Default)]
     struct Memory {
-        heads: HashMap<String, Head>,
+        heads: HashMap<String, SignedCheckpoint>,
         fails: bool,
     }
 
     impl HeadStore for Memory {
-        fn load(&mut self, origin: &str) -> io::Result<Option<Head>> {
+        fn load(&mut self, origin: &str) -> io::Result<Option<SignedCheckpoint>> {
             Ok(self.heads.get(origin).cloned())
         }
 
-        fn save(&mut self, origin: &str, head: &Head) -> io::Result<()> {
+        fn save(&mut self, head: &SignedCheckpoint) -> io::Result<()> {
             if self.fails {
                 return Err(io::Error::other("disk full"));
             }
-            self.heads.insert(origin.to_owned(), head.clone());
+            self.heads.insert(head.checkpoint().origin.clone(), head.clone());
             Ok(())
         }
     }
@@ -188,6 +206,27 @@ mod tests {
         unproven.hashes.pop();
         assert_eq!(status(&witness, &unproven), 422);
         add(&witness, &request(20, &hashes)).unwrap();
+    }
+
+    #[test]
+    fn whoever_asks_is_told_the_newest_checkpoint_that_was_cosigned_with_both_signatures_and_no_other() {
+        let (witness, hashes) = (witness(), leaves(40));
+        let known: [WitnessVerifier; 2] = [witness_key(1).verifier(), witness_key(2).verifier()];
+        let newest = || witness.newest(&origin_hash(ORIGIN));
+        assert_eq!(newest().unwrap_err().status(), 404);
+        for (old, new) in [(0, 0), (0, 20), (20, 40), (40, 40)] {
+            let mut request = request(old, &hashes[..new]);
+            let other = witness_key(2).cosign(request.checkpoint.checkpoint(), 1);
+            request.checkpoint.add_cosignatures(&other, &known);
+            add(&witness, &request).unwrap();
+            let told = log_key().verifier().verify(&newest().unwrap().to_string()).unwrap();
+            assert_eq!(told.checkpoint(), request.checkpoint.checkpoint());
+            let names: Vec<_> = told.cosignatures(&known).into_iter().map(|one| one.name).collect();
+            assert_eq!(names, [witness_key(1).name()], "who else signed is not this witness's to tell");
+        }
+        add(&witness, &request(0, &hashes[..10])).unwrap_err();
+        assert_eq!(newest().unwrap().checkpoint().size, 40, "what was refused is not remembered");
+        assert_eq!(witness.newest(&origin_hash("example.org/other")).unwrap_err().status(), 404);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Settings {
     pub lease_seconds: u32,
     /// A bucket of its own for tiles, entries and checkpoint; without it the directory `log` of the data directory.
     pub object_store: Option<BucketSettings>,
+    /// Ids of the persons who read the whole log, at most 64, for example `unix:1000`; nobody where empty.
+    pub auditors: Vec<String>,
     /// Days for which entries are kept, 1 to 36,500; hashes are kept for ever.
     pub retention_days: u32,
     /// Seconds between heartbeats in the log, 1 to 86,400.
@@ -46,7 +48,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WitnessSettings {
-    /// Where it is; `/add-checkpoint` is added.
+    /// Where it is; `/add-checkpoint` is added, or the hash of the origin and `/checkpoint`.
     pub url: Url,
     /// Its key as C2SP writes it: `name+hash+base64`.
     pub key: String,
@@ -58,6 +60,7 @@ impl Default for Settings {
             database_url_file: None,
             lease_seconds: 15,
             object_store: None,
+            auditors: Vec::new(),
             retention_days: 365,
             heartbeat_seconds: 600,
             publish_interval_ms: 1_000,
@@ -70,6 +73,10 @@ impl Default for Settings {
         }
     }
 }
+
+/// Auditors that may be named, and longest id of one in bytes (`Person.id`).
+const MAX_AUDITORS: usize = 64;
+const MAX_ID_BYTES: usize = 256;
 
 /// A setting outside its bounds.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +93,11 @@ pub enum InvalidSettings {
         /// Greatest value.
         most: u64,
     },
+    /// The id of an auditor.
+    #[error(
+        "settings.auditors has an id that is empty or longer than 256 bytes; expected ids like `unix:1000`"
+    )]
+    Auditor,
     /// The address of a witness.
     #[error("settings.witnesses has a `url` that is neither https nor http")]
     WitnessUrl,
@@ -106,6 +118,10 @@ impl Settings {
         let witnesses = self.witnesses.len();
         bound("witnesses", witnesses.try_into().unwrap_or(u64::MAX), 0, as_u64(MAX_WITNESSES))?;
         bound("witness_quorum", as_u64(self.witness_quorum), 1, as_u64(witnesses.max(1)))?;
+        bound("auditors", as_u64(self.auditors.len()), 0, as_u64(MAX_AUDITORS))?;
+        if self.auditors.iter().any(|id| id.trim().is_empty() || id.len() > MAX_ID_BYTES) {
+            return Err(InvalidSettings::Auditor);
+        }
         let known = |witness: &WitnessSettings| matches!(witness.url.scheme(), "https" | "http");
         if !self.witnesses.iter().all(known) {
             return Err(InvalidSettings::WitnessUrl);
@@ -149,6 +165,7 @@ mod tests {
         let complaint = |text: &str| read(text).unwrap().check().unwrap_err().to_string();
         assert!(complaint("retention_days = 0").contains("retention_days is 0; expected 1 to 36500"));
         assert!(complaint("heartbeat_seconds = 100000").contains("heartbeat_seconds"));
+        assert!(complaint("auditors = [\"\"]").contains("settings.auditors"));
         assert!(complaint("witness_quorum = 2").contains("witness_quorum"));
         assert!(
             complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http")

@@ -1,18 +1,20 @@
-//! A copy of the log as files, consistent in itself: everything is of one checkpoint.
+//! A copy of the log as files, for auditors, consistent in itself: everything is of one checkpoint.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use obscura_proto::audit::v1::ExportLogResponse;
-use obscura_tlog::{BundleId, CHECKPOINT_PATH, TileId};
+use obscura_tlog::{BundleId, CHECKPOINT_PATH, SignedCheckpoint, TileId};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::{
+    disclosure::Disclosure,
     error::Error,
     grpc::status,
     log::Log,
     projection::{self, Published},
+    roles::{AuditorView, Reader},
 };
 
 /// Longest piece of a file.
@@ -21,22 +23,54 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// Pieces on their way to a caller.
 pub type Pieces = mpsc::Sender<Result<ExportLogResponse, Status>>;
 
-/// Sends every file of the published log, the checkpoint first; where nothing was published yet, of the log of
-/// this moment.
-pub async fn send(log: Arc<Log>, published: Published, to: Pieces) {
-    if let Err(error) = send_all(&log, published, &to).await {
-        // Whoever went away needs no answer.
-        let _ = to.send(Err(status(error))).await;
+/// A copy that is permitted.
+#[derive(Debug)]
+pub struct Copying {
+    checkpoint: SignedCheckpoint,
+    first_kept: u64,
+    /// Nobody else takes one.
+    view: AuditorView,
+}
+
+impl Copying {
+    /// Permits a copy of the published log, or where nothing was published yet of the log of this moment, or refuses
+    /// it. The log hears of either.
+    ///
+    /// # Errors
+    /// [`Error::NotAuditor`]; those of the log.
+    pub async fn admit(log: &Log, published: Published, reader: Reader) -> Result<Self, Error> {
+        let head = log.parts.store.head().await?;
+        let checkpoint = match published {
+            Some(note) => (*note).clone(),
+            None => projection::sign(&log.parts.key, &head)?,
+        };
+        let (first_kept, size) = (head.first_kept, checkpoint.checkpoint().size);
+        let permitted = log.parts.roles.auditor(&reader);
+        let disclosure = Disclosure::new(reader, None, "a copy of the log".to_owned());
+        match permitted {
+            Ok(view) => {
+                disclosure.read(log, first_kept..size, size.saturating_sub(first_kept)).await?;
+                Ok(Self { checkpoint, first_kept, view })
+            }
+            Err(refusal) => {
+                disclosure.refused(log, first_kept..size).await?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Sends every file, the checkpoint first.
+    pub async fn send(self, log: Arc<Log>, to: Pieces) {
+        if let Err(error) = send_all(&log, &self, &to).await {
+            // Whoever went away needs no answer.
+            let _ = to.send(Err(status(error))).await;
+        }
     }
 }
 
-async fn send_all(log: &Log, published: Published, to: &Pieces) -> Result<(), Error> {
-    let store = &log.parts.store;
-    let head = store.head().await?;
-    let checkpoint = match published {
-        Some(note) => (*note).clone(),
-        None => projection::sign(&log.parts.key, &head)?,
-    };
+async fn send_all(log: &Log, copy: &Copying, to: &Pieces) -> Result<(), Error> {
+    let Copying { checkpoint, first_kept, view: AuditorView { .. } } = copy;
+    let (store, first_kept) = (&log.parts.store, *first_kept);
     let size = checkpoint.checkpoint().size;
     if !send_file(to, CHECKPOINT_PATH, checkpoint.to_string().into()).await {
         return Ok(());
@@ -47,7 +81,7 @@ async fn send_all(log: &Log, published: Published, to: &Pieces) -> Result<(), Er
             return Ok(());
         }
     }
-    for id in BundleId::all(head.first_kept, size).filter(|id| id.first_entry() >= head.first_kept) {
+    for id in BundleId::all(first_kept, size).filter(|id| id.first_entry() >= first_kept) {
         let bundle = match projection::bundle(store, id).await {
             // Pruned since we began: the copy begins later than its first file said.
             Err(projection::Error::Broken(_)) if store.head().await?.first_kept > id.first_entry() => {

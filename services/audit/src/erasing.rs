@@ -12,6 +12,7 @@ use crate::{
     log::{Appended, Log},
     persons::{Doomed, Telling},
     pruning::PSEUDONYMS_IN_EVENT,
+    roles::Roles,
 };
 
 /// Longest id of a person, in bytes: `name:` and a name as changes give it.
@@ -31,8 +32,9 @@ impl Erasing {
     /// Checks the request. Keys end by themselves with retention, so every request is an early one.
     ///
     /// # Errors
-    /// [`Error::Malformed`], or [`Error::NeedsTwo`] without two different approvers, neither of whom is erased.
-    pub fn try_new(request: ErasePersonRequest) -> Result<Self, Error> {
+    /// [`Error::Malformed`]; [`Error::NeedsTwo`] without two different approvers, neither of whom is erased;
+    /// [`Error::NeedsAuditor`] where the second has not that role.
+    pub fn try_new(request: ErasePersonRequest, roles: &Roles) -> Result<Self, Error> {
         let ground = request.ground();
         let ErasePersonRequest { person_id, case_number, dpo, auditor, .. } = request;
         if person_id.is_empty() || person_id.len() > MAX_ID_BYTES {
@@ -49,6 +51,9 @@ impl Erasing {
         let ids = [&dpo.id, &auditor.id];
         if dpo.id == auditor.id || ids.iter().any(|id| id.is_empty() || **id == person_id) {
             return Err(Error::NeedsTwo);
+        }
+        if !roles.is_auditor(&auditor.id) {
+            return Err(Error::NeedsAuditor);
         }
         Ok(Self { person_id, ground, case_number, dpo, auditor })
     }

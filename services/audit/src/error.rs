@@ -32,6 +32,17 @@ pub enum Error {
          persons, neither of whom is erased"
     )]
     NeedsTwo,
+    /// Who agrees as an auditor is none.
+    #[error(
+        "whoever agrees as auditor has to be one: the settings of the audit service name auditors under `auditors`"
+    )]
+    NeedsAuditor,
+    /// No person is behind a call that reads.
+    #[error("who reads the log has to say who they are")]
+    NobodyAsks,
+    /// Somebody who is no auditor reads what is about others.
+    #[error("the log is for auditors, and who asks is none; everybody may read what is about themselves")]
+    NotAuditor,
     /// A program that reads more than is its business.
     #[error("the key service reads entries about destruction and nothing else")]
     NotYours,
@@ -91,7 +102,8 @@ impl Error {
             Self::Malformed { .. } | Self::Invalid(_) | Self::TooLong { .. } | Self::OutOfRange { .. } => {
                 Code::InvalidArgument
             }
-            Self::NeedsTwo | Self::NotYours => Code::PermissionDenied,
+            Self::NeedsTwo | Self::NeedsAuditor | Self::NotAuditor | Self::NotYours => Code::PermissionDenied,
+            Self::NobodyAsks => Code::Unauthenticated,
             Self::UnknownEntry | Self::UnknownFeed => Code::NotFound,
             Self::Sequencer(sequencer::Error::Full) => Code::ResourceExhausted,
             Self::Sequencer(_)

@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    copying,
+    copying::Copying,
     erasing::Erasing,
     error::Error,
     event_id::EventId,
@@ -28,6 +28,7 @@ use crate::{
     projection::{self, Published},
     reading::Reading,
     reports::Reports,
+    roles::Reader,
 };
 
 /// Messages that may wait for a slow caller.
@@ -107,7 +108,7 @@ impl AuditGrpc {
         self.reports.take(&self.log, producer, *outbox.as_bytes(), request.events).await
     }
 
-    async fn prove(&self, what: Option<What>) -> Result<ProveResponse, Error> {
+    async fn prove(&self, what: Option<What>, reader: Reader) -> Result<ProveResponse, Error> {
         let published = self.published();
         let proof = match what.ok_or(Error::malformed("request", "it does not say what to prove"))? {
             What::LeafIndex(index) => self.log.prove_entry(index, published).await?,
@@ -117,7 +118,7 @@ impl AuditGrpc {
             }
             What::FromSize(size) => self.log.prove_prefix(size, published).await?,
         };
-        Ok(ProveResponse { proof: proof.text, leaf: proof.leaf })
+        Ok(ProveResponse { proof: proof.text.clone(), leaf: proof.leaf_for(&self.log, reader).await? })
     }
 }
 
@@ -149,15 +150,16 @@ impl AuditService for AuditGrpc {
     }
 
     async fn prove(&self, request: Request<ProveRequest>) -> Result<Response<ProveResponse>, Status> {
-        Ok(Response::new(self.prove(request.into_inner().what).await.map_err(status)?))
+        let reader = reader(&request)?;
+        Ok(Response::new(self.prove(request.into_inner().what, reader).await.map_err(status)?))
     }
 
     async fn read_entries(
         &self,
         request: Request<ReadEntriesRequest>,
     ) -> Result<Response<Self::ReadEntriesStream>, Status> {
-        let producer = caller(&request)?;
-        let reading = Reading::try_new(request.into_inner(), producer).map_err(status)?;
+        let reader = reader(&request)?;
+        let reading = Reading::admit(&self.log, request.into_inner(), reader).await.map_err(status)?;
         let (to, answers) = mpsc::channel(STREAM_QUEUE);
         tokio::spawn(reading.run(self.log.clone(), to));
         Ok(Response::new(streamed(answers)))
@@ -168,7 +170,7 @@ impl AuditService for AuditGrpc {
         request: Request<ErasePersonRequest>,
     ) -> Result<Response<ErasePersonResponse>, Status> {
         let producer = caller(&request)?;
-        let erasing = Erasing::try_new(request.into_inner()).map_err(status)?;
+        let erasing = Erasing::try_new(request.into_inner(), &self.log.parts.roles).map_err(status)?;
         let (keys, appended) = erasing.run(&self.log, &producer).await.map_err(status)?;
         let keys = u32::try_from(keys).unwrap_or(u32::MAX);
         Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))
@@ -176,10 +178,12 @@ impl AuditService for AuditGrpc {
 
     async fn export_log(
         &self,
-        _request: Request<ExportLogRequest>,
+        request: Request<ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
+        let reader = reader(&request)?;
+        let copying = Copying::admit(&self.log, self.published(), reader).await.map_err(status)?;
         let (to, answers) = mpsc::channel(STREAM_QUEUE);
-        tokio::spawn(copying::send(self.log.clone(), self.published(), to));
+        tokio::spawn(copying.send(self.log.clone(), to));
         Ok(Response::new(streamed(answers)))
     }
 
@@ -221,6 +225,11 @@ fn caller<T>(request: &Request<T>) -> Result<String, Status> {
     let peer = request.extensions().get::<Peer>();
     let unknown = || Failure::new(Code::Unauthenticated, "nobody vouches for the caller: connect with mTLS");
     peer.map(|Peer(id)| id.to_string()).ok_or_else(|| unknown().into())
+}
+
+/// The program that calls and the person behind it.
+fn reader<T>(request: &Request<T>) -> Result<Reader, Status> {
+    Ok(Reader::new(caller(request)?, obscura_outbox::actor(request.metadata())))
 }
 
 /// What a caller sees of an error.

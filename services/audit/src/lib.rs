@@ -32,6 +32,7 @@
 mod alarm;
 mod config;
 mod copying;
+mod disclosure;
 mod erasing;
 mod error;
 mod event_id;
@@ -49,6 +50,7 @@ mod pruning;
 mod pulse;
 mod reading;
 mod reports;
+mod roles;
 mod sequencer;
 mod source;
 mod store;
@@ -82,6 +84,7 @@ use crate::{
     projection::Projection,
     pruning::Pruning,
     pulse::Publishing,
+    roles::Roles,
     sequencer::Sequencer,
     source::Source,
     store::Store,
@@ -179,6 +182,7 @@ impl Running {
             store: store.clone(),
             sequencer,
             persons,
+            roles: Roles::new(settings.auditors.iter().cloned()),
             key,
             zone: daemon.config.zone.to_string(),
             own_id: daemon.identity.id().to_string(),
@@ -187,6 +191,9 @@ impl Running {
         }));
         log.settle_pending().await?;
         log.append_own(alarm::act(Act::Started, "", "")).await?;
+        for body in log.parts.roles.told() {
+            log.append_own(body).await?;
+        }
         let feeds = Arc::new(start_feeds(daemon, &settings, &log)?);
         let running = Self {
             feeds,

@@ -18,6 +18,7 @@ use crate::{
     event_id::EventId,
     fault::Faults,
     persons::{Persons, Sealing},
+    roles::Roles,
     sequencer::{Placed, Prepared, Sequencer},
     store::{Producer, Store},
 };
@@ -35,6 +36,8 @@ pub struct Parts {
     pub sequencer: Sequencer,
     /// Persons' keys.
     pub persons: Persons,
+    /// Who may read what.
+    pub roles: Roles,
     /// Signs checkpoints and receipts.
     pub key: Arc<LogKey>,
     /// Name of the zone.
@@ -141,6 +144,7 @@ impl Log {
             event_id: EventId::parse(&event.event_id).ok_or_else(malformed)?,
             kind: leaf.kind,
             pseudonym: leaf.pseudonym,
+            named: leaf.named,
             cameras: cameras(&leaf.camera_ids),
             claims_hash: claims_hash(event),
             leaf_hash: leaf_hash(&leaf.bytes),

@@ -19,6 +19,7 @@ pub struct AuditMetrics {
     published: Gauge,
     witnessed: Gauge,
     first_kept: Gauge,
+    contradicted: Counter,
     failed: Counter,
     seconds: Histogram,
     entries: Histogram,
@@ -31,6 +32,7 @@ impl Default for AuditMetrics {
             published: Gauge::default(),
             witnessed: Gauge::default(),
             first_kept: Gauge::default(),
+            contradicted: Counter::default(),
             failed: Counter::default(),
             seconds: Histogram::new(BATCH_SECONDS),
             entries: Histogram::new(BATCH_ENTRIES),
@@ -62,6 +64,11 @@ impl AuditMetrics {
             "Index of the first entry that is kept",
             self.first_kept.clone(),
         );
+        registry.register(
+            "audit_witness_contradictions",
+            "Checkpoints that a witness refused as those of another log, without showing a newer one",
+            self.contradicted.clone(),
+        );
         registry.register("audit_batches_failed", "Batches that could not be committed", self.failed.clone());
         registry.register(
             "audit_batch_seconds",
@@ -85,6 +92,11 @@ impl AuditMetrics {
     /// Entries before this index are gone.
     pub fn first_kept(&self, index: u64) {
         self.first_kept.set(gauge(index));
+    }
+
+    /// Witnesses were asked; whether one contradicted the log and showed nothing newer.
+    pub fn contradicted(&self, contradicted: bool) {
+        self.contradicted.inc_by(contradicted.into());
     }
 
     /// A batch was not committed.
@@ -116,6 +128,8 @@ mod tests {
         metrics.size(9);
         metrics.published(8, 7);
         metrics.first_kept(6);
+        metrics.contradicted(false);
+        metrics.contradicted(true);
         metrics.failed();
         metrics.batch(3, Duration::from_millis(4));
         let mut text = String::new();
@@ -125,6 +139,7 @@ mod tests {
             "audit_published_size 8",
             "audit_witnessed_size 7",
             "audit_first_kept 6",
+            "audit_witness_contradictions_total 1",
             "audit_batches_failed_total 1",
             "audit_batch_seconds_count 1",
             "audit_batch_entries_sum 3.0",

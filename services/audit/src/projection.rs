@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::{
     fault::{Faults, Step},
     store::{self, Filter, Head, Store},
-    witness::{Cosigning, Witnesses},
+    witness::{Cosigning, Lacking, Witnesses},
 };
 
 /// Objects that are stored at the same time.
@@ -159,11 +159,11 @@ impl Projection {
         self.witnessed.subscribe()
     }
 
-    /// Brings the object store up to the database. Returns what the witnesses lacked, in words.
+    /// Brings the object store up to the database. Returns what the witnesses lacked.
     ///
     /// # Errors
-    /// The object store, the database, or a witness that knows a newer log ([`Error::Ahead`]).
-    pub async fn publish(&mut self) -> Result<Option<String>, Error> {
+    /// The object store, the database, or a witness that shows a newer log ([`Error::Ahead`]).
+    pub async fn publish(&mut self) -> Result<Option<Lacking>, Error> {
         let head = self.parts.store.head().await?;
         let is_new = self.published.borrow().is_none() || self.size < head.size;
         let is_cosigned = self.witnesses.is_empty() || *self.witnessed.borrow() == head.size;
@@ -175,7 +175,7 @@ impl Projection {
         let checkpoint = self.parts.checkpoint(&head)?;
         self.parts.faults.at(Step::Cosign)?;
         let Cosigning { note, cosignatures, lacking } =
-            self.witnesses.cosign(checkpoint, &self.parts.store, &head).await?;
+            self.witnesses.cosign(checkpoint, &self.parts.key, &self.parts.store, &head).await?;
         if cosignatures > 0 {
             self.parts.keep_cosigned(&note)?;
         }

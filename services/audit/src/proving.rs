@@ -1,12 +1,16 @@
-//! Proofs about the log, as files that anyone can check offline.
+//! Proofs about the log, as files that anyone can check offline. Whoever may call gets a proof; the leaf that it is
+//! about only where they may read it.
 
+use bytes::Bytes;
 use obscura_tlog::{AddCheckpoint, Consistency, Inclusion, LogProof, SignedCheckpoint};
 
 use crate::{
+    disclosure::Disclosure,
     error::Error,
     event_id::EventId,
     log::Log,
     projection::{self, Published},
+    roles::{Reader, Unseen},
 };
 
 /// A proof and what it is about.
@@ -14,8 +18,32 @@ use crate::{
 pub struct Proof {
     /// The file.
     pub text: String,
-    /// Bytes of the leaf; empty for a proof of consistency.
-    pub leaf: bytes::Bytes,
+    /// The leaf; nothing for a proof of consistency.
+    pub leaf: Option<(u64, Unseen)>,
+}
+
+impl Proof {
+    /// The leaf, where `reader` may read it; nothing otherwise. Where it is about a person the log hears of it first,
+    /// either way.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn leaf_for(self, log: &Log, reader: Reader) -> Result<Bytes, Error> {
+        let Some((index, unseen)) = self.leaf else { return Ok(Bytes::new()) };
+        if !unseen.is_about_somebody() {
+            return Ok(unseen.if_about_nobody().unwrap_or_default());
+        }
+        let indexes = index..index.saturating_add(1);
+        let leaf = match log.parts.roles.leaf_view(&reader) {
+            Some(view) => unseen.through(&view, log).await?,
+            None => None,
+        };
+        let disclosure = Disclosure::new(reader, None, "the entry of a proof".to_owned());
+        match leaf {
+            Some(leaf) => disclosure.read(log, indexes, 1).await.map(|()| leaf),
+            None => disclosure.refused(log, indexes).await.map(|()| Bytes::new()),
+        }
+    }
 }
 
 impl Log {
@@ -29,7 +57,7 @@ impl Log {
         let plan = Inclusion::new(index, checkpoint.checkpoint().size)?;
         let hashes = plan.prove(&self.parts.store.tiles(&plan.plan()).await?)?;
         let proof = LogProof { extra: Vec::new(), index, hashes, checkpoint };
-        Ok(Proof { text: proof.to_string(), leaf: row.leaf })
+        Ok(Proof { text: proof.to_string(), leaf: Some((index, Unseen::new(row.leaf))) })
     }
 
     /// As [`Log::prove_entry`], by the id of the event.
@@ -59,7 +87,7 @@ impl Log {
             plan.prove(&self.parts.store.tiles(&plan.plan()).await?)?
         };
         let text = AddCheckpoint { old_size, hashes, checkpoint }.to_string();
-        Ok(Proof { text, leaf: bytes::Bytes::new() })
+        Ok(Proof { text, leaf: None })
     }
 
     /// The published checkpoint with its cosignatures, where it covers the index; else the one of this moment.

@@ -14,10 +14,37 @@ use crate::{
     metrics::AuditMetrics,
     projection::{self, Projection, Published},
     pruning::Pruning,
+    witness::Lacking,
 };
 
 /// How long the object store may fail before that is an alarm.
 const PUBLISH_PATIENCE: Duration = Duration::from_mins(5);
+
+/// Something that a person must look at although it may be over soon, and that somebody else may bring about as often
+/// as they like: the alarm ends only after it has not been so for a while, and so the log is not filled with it.
+struct Lasting {
+    alarm: Alarm,
+    for_at_least: Duration,
+    last: Option<Monotonic>,
+}
+
+impl Lasting {
+    const fn new(name: &'static str, for_at_least: Duration) -> Self {
+        Self { alarm: Alarm::new(name), for_at_least, last: None }
+    }
+
+    async fn note(&mut self, log: &Log, trouble: Option<&str>) {
+        let now = log.parts.clock.monotonic();
+        match (trouble, self.last) {
+            (Some(trouble), _) => {
+                self.last = Some(now);
+                self.alarm.raise(log, trouble).await;
+            }
+            (None, Some(last)) if now.since(last) < self.for_at_least => {}
+            (None, _) => self.alarm.end(log).await,
+        }
+    }
+}
 
 /// Publishes at most once per `interval`, until the service ends; then once more.
 pub struct Publishing {
@@ -67,6 +94,7 @@ impl Publishing {
     pub async fn run(mut self) {
         let mut unpublished = Patience::new("audit_not_published", PUBLISH_PATIENCE);
         let mut unwitnessed = Patience::new("audit_not_witnessed", self.witness_patience);
+        let mut contradicted = Lasting::new("audit_witness_contradicts", self.witness_patience);
         let mut size = self.log.parts.sequencer.size();
         loop {
             let is_last = self.finish.is_cancelled();
@@ -74,7 +102,13 @@ impl Publishing {
             match self.projection.publish().await {
                 Ok(lacking) => {
                     unpublished.note(&self.log, None).await;
-                    unwitnessed.note(&self.log, lacking).await;
+                    let (why, contradiction) = lacking.map_or((None, None), |lacking| {
+                        let Lacking { why, contradiction } = lacking;
+                        (Some(why), contradiction)
+                    });
+                    unwitnessed.note(&self.log, why).await;
+                    self.metrics.contradicted(contradiction.is_some());
+                    contradicted.note(&self.log, contradiction.as_deref()).await;
                 }
                 Err(error @ (projection::Error::Ahead { .. } | projection::Error::Forked { .. })) => {
                     tracing::error!(%error, "the log is not the newest one; this service ends");
@@ -190,6 +224,24 @@ mod tests {
         patience.note(&bench.log, None).await;
         patience.note(&bench.log, None).await;
         assert_eq!(bench.kinds().await, ["service", "service"]);
+    }
+
+    #[tokio::test]
+    async fn what_others_can_bring_about_as_often_as_they_like_does_not_fill_the_log() {
+        let bench = Bench::sqlite().await;
+        let mut lasting = Lasting::new("audit_witness_contradicts", Duration::from_hours(1));
+        lasting.note(&bench.log, None).await;
+        for _ in 0..30 {
+            lasting.note(&bench.log, Some("it claims 9 entries")).await;
+            lasting.note(&bench.log, None).await;
+            bench.place.clock.advance(Duration::from_mins(1));
+        }
+        assert_eq!(bench.kinds().await, ["service"]);
+        assert!(bench.leaf(0).await.contains("it claims 9 entries"));
+        bench.place.clock.advance(Duration::from_hours(1));
+        lasting.note(&bench.log, None).await;
+        lasting.note(&bench.log, None).await;
+        assert_eq!(bench.kinds().await, ["service", "service"], "and its end is one entry");
     }
 
     #[tokio::test]

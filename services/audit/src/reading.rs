@@ -1,22 +1,21 @@
-//! Entries for whoever may read them, with names where they ask for names.
+//! Entries for whoever may read them, with names where they ask for names and may.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use obscura_clock::Timestamp;
 use obscura_ids::CameraId;
 use obscura_ocsf::{Entry, Sealed};
-use obscura_proto::audit::v1::{
-    Event, Outcome, Person, ReadEntriesRequest, ReadEntriesResponse, Search, event::Body,
-};
-use tokio::sync::mpsc;
+use obscura_proto::audit::v1::{ReadEntriesRequest, ReadEntriesResponse};
+use tokio::{sync::mpsc, time::interval};
 use tonic::Status;
 
 use crate::{
+    disclosure::Disclosure,
     error::Error,
-    event_id::EventId,
     grpc::status,
     log::Log,
     persons::PeriodKey,
+    roles::{Asked, Reader, Scope, View},
     store::{Filter, Row},
 };
 
@@ -24,46 +23,51 @@ use crate::{
 const PAGE: u64 = 256;
 /// Indexes that one look goes over, so that a rare kind does not hold a connection for long.
 const STRIDE: u64 = 65_536;
-/// End of the name of custody, which reads the receipts of destruction after it was put back from a backup.
-const CUSTODY: &str = "/obscura/keys";
 /// Kinds that a request may name.
 const MAX_KINDS: usize = 32;
+/// Newest entries that a request may begin with.
+const MAX_NEWEST: u64 = 100_000;
+/// How often the log hears how far a reading has come that goes on.
+const TELL_EVERY: Duration = Duration::from_mins(15);
 
-/// A checked request.
+/// Where entries are sent.
+type Answers = mpsc::Sender<Result<ReadEntriesResponse, Status>>;
+
+/// A request that makes sense.
 #[derive(Debug)]
-pub struct Reading {
+struct Question {
     from: u64,
     limit: u64,
+    newest: u64,
     follow: bool,
     open_names: bool,
+    own: bool,
     filter: Filter,
     person_id: Option<String>,
-    reader: Option<Person>,
-    producer: String,
 }
 
-impl Reading {
-    /// Checks the request of `producer` (the SPIFFE id of the caller).
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] names the part; [`Error::NotYours`] for what is not the caller's business.
-    pub fn try_new(request: ReadEntriesRequest, producer: String) -> Result<Self, Error> {
-        if producer.ends_with(CUSTODY) && !is_about_destruction(&request) {
-            return Err(Error::NotYours);
-        }
+/// A reading that is permitted.
+#[derive(Debug)]
+pub struct Reading {
+    question: Question,
+    view: View,
+    disclosure: Disclosure,
+    /// Entries that were given out.
+    results: u64,
+    /// Everything before it, from the first index on, was looked at.
+    next: u64,
+}
+
+impl Question {
+    fn try_new(request: ReadEntriesRequest) -> Result<Self, Error> {
         if request.kinds.len() > MAX_KINDS || !request.kinds.iter().all(|kind| is_kind(kind)) {
             return Err(Error::malformed(
                 "kinds",
                 "expected names of fields in `Event.body`, for example `view`",
             ));
         }
-        let person_id = Some(request.person_id).filter(|id| !id.is_empty());
-        let reader = request.reader.filter(|reader| !reader.id.is_empty());
-        if reader.is_none() && (request.open_names || person_id.is_some()) {
-            return Err(Error::malformed(
-                "reader",
-                "who asks for names or for a person has to say who they are",
-            ));
+        if request.newest > MAX_NEWEST {
+            return Err(Error::malformed("number of newest entries", "expected at most 100,000"));
         }
         let moment = |nanos: i64| (nanos != 0).then(|| Timestamp::from_unix_nanos(nanos));
         let filter = Filter {
@@ -71,119 +75,170 @@ impl Reading {
             from: moment(request.from_unix_ns),
             to: moment(request.to_unix_ns),
             camera: camera(&request.camera_id)?,
-            pseudonyms: None,
+            ..Filter::default()
         };
         Ok(Self {
             from: request.from_index,
             limit: if request.limit == 0 { u64::MAX } else { request.limit },
+            newest: request.newest,
             follow: request.follow,
             open_names: request.open_names,
+            own: request.own,
             filter,
-            person_id,
-            reader,
-            producer,
+            person_id: Some(request.person_id).filter(|id| !id.is_empty()),
         })
     }
 
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            kinds: &self.filter.kinds,
+            person_id: self.person_id.as_deref(),
+            open_names: self.open_names,
+            own: self.own,
+        }
+    }
+
+    /// What is read, in words.
+    fn words(&self) -> String {
+        let own = if self.own { "own " } else { "" };
+        let kinds = match self.filter.kinds.join(", ") {
+            kinds if kinds.is_empty() => String::new(),
+            kinds => format!(" of kind {kinds}"),
+        };
+        let person = if self.person_id.is_some() { " of one person" } else { "" };
+        let names = if self.open_names { " with names" } else { "" };
+        format!("{own}entries{kinds}{person}{names}")
+    }
+
+    /// Indexes that it is about at this moment, as far as time bounds them.
+    async fn bounds(&self, log: &Log) -> Result<Range<u64>, Error> {
+        let head = log.parts.store.head().await?;
+        let all = self.from.max(head.first_kept)..head.size;
+        if self.follow || (self.filter.from.is_none() && self.filter.to.is_none()) {
+            return Ok(all);
+        }
+        let within = log.parts.store.indexes_between(self.filter.from, self.filter.to).await?;
+        Ok(within.map_or(all.end..all.end, |(first, end)| all.start.max(first)..all.end.min(end)))
+    }
+}
+
+impl Reading {
+    /// Permits what `reader` asks for, or refuses it, which the log hears.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] names the part; [`Error::NotAuditor`] and [`Error::NotYours`] for what is not the
+    /// reader's to see.
+    pub async fn admit(log: &Log, request: ReadEntriesRequest, reader: Reader) -> Result<Self, Error> {
+        let question = Question::try_new(request)?;
+        let view = log.parts.roles.view(&reader, question.asked());
+        let disclosure = Disclosure::new(reader, question.filter.camera, question.words());
+        match view {
+            Ok(view) => Ok(Self { next: question.from, question, view, disclosure, results: 0 }),
+            Err(refusal @ Error::Malformed { .. }) => Err(refusal),
+            Err(refusal) => {
+                disclosure.refused(log, question.bounds(log).await?).await?;
+                Err(refusal)
+            }
+        }
+    }
+
     /// Sends what was asked for until there is no more, nobody listens, or the log ends.
-    pub async fn run(mut self, log: Arc<Log>, to: mpsc::Sender<Result<ReadEntriesResponse, Status>>) {
+    pub async fn run(mut self, log: Arc<Log>, to: Answers) {
         if let Err(error) = self.send_all(&log, &to).await {
             // Whoever went away needs no answer.
             let _ = to.send(Err(status(error))).await;
         }
     }
 
-    async fn send_all(
-        &mut self,
-        log: &Log,
-        to: &mpsc::Sender<Result<ReadEntriesResponse, Status>>,
-    ) -> Result<(), Error> {
-        self.confess(log).await?;
-        if let Some(id) = &self.person_id {
-            self.filter.pseudonyms = Some(log.parts.persons.pseudonyms(id).await?);
-        }
+    /// The log hears first what may be read. Where other indexes were read in the end, because the limit was reached,
+    /// the reader went away or new entries came, it hears that as well.
+    async fn send_all(&mut self, log: &Log, to: &Answers) -> Result<(), Error> {
         let mut size = log.parts.sequencer.size();
-        let mut next = self.from.max(log.parts.store.head().await?.first_kept);
-        if !self.follow && (self.filter.from.is_some() || self.filter.to.is_some()) {
-            let within = log.parts.store.indexes_between(self.filter.from, self.filter.to).await?;
-            let Some((first, end)) = within else { return Ok(()) };
-            return self.send_range(log, to, next.max(first), end).await.map(drop);
-        }
-        loop {
-            let end = *size.borrow_and_update();
-            if !self.send_range(log, to, next, end).await? || !self.follow {
-                return Ok(());
-            }
-            next = next.max(end);
+        size.borrow_and_update();
+        let bounds = self.question.bounds(log).await?;
+        let first = self.first(log, &bounds).await?;
+        let mut told = bounds.end.max(first);
+        self.disclosure.read(log, first..told, 0).await?;
+        self.next = first;
+        let mut again = interval(TELL_EVERY);
+        again.tick().await;
+        let mut outcome = self.send_range(log, to, told).await;
+        while self.question.follow && matches!(outcome, Ok(true)) {
             tokio::select! {
-                changed = size.changed() => if changed.is_err() { return Ok(()) },
-                () = to.closed() => return Ok(()),
+                changed = size.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let end = *size.borrow_and_update();
+                    outcome = self.send_range(log, to, end).await;
+                }
+                _ = again.tick() => self.settle(log, first, &mut told).await?,
+                () = to.closed() => break,
             }
         }
+        self.settle(log, first, &mut told).await?;
+        outcome.map(drop)
     }
 
-    /// Who opens names or looks for a person is in the log first.
-    async fn confess(&self, log: &Log) -> Result<(), Error> {
-        let Some(reader) = self.reader.as_ref().filter(|_| self.open_names || self.person_id.is_some())
-        else {
+    /// Tells how far it really went, where that is not what the log knows.
+    async fn settle(&self, log: &Log, first: u64, told: &mut u64) -> Result<(), Error> {
+        if self.next == *told {
             return Ok(());
-        };
-        let searched = if self.person_id.is_some() { "entries of one person" } else { "entries with names" };
-        let search = Search {
-            subject: "audit".to_owned(),
-            camera_ids: self
-                .filter
-                .camera
-                .map(|id| CameraId::from_bytes(id).to_string())
-                .into_iter()
-                .collect(),
-            span: None,
-            query: searched.to_owned(),
-            results: 0,
-        };
-        let event = Event {
-            event_id: EventId::generate().to_string(),
-            time_unix_ns: log.parts.clock.wall().unix_nanos(),
-            outcome: Outcome::Success.into(),
-            actor: Some(reader.clone()),
-            body: Some(Body::Search(search)),
-        };
-        log.append(&self.producer, &event).await.map(drop)
+        }
+        self.disclosure.read(log, first..self.next, self.results).await?;
+        *told = self.next;
+        Ok(())
     }
 
-    /// Whether to go on.
-    async fn send_range(
-        &mut self,
-        log: &Log,
-        to: &mpsc::Sender<Result<ReadEntriesResponse, Status>>,
-        from: u64,
-        end: u64,
-    ) -> Result<bool, Error> {
-        let mut next = from;
-        while next < end && self.limit > 0 {
-            let until = next.saturating_add(STRIDE).min(end);
-            let limit = self.limit.min(PAGE);
-            let rows = log.parts.store.entries(next, until, limit, &self.filter).await?;
+    /// Where the newest entries begin that were asked for.
+    async fn first(&self, log: &Log, bounds: &Range<u64>) -> Result<u64, Error> {
+        let (mut left, mut first, mut end) = (self.question.newest, bounds.end, bounds.end);
+        if left == 0 {
+            return Ok(bounds.start);
+        }
+        let scope = self.scope(log).await?;
+        while end > bounds.start && left > 0 {
+            let start = end.saturating_sub(STRIDE).max(bounds.start);
+            let found = scope.newest(log, start, end, left).await?;
+            left = left.saturating_sub(u64::try_from(found.len()).unwrap_or(u64::MAX));
+            first = found.last().copied().unwrap_or(first);
+            end = start;
+        }
+        Ok(first)
+    }
+
+    async fn scope(&self, log: &Log) -> Result<Scope, Error> {
+        self.view.scope(log, &self.question.filter, self.question.person_id.as_deref()).await
+    }
+
+    /// Sends entries from the next one on, before `end`. Whether to go on.
+    async fn send_range(&mut self, log: &Log, to: &Answers, end: u64) -> Result<bool, Error> {
+        while self.next < end && self.left() > 0 {
+            let until = self.next.saturating_add(STRIDE).min(end);
+            let limit = self.left().min(PAGE);
+            let scope = self.scope(log).await?;
+            let rows = scope.entries(log, self.next, until, limit).await?;
             let is_full_page = u64::try_from(rows.len()).unwrap_or(u64::MAX) >= limit;
-            next = match rows.last() {
-                Some(last) if is_full_page => last.index.saturating_add(1),
-                _ => until,
-            };
-            let mut names = Names::new(self.open_names);
+            let mut names = Names::new(self.question.open_names, &scope);
             for row in rows {
-                self.limit = self.limit.saturating_sub(1);
+                let behind = row.index.saturating_add(1);
                 let message = names.message(log, row).await?;
                 if to.send(Ok(message)).await.is_err() {
                     return Ok(false);
                 }
+                self.results = self.results.saturating_add(1);
+                self.next = behind;
+            }
+            if !is_full_page {
+                self.next = until;
             }
         }
-        Ok(self.limit > 0)
+        Ok(self.left() > 0)
     }
-}
 
-fn is_about_destruction(request: &ReadEntriesRequest) -> bool {
-    request.kinds == ["destruction"] && !request.open_names && request.person_id.is_empty()
+    const fn left(&self) -> u64 {
+        self.question.limit.saturating_sub(self.results)
+    }
 }
 
 fn is_kind(kind: &str) -> bool {
@@ -199,14 +254,15 @@ fn camera(id: &str) -> Result<Option<[u8; 16]>, Error> {
 }
 
 /// Opens what is sealed. The keys are forgotten with the page, so that one that is destroyed opens no more.
-struct Names {
+struct Names<'a> {
     wanted: bool,
+    scope: &'a Scope,
     keys: HashMap<String, Option<PeriodKey>>,
 }
 
-impl Names {
-    fn new(wanted: bool) -> Self {
-        Self { wanted, keys: HashMap::new() }
+impl<'a> Names<'a> {
+    fn new(wanted: bool, scope: &'a Scope) -> Self {
+        Self { wanted, scope, keys: HashMap::new() }
     }
 
     async fn message(&mut self, log: &Log, row: Row) -> Result<ReadEntriesResponse, Error> {
@@ -222,7 +278,8 @@ impl Names {
     async fn open(&mut self, log: &Log, leaf: &[u8]) -> Result<HashMap<String, String>, Error> {
         let Ok(entry) = obscura_ocsf::read(leaf) else { return Ok(HashMap::new()) };
         let (id, mut opened) = (entry.event_id.clone(), HashMap::new());
-        for Sealed { person, pointer, sealed } in everything_sealed(entry) {
+        let visible = everything_sealed(entry).into_iter().filter(|sealed| self.scope.opens(&sealed.person));
+        for Sealed { person, pointer, sealed } in visible {
             let clear = self.key(log, &person).await?.and_then(|key| key.open(&id, &pointer, &sealed));
             opened.extend(clear.map(|clear| (pointer, clear.to_string())));
         }

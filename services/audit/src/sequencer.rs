@@ -46,6 +46,8 @@ pub struct Prepared {
     pub kind: &'static str,
     /// Pseudonym of who acted.
     pub pseudonym: Option<String>,
+    /// Pseudonyms of whom it names beside who acted, each once.
+    pub named: Vec<String>,
     /// UUIDs of the cameras that it names, each once.
     pub cameras: Vec<[u8; 16]>,
     /// SHA-256 of the claims, for grants.
@@ -363,6 +365,7 @@ impl Prepared {
             event_id: self.event_id,
             kind: self.kind,
             pseudonym: self.pseudonym.as_deref(),
+            named: &self.named,
             cameras: &self.cameras,
             claims_hash: self.claims_hash.as_deref(),
             leaf: &self.leaf,

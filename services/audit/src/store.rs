@@ -26,7 +26,7 @@ use obscura_tlog::{Hash, Tile, TileId, Tiles};
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio::runtime::Handle;
 
-pub use entry::{Filter, Row, Stored};
+pub use entry::{About, Filter, Row, Stored};
 pub use head::Head;
 pub use person_key::PersonKeyRow;
 pub use producer::Producer;
@@ -175,6 +175,11 @@ impl Store {
     /// At most `limit` kept entries from `from` on, before `to`, that pass the filter, by index.
     pub async fn entries(&self, from: u64, to: u64, limit: u64, filter: &Filter) -> Result<Vec<Row>, Error> {
         entry::page(self.database.readers(), from, to, limit, filter).await
+    }
+
+    /// At most `limit` of the highest indexes in `[from, to)` that pass the filter, highest first.
+    pub async fn newest(&self, from: u64, to: u64, limit: u64, filter: &Filter) -> Result<Vec<u64>, Error> {
+        entry::newest(self.database.readers(), from, to, limit, filter).await
     }
 
     /// The entry with this index, where it is kept.

@@ -25,6 +25,8 @@ use crate::{
     metrics::AuditMetrics,
     persons::{Lock, Persons},
     projection::{self, Projection},
+    proving::Proof,
+    roles::{Reader, Roles},
     sequencer::Sequencer,
     store::{self, Filter, Store},
     witness::Witnesses,
@@ -32,6 +34,8 @@ use crate::{
 
 pub const ORIGIN: &str = "example.org/obscura/audit/eea";
 pub const CLI: &str = "spiffe://example.org/obscura/cli";
+/// The one auditor.
+pub const AUDITOR: &str = "user:auditor";
 
 /// Which database a bench uses.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,7 @@ impl Place {
             store,
             sequencer,
             persons,
+            roles: Roles::new([AUDITOR.to_owned()]),
             key: Arc::new(Self::key()),
             zone: "eea".to_owned(),
             own_id: "spiffe://example.org/obscura/audit".to_owned(),
@@ -212,6 +217,11 @@ pub fn person(id: &str, name: &str) -> Person {
     Person { id: id.to_owned(), name: name.to_owned(), address: String::new() }
 }
 
+/// This person behind the command line.
+pub fn reader(id: &str) -> Reader {
+    Reader::new(CLI.to_owned(), Some(person(id, "")))
+}
+
 pub fn event(actor: Option<Person>, body: Body) -> Event {
     Event {
         event_id: EventId::generate().to_string(),
@@ -261,6 +271,11 @@ impl Faults for Injector {
         self.is_dead.store(self.is_crash, Ordering::SeqCst);
         Err(store::Error::Injected(step))
     }
+}
+
+/// The leaf in a proof, as an auditor sees it.
+pub fn leaf_of(proof: &Proof) -> Vec<u8> {
+    proof.leaf.as_ref().unwrap().1.bytes().to_vec()
 }
 
 /// Receipts by event id, as a producer remembers them.

@@ -2,29 +2,26 @@
 //!
 //! A witness remembers the newest checkpoint that it cosigned, and signs only what extends it. So nobody who
 //! holds our key and our disks can show two logs to two people. Witnesses are optional and never hold
-//! anything up for longer than a deadline; one that knows a newer log than ours ends the service.
+//! anything up for longer than a few deadlines.
+//!
+//! One that knows a newer log than ours ends the service, but its word is not enough: what counts is the newer
+//! checkpoint itself, with our own signature and that of the witness. A witness that claims such a thing and cannot
+//! show it, or says that the log has forked, is an alarm, and the log goes on without its cosignature.
 
-use std::time::Duration;
+mod client;
+#[cfg(test)]
+mod tests;
 
 use futures::future::join_all;
-use obscura_tlog::{AddCheckpoint, Consistency, Hash, LogKey, SignedCheckpoint, WitnessVerifier};
-use reqwest::{Client, StatusCode, redirect};
-use url::Url;
+use obscura_tlog::{LogKey, SignedCheckpoint, WitnessVerifier};
+use reqwest::{Client, redirect};
 
 use crate::{
     config::WitnessSettings,
     projection::{self, Error},
     store::{Head, Store},
 };
-
-/// How long one witness may take.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes that an answer may have.
-const MAX_ANSWER_BYTES: usize = 16 * 1024;
-/// How often a witness may say that it knows another size, within one asking.
-const ATTEMPTS: usize = 3;
-/// What a witness whose size differs answers with.
-const SIZE_MEDIA_TYPE: &str = "text/x.tlog.size";
+use client::{DEADLINE, Witness};
 
 /// All configured witnesses.
 #[derive(Debug)]
@@ -40,27 +37,43 @@ pub struct Cosigning {
     pub note: SignedCheckpoint,
     /// How many, 0 where the quorum was not met.
     pub cosignatures: usize,
-    /// What was wrong with those that did not, in words.
-    pub lacking: Option<String>,
+    /// What was wrong with those that did not.
+    pub lacking: Option<Lacking>,
 }
 
-#[derive(Debug)]
-struct Witness {
-    name: String,
-    url: Url,
-    verifier: WitnessVerifier,
-    http: Client,
-    /// Size that it cosigned last, as far as we know.
-    size: u64,
+/// Why there are fewer cosignatures than witnesses, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// All that was wrong.
+    pub why: String,
+    /// What contradicts our log and was not shown: somebody lies, is broken, or somebody has our key.
+    pub contradiction: Option<String>,
 }
 
-/// What a witness answered.
+/// Why one witness gave no cosignature.
 #[derive(Debug)]
-enum Answer {
-    /// Lines of cosignatures.
-    Cosigned(String),
-    /// It knows another size.
-    Knows(u64),
+enum Trouble {
+    /// It was away, or had a reason of its own.
+    Absent(String),
+    /// It says that our log is not the one that it knows.
+    Contradiction(String),
+}
+
+impl Lacking {
+    fn of(troubles: &[Trouble]) -> Option<Self> {
+        let contradicts = |trouble: &Trouble| matches!(trouble, Trouble::Contradiction(_));
+        let contradictions = in_words(troubles.iter().filter(|trouble| contradicts(trouble)));
+        let why = in_words(troubles.iter());
+        let contradiction = Some(contradictions).filter(|words| !words.is_empty());
+        (!troubles.is_empty()).then_some(Self { why, contradiction })
+    }
+}
+
+fn in_words<'a>(troubles: impl Iterator<Item = &'a Trouble>) -> String {
+    let words = |trouble: &'a Trouble| match trouble {
+        Trouble::Absent(why) | Trouble::Contradiction(why) => why.as_str(),
+    };
+    troubles.map(words).collect::<Vec<_>>().join("; ")
 }
 
 impl Witnesses {
@@ -89,11 +102,11 @@ impl Witnesses {
         if self.is_empty() {
             return Ok(());
         }
-        let note = projection::sign(key, head)?;
-        let cosigning = self.cosign(note, store, head).await?;
-        if let Some(lacking) = cosigning.lacking {
+        let cosigning = self.cosign(projection::sign(key, head)?, key, store, head).await?;
+        if let Some(Lacking { why, contradiction }) = cosigning.lacking {
             tracing::warn!(
-                lacking,
+                lacking = why,
+                contradicts = contradiction.is_some(),
                 "not every witness cosigned the log at the start; it is asked again with each checkpoint. Where it \
                  refuses the log as forked or unknown, see its own log and compare `obscura audit status` with what it \
                  remembers"
@@ -102,13 +115,14 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Asks all witnesses at once for their cosignature.
+    /// Asks all witnesses at once for their cosignature of `note`, which is of this head and signed with this key.
     ///
     /// # Errors
-    /// [`Error::Ahead`] where a witness knows a newer log; what the database says.
+    /// [`Error::Ahead`] where a witness shows a newer checkpoint of this log; what the database says.
     pub async fn cosign(
         &mut self,
         mut note: SignedCheckpoint,
+        key: &LogKey,
         store: &Store,
         head: &Head,
     ) -> Result<Cosigning, Error> {
@@ -117,110 +131,20 @@ impl Witnesses {
         }
         let verifiers: Vec<WitnessVerifier> =
             self.clients.iter().map(|client| client.verifier.clone()).collect();
-        let asked = join_all(self.clients.iter_mut().map(|client| client.cosign(&note, store, head))).await;
-        let mut lacking = Vec::new();
-        for answer in asked {
+        let log = key.verifier();
+        let asked = self.clients.iter_mut().map(|client| client.cosign(&note, &log, store, head));
+        let mut troubles = Vec::new();
+        for answer in join_all(asked).await {
             match answer? {
                 Ok(lines) if note.add_cosignatures(&lines, &verifiers) > 0 => {}
-                Ok(_) => lacking.push("a witness sent no cosignature of its key".to_owned()),
-                Err(why) => lacking.push(why),
+                Ok(_) => {
+                    troubles.push(Trouble::Absent("a witness sent no cosignature of its key".to_owned()));
+                }
+                Err(trouble) => troubles.push(trouble),
             }
         }
         let found = note.cosignatures(&verifiers).len();
         let cosignatures = if found >= self.quorum.max(1) { found } else { 0 };
-        let lacking = (!lacking.is_empty()).then(|| lacking.join("; "));
-        Ok(Cosigning { note, cosignatures, lacking })
+        Ok(Cosigning { note, cosignatures, lacking: Lacking::of(&troubles) })
     }
 }
-
-impl Witness {
-    fn new(settings: &WitnessSettings, http: Client) -> anyhow::Result<Self> {
-        let verifier: WitnessVerifier = settings.key.parse()?;
-        let base = settings.url.as_str().trim_end_matches('/');
-        let url = format!("{base}/add-checkpoint").parse()?;
-        Ok(Self { name: verifier.name().to_owned(), url, verifier, http, size: 0 })
-    }
-
-    /// Lines of cosignatures, or in words why there are none.
-    async fn cosign(
-        &mut self,
-        note: &SignedCheckpoint,
-        store: &Store,
-        head: &Head,
-    ) -> Result<Result<String, String>, Error> {
-        for _ in 0..ATTEMPTS {
-            let hashes = consistency(store, self.size, head.size).await?;
-            let asked = AddCheckpoint { old_size: self.size, hashes, checkpoint: note.clone() };
-            match self.send(asked.to_string()).await {
-                Ok(Answer::Cosigned(lines)) => {
-                    self.size = head.size;
-                    return Ok(Ok(lines));
-                }
-                Ok(Answer::Knows(size)) if size > head.size => {
-                    return Err(Error::Ahead {
-                        whence: "the checkpoint that a witness knows",
-                        known: size,
-                        size: head.size,
-                    });
-                }
-                Ok(Answer::Knows(size)) => self.size = size,
-                Err(why) => return Ok(Err(format!("witness {}: {why}", self.name))),
-            }
-        }
-        Ok(Err(format!("witness {}: it goes on naming other sizes", self.name)))
-    }
-
-    async fn send(&self, body: String) -> Result<Answer, String> {
-        let response = self.http.post(self.url.clone()).body(body).send().await.map_err(why)?;
-        let status = response.status();
-        let is_size = response
-            .headers()
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes() == SIZE_MEDIA_TYPE.as_bytes());
-        let text = read(response).await?;
-        match status {
-            StatusCode::OK => Ok(Answer::Cosigned(text)),
-            StatusCode::CONFLICT if is_size => {
-                text.trim_end().parse().map(Answer::Knows).map_err(|_| "its size is no number".to_owned())
-            }
-            status => Err(format!("it answered {status}{}", said(&text))),
-        }
-    }
-}
-
-/// What a witness gave as its reason: the beginning of its first line, without what could forge a line of a log.
-fn said(text: &str) -> String {
-    const MAX_CHARACTERS: usize = 120;
-    let line = text.lines().next().unwrap_or_default();
-    let line: String = line.chars().filter(|letter| !letter.is_control()).take(MAX_CHARACTERS).collect();
-    if line.trim().is_empty() { String::new() } else { format!(": {}", line.trim()) }
-}
-
-async fn read(mut response: reqwest::Response) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(why)? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() > MAX_ANSWER_BYTES {
-            return Err("its answer is too long".to_owned());
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| "its answer is no text".to_owned())
-}
-
-/// The error without the address, which may hold a token.
-fn why(error: reqwest::Error) -> String {
-    error.without_url().to_string()
-}
-
-/// Hashes that prove the size `old` to be a prefix; none where there is nothing to prove.
-async fn consistency(store: &Store, old: u64, new: u64) -> Result<Vec<Hash>, Error> {
-    if old == 0 || old >= new {
-        return Ok(Vec::new());
-    }
-    let broken = |error: obscura_tlog::ProofError| Error::Broken(error.to_string());
-    let proof = Consistency::new(old, new).map_err(broken)?;
-    proof.prove(&store.tiles(&proof.plan()).await?).map_err(broken)
-}
-
-#[cfg(test)]
-mod tests;

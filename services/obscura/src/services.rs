@@ -147,6 +147,7 @@ impl Services {
             | Code::DeadlineExceeded
             | Code::Cancelled => problem.next(self.look_at(service)),
             Code::ResourceExhausted => problem.next("wait a little and run the command again"),
+            Code::PermissionDenied if service == "audit" => problem.next(self.how_to_read_the_log()),
             Code::PermissionDenied | Code::Unauthenticated => problem.next(format_args!(
                 "see with `{}` whether the services belong to this installation, and name another with --state",
                 command(&self.installation, "status")
@@ -157,6 +158,18 @@ impl Services {
             )),
             _ => problem,
         }
+    }
+
+    /// What somebody does who is refused by the log.
+    fn how_to_read_the_log(&self) -> String {
+        format!(
+            "`{}` shows what is about you; who reads everything is named in {}, for example `auditors = [\"{}\"]` under \
+             [settings], and counts from the next start of `{}` on",
+            command(&self.installation, "audit tail --own"),
+            self.installation.config_file("audit").display(),
+            operator().id,
+            command(&self.installation, "up"),
+        )
     }
 
     fn look_at(&self, service: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -10,6 +11,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{MovedTime, Replica, wait_for};
+
+/// An auditor beside whoever runs the test.
+pub const SECOND_AUDITOR: &str = "a:1";
+
+/// Who runs the test, as the log knows them.
+///
+/// # Panics
+/// Where it cannot be told.
+#[must_use]
+pub fn me() -> String {
+    let said = Command::new("id").arg("-u").output().unwrap();
+    format!("unix:{}", String::from_utf8(said.stdout).unwrap().trim())
+}
 
 /// What a command said.
 #[derive(Debug)]
@@ -48,9 +62,22 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time: MovedTime::default() };
+        Self::start_with(&[])
+    }
+
+    /// A fresh installation in which nobody is an auditor yet, as `obscura up` makes it, running.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_as_made() -> Self {
+        let mut installation = Self::new(MovedTime::default());
         installation.up();
         installation
+    }
+
+    fn new(time: MovedTime) -> Self {
+        Self { up: None, dir: TempDir::new().unwrap(), time }
     }
 
     /// A fresh installation with `[settings]` of an operator for some of its services, running.
@@ -59,14 +86,23 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, String)]) -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time: MovedTime::default() };
-        for (service, settings) in settings {
-            let folder = installation.state().join(service);
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join("config.toml"), format!("[settings]\n{settings}")).unwrap();
-        }
+        let mut installation = Self::new(MovedTime::default());
+        installation.configure(settings);
         installation.up();
         installation
+    }
+
+    /// Writes settings of an operator; whoever runs the test is an auditor.
+    fn configure(&self, settings: &[(&str, String)]) {
+        let auditors = format!("auditors = [\"{}\", \"{SECOND_AUDITOR}\"]\n", me());
+        let is_told = settings.iter().any(|(service, _)| *service == "audit");
+        let audit = (!is_told).then(|| ("audit", String::new()));
+        for (service, settings) in settings.iter().chain(&audit) {
+            let folder = self.state().join(service);
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
+            let auditors = if *service == "audit" { auditors.as_str() } else { "" };
+            std::fs::write(folder.join("config.toml"), format!("[settings]\n{auditors}{settings}")).unwrap();
+        }
     }
 
     /// A fresh installation that takes this for the time, running.
@@ -75,7 +111,8 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_at(time: MovedTime) -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time };
+        let mut installation = Self::new(time);
+        installation.configure(&[]);
         installation.up();
         installation
     }
@@ -200,6 +237,16 @@ impl Installation {
         Outcome { code: status.code(), out: text(stdout), err: text(stderr) }
     }
 
+    /// Starts a command and does not wait for it.
+    ///
+    /// # Panics
+    /// Where the program cannot be started.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a command that must work.
     ///
     /// # Panics
@@ -285,6 +332,7 @@ impl Drop for Installation {
     }
 }
 
+/// Sends a signal, for example `TERM`, where the process still runs.
 pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }

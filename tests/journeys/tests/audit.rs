@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use obscura_journeys::{Auth, Installation, TestCamera, program, wait_for};
+use obscura_journeys::{Auth, Installation, SECOND_AUDITOR, TestCamera, me, program, wait_for};
 use serde_json::Value;
 
 const REASON: &str = "Broken window of Mrs Lindqvist";
@@ -108,15 +108,63 @@ fn every_look_is_in_the_log_and_without_the_log_nothing_is_seen_while_recording_
 }
 
 #[test]
+fn who_is_no_auditor_reads_their_own_entries_and_whoever_is_named_reads_all() {
+    let camera = TestCamera::start(Auth::None);
+    let mut installation = Installation::start_as_made();
+    installation.add_site();
+    installation.add_camera("door", &camera.url("/scene"), &[]);
+    installation.camera("door", "a segment", |camera| camera["segments"].as_u64() >= Some(1));
+    get(&installation, "clip.mp4");
+    let copy = installation.folder().join("log");
+    for everything in [
+        &["audit", "tail"][..],
+        &["audit", "query", "--kind", "service"],
+        &["audit", "export", copy.to_str().unwrap()],
+    ] {
+        let refused = installation.refused(everything);
+        assert!(refused.contains("for auditors") && refused.contains("audit tail --own"), "{refused}");
+        assert!(refused.contains("auditors = ["), "{refused}");
+    }
+    let own = |more: &[&str]| -> Vec<Value> {
+        let out =
+            installation.must(&[&["audit", "query", "--own", "--open-names", "--json"], more].concat()).out;
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert!(serde_json::to_string(&own(&["--kind", "grant"])).unwrap().contains(REASON));
+    assert!(own(&["--kind", "service"]).is_empty(), "nobody acted in those");
+    let refusals: Vec<_> = own(&["--kind", "search"])
+        .into_iter()
+        .filter(|entry| entry["event"]["data"]["status_id"] == 2)
+        .collect();
+    assert!(refusals.len() >= 3, "each refusal is an entry: {refusals:?}");
+    // Footage is verified against the log by everybody.
+    installation.must(&["recording", "verify"]);
+
+    installation.down();
+    let config = installation.state().join("audit/config.toml");
+    let auditors = format!("[settings]\nauditors = [\"{}\"]\n", me());
+    let text = fs::read_to_string(&config).unwrap().replace("[settings]\n", &auditors);
+    fs::write(&config, text).unwrap();
+    installation.up();
+    assert!(!entries(&installation, "service", &[]).is_empty());
+    let named = serde_json::to_string(&entries(&installation, "change", &["--open-names"])).unwrap();
+    assert!(named.contains(&me()) && named.contains("auditor"), "the log says who became auditor: {named}");
+    let readings = entries(&installation, "search", &[]);
+    let last = &readings.last().unwrap()["event"]["data"];
+    assert!(last["unmapped"]["entries"]["end"].as_u64() > Some(0), "each reading says what was read: {last}");
+}
+
+#[test]
 fn what_is_configured_and_what_services_do_is_in_the_log() {
     let camera = TestCamera::start(Auth::None);
     let installation = installation_with(&camera);
     installation.must(&["key", "rotate"]);
     let changes = wait_for("the changes", || {
         let changes = entries(&installation, "change", &["--open-names"]);
-        (changes.len() >= 2).then_some(changes)
+        let text = serde_json::to_string(&changes).unwrap();
+        text.contains("\"camera\"").then_some(text)
     });
-    let text = serde_json::to_string(&changes).unwrap();
+    let text = changes;
     assert!(
         text.contains("site") && text.contains("camera") && text.contains("Clearing up burglaries"),
         "{text}"
@@ -191,8 +239,18 @@ fn a_person_is_forgotten_and_every_proof_stays_valid() {
     get(&installation, "clip.mp4");
     let person = entries(&installation, "grant", &["--open-names"])[0]["opened"].to_string();
     assert!(person.contains("unix:"), "{person}");
-    let id = format!("unix:{}", text_of(Command::new("id").arg("-u")));
-    let same = ["audit", "erase", &id, "--ground", "objection", "--dpo", "d:1", "--auditor", "d:1"];
+    let id = me();
+    let same = [
+        "audit",
+        "erase",
+        &id,
+        "--ground",
+        "objection",
+        "--dpo",
+        SECOND_AUDITOR,
+        "--auditor",
+        SECOND_AUDITOR,
+    ];
     assert!(installation.refused(&same).contains("two different"), "one person is not two");
     installation.must(&[
         "audit",
@@ -205,8 +263,10 @@ fn a_person_is_forgotten_and_every_proof_stays_valid() {
         "--dpo",
         "d:1",
         "--auditor",
-        "a:1",
+        SECOND_AUDITOR,
     ]);
+    let nobody = ["audit", "erase", "unix:1", "--ground", "objection", "--dpo", "d:1", "--auditor", "x:1"];
+    assert!(installation.refused(&nobody).contains("auditors"), "who agrees as auditor is one");
     let opened = entries(&installation, "grant", &["--open-names"]);
     assert!(!serde_json::to_string(&opened).unwrap().contains("Lindqvist"), "{opened:?}");
     let copy = export(&installation, "log");
@@ -249,7 +309,17 @@ fn every_entry_of_an_exported_log_is_valid_ocsf() {
     let shred = ["key", "shred", "door", "--from", "-1h", "--to", "now", "--ground", "objection"];
     let two = ["--requested-by", "unix:1", "--approved-by", "unix:2", "--yes"];
     installation.must(&[&shred[..], &two].concat());
-    installation.must(&["audit", "erase", "unix:1", "--ground", "order", "--dpo", "d:1", "--auditor", "a:1"]);
+    installation.must(&[
+        "audit",
+        "erase",
+        "unix:1",
+        "--ground",
+        "order",
+        "--dpo",
+        "d:1",
+        "--auditor",
+        SECOND_AUDITOR,
+    ]);
     for kind in ["grant", "view", "export", "change", "hold", "destruction", "erasure", "service", "key"] {
         wait_for("an entry of every kind", || (!entries(&installation, kind, &[]).is_empty()).then_some(()));
     }
@@ -269,10 +339,6 @@ fn every_entry_of_an_exported_log_is_valid_ocsf() {
     drop(to);
     let said = check.wait_with_output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
-}
-
-fn text_of(command: &mut Command) -> String {
-    String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
 #[test]
@@ -340,16 +406,33 @@ impl Drop for Witness {
     }
 }
 
+/// Ends where the log refuses to start, with its reason.
+fn refused_start(config: &Path) -> String {
+    let mut command = Command::new(program("obscura-audit"));
+    command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_for("the log to refuse its start", || child.try_wait().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
 #[test]
-fn a_witness_of_somebody_else_cosigns_the_log() {
+fn a_witness_of_somebody_else_cosigns_the_log_and_its_word_stops_an_older_database() {
     let mut installation = Installation::start();
     let key = installation.must(&["audit", "status", "--json"]).json()["key"].as_str().unwrap().to_owned();
     let witness = Witness::start(installation.folder(), &key);
     installation.down();
+    let (data, backup) = (installation.state().join("audit/data"), installation.folder().join("backup"));
+    copy_folder(&data, &backup);
     let config = installation.state().join("audit/config.toml");
     let settings = format!("[[settings.witnesses]]\nurl = \"{}\"\nkey = \"{}\"\n", witness.url, witness.key);
-    let text = fs::read_to_string(&config).unwrap().replace("[settings]\n", &settings);
-    fs::write(&config, text).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n{settings}")).unwrap();
     installation.up();
     installation.must(&["audit", "test-event"]);
     wait_for("a cosignature", || {
@@ -358,4 +441,11 @@ fn a_witness_of_somebody_else_cosigns_the_log() {
     });
     let copy = export(&installation, "log");
     installation.must(&["audit", "verify", copy.to_str().unwrap(), "--witness", &witness.key]);
+
+    installation.down();
+    fs::remove_dir_all(&data).unwrap();
+    copy_folder(&backup, &data);
+    let refused = refused_start(&config);
+    assert!(refused.contains("the checkpoint that a witness knows is of size"), "{refused}");
+    assert!(refused.contains("an older database was restored"), "{refused}");
 }

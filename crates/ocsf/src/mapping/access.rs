@@ -93,6 +93,15 @@ pub fn search(body: &Search) -> Mapping<'_> {
         .clear("/database/type", "index")
         .clear("/unmapped/cameras", values::ids(&body.camera_ids))
         .clear("/unmapped/span", values::optional_span(body.span.as_ref()))
+        .clear("/unmapped/entries", indexes(body))
         .clear("/unmapped/results", body.results)
         .personal("/unmapped/query", &body.query)
+}
+
+/// Indexes of the log that were read: the first, and the one behind the last.
+fn indexes(body: &Search) -> Json<'static> {
+    if body.end_index == 0 {
+        return Json::Nothing;
+    }
+    Object::from([("end", body.end_index.into()), ("first", body.first_index.into())]).into()
 }

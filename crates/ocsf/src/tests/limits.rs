@@ -66,6 +66,8 @@ fn largest() -> Vec<Event> {
             span,
             query: reason.clone(),
             results: 1,
+            first_index: 1 << 52,
+            end_index: 1 << 52,
         }),
         Body::Change(Change {
             object_kind: token.clone(),

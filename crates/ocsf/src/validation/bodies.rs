@@ -109,6 +109,8 @@ fn search(body: &Search) -> Checked {
     uuids("search.camera_ids", &body.camera_ids, MAX_CAMERAS)?;
     optional_span("search.span", body.span.as_ref())?;
     text("search.query", &body.query, MAX_REASON_BYTES)?;
+    number("search.end_index", body.end_index)?;
+    require(body.first_index <= body.end_index, "search.first_index", "is behind the end")?;
     number("search.results", body.results)
 }
 

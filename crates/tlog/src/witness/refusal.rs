@@ -16,6 +16,9 @@ pub enum Refusal {
     /// Not one of the logs that this witness knows.
     #[error("this witness does not know the log")]
     UnknownLog,
+    /// Nothing of the log was cosigned yet.
+    #[error("this witness has cosigned nothing of the log yet")]
+    NothingYet,
     /// Not by a key of the log.
     #[error("no good signature of the log")]
     Unsigned,
@@ -49,7 +52,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) | Self::Backwards => 400,
             Self::Unsigned => 403,
-            Self::UnknownLog => 404,
+            Self::UnknownLog | Self::NothingYet => 404,
             Self::Conflict { .. } | Self::ForkAtHead { .. } => 409,
             Self::Fork => 422,
             Self::Store(_) | Self::Clock => 500,

@@ -15,7 +15,10 @@ use crate::{
     erasing::Erasing,
     fault::NoFaults,
     reading::Reading,
-    test_support::{Backend, Bench, CLI, Injector, Place, event, person, search_by},
+    roles::Roles,
+    test_support::{
+        AUDITOR, Backend, Bench, CLI, Injector, Place, event, leaf_of, person, reader, search_by,
+    },
 };
 
 const ID: &str = "user:erika.mustermann";
@@ -23,7 +26,11 @@ const NAME: &str = "Erika Mustermann-Gabler";
 const QUERY: &str = "the woman with the yellow umbrella";
 
 fn erasing() -> Erasing {
-    Erasing::try_new(request()).unwrap()
+    Erasing::try_new(request(), &roles()).unwrap()
+}
+
+fn roles() -> Roles {
+    Roles::new([AUDITOR.to_owned()])
 }
 
 fn request() -> ErasePersonRequest {
@@ -81,11 +88,10 @@ async fn names(bench: &Bench, person_id: &str) -> Vec<String> {
     let request = ReadEntriesRequest {
         person_id: person_id.to_owned(),
         open_names: true,
-        reader: Some(person("user:auditor", "")),
         ..ReadEntriesRequest::default()
     };
     let (to, mut answers) = mpsc::channel(100);
-    Reading::try_new(request, CLI.to_owned()).unwrap().run(bench.log.clone(), to).await;
+    Reading::admit(&bench.log, request, reader(AUDITOR)).await.unwrap().run(bench.log.clone(), to).await;
     let mut found = Vec::new();
     while let Some(answer) = answers.recv().await {
         found.extend(answer.unwrap().opened.into_values());
@@ -121,7 +127,7 @@ async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies()
         bench.publish().await;
         bench.verify(&[before]);
         let parsed: LogProof = proof.text.parse().unwrap();
-        parsed.verify(&Place::key().verifier(), &Policy::none(), &proof.leaf).unwrap();
+        parsed.verify(&Place::key().verifier(), &Policy::none(), &leaf_of(&proof)).unwrap();
         // While it runs, and after it has stopped.
         for _ in 0..2 {
             for word in [ID, NAME, QUERY, "Mustermann", "umbrella"] {
@@ -247,7 +253,7 @@ async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays()
         assert!(before.iter().any(|found| found == name), "{name}: {before:?}");
     }
     let person_id = format!("name:{NAME}");
-    let erasing = Erasing::try_new(ErasePersonRequest { person_id, ..request() }).unwrap();
+    let erasing = Erasing::try_new(ErasePersonRequest { person_id, ..request() }, &roles()).unwrap();
     assert_eq!(erasing.run(&bench.log, CLI).await.unwrap().0, 1);
     bench.publish().await;
     let after = names(&bench, "user:bob").await;
@@ -273,11 +279,12 @@ fn one_person_cannot_erase_alone_and_nobody_erases_themselves() {
     let ask = |dpo: Option<&str>, auditor: Option<&str>| {
         let named = |id: &str| person(id, "");
         let (dpo, auditor) = (dpo.map(named), auditor.map(named));
-        Erasing::try_new(ErasePersonRequest { dpo, auditor, ..request() }).is_ok()
+        Erasing::try_new(ErasePersonRequest { dpo, auditor, ..request() }, &roles()).is_ok()
     };
     assert!(ask(Some("user:dpo"), Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), None) && !ask(None, Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), Some("user:dpo")));
+    assert!(!ask(Some("user:dpo"), Some("user:other")), "who agrees as auditor is one");
     assert!(!ask(Some(ID), Some("user:auditor")) && !ask(Some("user:dpo"), Some("")));
 }
 
@@ -287,7 +294,7 @@ fn a_ground_is_a_code_and_the_number_of_a_case_and_has_no_room_for_a_name() {
     let is_taken = |spoil: fn(&mut ErasePersonRequest)| {
         let mut request = request();
         spoil(&mut request);
-        Erasing::try_new(request).is_ok()
+        Erasing::try_new(request, &roles()).is_ok()
     };
     assert!(is_taken(|_| ()) && is_taken(|request| request.case_number.clear()));
     assert!(!is_taken(|request| request.case_number = NAME.to_owned()));

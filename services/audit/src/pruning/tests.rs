@@ -5,7 +5,7 @@ use obscura_proto::audit::v1::Event as AuditEvent;
 use super::*;
 use crate::{
     fault::NoFaults,
-    test_support::{Bench, CLI, Injector, search_by, test_event},
+    test_support::{Bench, CLI, Injector, leaf_of, search_by, test_event},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -48,7 +48,7 @@ async fn old_entries_go_and_a_copy_still_verifies() {
     let proof = bench.log.prove_entry(512, None).await.unwrap();
     let parsed: obscura_tlog::LogProof = proof.text.parse().unwrap();
     let key = bench.log.parts.key.verifier();
-    parsed.verify(&key, &obscura_tlog::Policy::none(), &proof.leaf).unwrap();
+    parsed.verify(&key, &obscura_tlog::Policy::none(), &leaf_of(&proof)).unwrap();
 }
 
 #[tokio::test]

@@ -178,6 +178,7 @@ async fn of_two_sequencers_on_one_log_the_first_stops_and_says_so() {
                 event_id: EventId::generate(),
                 kind: "test",
                 pseudonym: None,
+                named: Vec::new(),
                 cameras: Vec::new(),
                 claims_hash: None,
                 leaf_hash: leaf_hash(&leaf),

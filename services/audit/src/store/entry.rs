@@ -65,6 +65,29 @@ pub mod camera {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Whom an entry names beside who acted.
+pub mod named {
+    use sea_orm::entity::prelude::*;
+
+    /// A row as the database has it.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "entry_named")]
+    pub struct Model {
+        /// Pseudonym of the person.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub pseudonym: String,
+        /// Index of the leaf.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub leaf_index: i64,
+    }
+
+    /// None.
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// An entry on its way into the table.
 #[derive(Debug)]
 pub struct Stored<'a> {
@@ -74,6 +97,8 @@ pub struct Stored<'a> {
     pub kind: &'static str,
     /// Pseudonym of who acted.
     pub pseudonym: Option<&'a str>,
+    /// Pseudonyms of whom it names beside who acted, each once.
+    pub named: &'a [String],
     /// UUIDs of the cameras that it names.
     pub cameras: &'a [[u8; 16]],
     /// SHA-256 of the claims.
@@ -108,8 +133,20 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// Names this camera.
     pub camera: Option<[u8; 16]>,
-    /// Acted under one of these pseudonyms.
-    pub pseudonyms: Option<Vec<String>>,
+    /// About whom.
+    pub about: About,
+}
+
+/// About whom entries are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum About {
+    /// Anybody, and nobody.
+    #[default]
+    Anybody,
+    /// Somebody acted under, or is named by, one of these pseudonyms; nobody where there are none.
+    One(Vec<String>),
+    /// No person acted, and none is named.
+    Nobody,
 }
 
 pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Result<(), Error> {
@@ -129,7 +166,14 @@ pub async fn insert(database: &impl ConnectionTrait, batch: &Batch<'_>) -> Resul
             leaf_index: Set(signed(index)),
         })
     });
-    insert_rows(database, cameras.collect()).await
+    insert_rows(database, cameras.collect()).await?;
+    let named = (batch.old_size..).zip(batch.entries).flat_map(|(index, entry)| {
+        entry.named.iter().map(move |pseudonym| named::ActiveModel {
+            pseudonym: Set(pseudonym.clone()),
+            leaf_index: Set(signed(index)),
+        })
+    });
+    insert_rows(database, named.collect()).await
 }
 
 /// The two unique columns are the index and the id of the event.
@@ -186,9 +230,18 @@ fn condition(filter: &Filter) -> Condition {
     if let Some(to) = filter.to {
         all = all.add(Column::CommittedNs.lt(to.unix_nanos()));
     }
-    if let Some(pseudonyms) = &filter.pseudonyms {
-        all = all.add(Column::Pseudonym.is_in(pseudonyms.clone()));
-    }
+    all = match &filter.about {
+        About::Anybody => all,
+        About::One(pseudonyms) => {
+            let names = named::Column::Pseudonym.is_in(pseudonyms.clone());
+            let named = Column::LeafIndex.in_subquery(naming().filter(names).into_query());
+            let acted = Column::Pseudonym.is_in(pseudonyms.clone());
+            all.add(Condition::any().add(acted).add(named))
+        }
+        About::Nobody => {
+            all.add(Column::Pseudonym.is_null()).add(Column::LeafIndex.not_in_subquery(naming().into_query()))
+        }
+    };
     if let Some(camera) = filter.camera {
         let named = camera::Entity::find()
             .select_only()
@@ -197,6 +250,31 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(Column::LeafIndex.in_subquery(named.into_query()));
     }
     all
+}
+
+/// Indexes of entries that name somebody beside who acted.
+fn naming() -> Select<named::Entity> {
+    named::Entity::find().select_only().column(named::Column::LeafIndex)
+}
+
+/// At most `limit` of the highest indexes in `[from, to)` that pass the filter, highest first.
+pub async fn newest(
+    database: &impl ConnectionTrait,
+    from: u64,
+    to: u64,
+    limit: u64,
+    filter: &Filter,
+) -> Result<Vec<u64>, Error> {
+    let between = Column::LeafIndex.gte(signed(from)).and(Column::LeafIndex.lt(signed(to)));
+    let query = Entity::find()
+        .select_only()
+        .column(Column::LeafIndex)
+        .filter(between)
+        .filter(condition(filter))
+        .order_by_desc(Column::LeafIndex)
+        .limit(limit);
+    let indexes: Vec<i64> = query.into_tuple().all(database).await?;
+    indexes.into_iter().map(|index| unsigned(index, "a negative index")).collect()
 }
 
 #[derive(FromQueryResult)]
@@ -249,6 +327,7 @@ pub async fn newest_within(
 pub async fn remove_below(database: &impl ConnectionTrait, index: u64) -> Result<(), Error> {
     let below = signed(index);
     camera::Entity::delete_many().filter(camera::Column::LeafIndex.lt(below)).exec(database).await?;
+    named::Entity::delete_many().filter(named::Column::LeafIndex.lt(below)).exec(database).await?;
     Entity::delete_many().filter(Column::LeafIndex.lt(below)).exec(database).await?;
     Ok(())
 }

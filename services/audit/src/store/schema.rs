@@ -12,6 +12,7 @@ use super::{cursor, entry, head, pending, person_key, producer, term, tile};
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first },
     Migration { version: 2, name: "the term of the one who writes", statements: second },
+    Migration { version: 3, name: "whom entries name beside who acted", statements: third },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -31,6 +32,15 @@ fn first(backend: DbBackend) -> Vec<Statement> {
 
 fn second(backend: DbBackend) -> Vec<Statement> {
     vec![table(backend, term::Entity)]
+}
+
+fn third(backend: DbBackend) -> Vec<Statement> {
+    let by_index = Index::create()
+        .name("entry_named_by_index")
+        .table(entry::named::Entity)
+        .col(entry::named::Column::LeafIndex)
+        .to_owned();
+    vec![table(backend, entry::named::Entity), backend.build(&by_index)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {

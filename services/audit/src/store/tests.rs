@@ -25,6 +25,7 @@ async fn append(
     committed: Timestamp,
 ) -> Result<(), Error> {
     let leaves: Vec<String> = kinds.iter().map(|kind| format!("{kind} {}", EventId::generate())).collect();
+    let named = ["p-bob".to_owned()];
     let entries: Vec<Stored<'_>> = kinds
         .iter()
         .zip(&leaves)
@@ -32,6 +33,7 @@ async fn append(
             event_id: EventId::generate(),
             kind,
             pseudonym: (*kind == "view").then_some("p-alice"),
+            named: if *kind == "change" { &named } else { &[] },
             cameras: if *kind == "view" { &[CAMERA] } else { &[] },
             claims_hash: None,
             leaf: leaf.as_bytes(),
@@ -115,10 +117,18 @@ async fn entries_are_found_by_kind_time_camera_and_person() {
         assert_eq!(find(Filter { from: Some(later), ..Filter::default() }).await, [3, 4]);
         assert_eq!(find(Filter { to: Some(later), ..Filter::default() }).await, [0, 1, 2]);
         assert_eq!(find(Filter { camera: Some(CAMERA), from: Some(later), ..Filter::default() }).await, [3]);
-        let alice = Filter { pseudonyms: Some(vec!["p-alice".into()]), ..Filter::default() };
+        let alice = Filter { about: About::One(vec!["p-alice".into()]), ..Filter::default() };
         assert_eq!(find(alice).await, [1, 3]);
-        assert!(find(Filter { pseudonyms: Some(vec![]), ..Filter::default() }).await.is_empty());
-        assert_eq!(store.indexes_between(Some(later), None).await.unwrap(), Some((3, 5)));
+        append(&store, &mut edge, &["change"], later).await.unwrap();
+        let about = async |about: About| find(Filter { about, ..Filter::default() }).await;
+        assert_eq!(about(About::One(vec!["p-alice".into(), "p-bob".into()])).await, [1, 3, 5]);
+        assert_eq!(about(About::One(vec!["p-bob".into()])).await, [5], "named and not who acted");
+        assert_eq!(about(About::Nobody).await, [0, 2, 4]);
+        let nobody = Filter { about: About::Nobody, ..Filter::default() };
+        assert_eq!(store.newest(0, 4, 9, &nobody).await.unwrap(), [2, 0]);
+        assert_eq!(store.newest(0, 6, 1, &nobody).await.unwrap(), [4]);
+        assert!(find(Filter { about: About::One(vec![]), ..Filter::default() }).await.is_empty());
+        assert_eq!(store.indexes_between(Some(later), None).await.unwrap(), Some((3, 6)));
         assert_eq!(store.indexes_between(None, Some(now())).await.unwrap(), None);
         assert_eq!(store.newest_within(0, 4).await.unwrap(), Some(later));
         assert_eq!(store.newest_within(10, 20).await.unwrap(), None);

@@ -83,6 +83,8 @@ async fn a_leader_that_was_paused_and_wakes_up_commits_nothing_and_ends() {
         assert!(append(&mut client, &receipts, &event()).await);
     }
     let mut seen = vec![machine.checkpoint(old).await];
+    // Persons' keys are shared like the key of the log; the sleeping one keeps the lock of its own file.
+    machine.private("elsewhere/person-keys.json", &fs::read(machine.path("data/person-keys.json")).unwrap());
     let waiting = stand_by(&machine, new).await;
     paused.signal("-STOP");
     // It lies in the socket of the one that sleeps, which believes to lead when it wakes up.

@@ -15,17 +15,18 @@ use obscura_access::verify_receipt;
 use obscura_clock::SystemClock;
 use obscura_daemon::Trust;
 use obscura_identity::{Ca, Endpoint, Identity, channel};
+use obscura_outbox::ActingFor;
 use obscura_proto::{
     access::v1::SignedReceipt,
     audit::v1::{
-        AppendRequest, Event, ExportLogRequest, GetCheckpointRequest, Outcome, ReadEntriesRequest, Test,
-        audit_service_client::AuditServiceClient, event::Body,
+        AppendRequest, Event, ExportLogRequest, GetCheckpointRequest, Outcome, Person, ReadEntriesRequest,
+        Test, audit_service_client::AuditServiceClient, event::Body,
     },
 };
 use obscura_tlog::{
     DirectoryCopy, Expectations, LogKey, LogVerifier, Policy, Pruned, SignedCheckpoint, verify_copy,
 };
-use tonic::transport::Channel;
+use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
 const ORIGIN: &str = "example.org/obscura/audit/eea";
 /// The service where there is one only.
@@ -72,7 +73,7 @@ impl Machine {
         let shown = |name: &str| self.path(name).display().to_string();
         let text = format!(
             "service = \"audit\"\nzone = \"eea\"\ndata_dir = {:?}\nidentity_dir = {:?}\ntrust_file = {:?}\n\
-             address_file = {:?}\n[settings]\npublish_interval_ms = 50\nheartbeat_seconds = 1\n{settings}",
+             address_file = {:?}\n[settings]\nauditors = [\"user:auditor\"]\npublish_interval_ms = 50\nheartbeat_seconds = 1\n{settings}",
             shown(data),
             shown("audit"),
             shown("trust.toml"),
@@ -129,6 +130,14 @@ impl Machine {
         AuditServiceClient::new(channel(&identity, "audit", Endpoint::File(self.address(name))))
     }
 
+    /// The command line with an auditor at it.
+    pub fn auditor(&self, name: &str) -> AuditServiceClient<InterceptedService<Channel, ActingFor>> {
+        let identity = Identity::load(&self.path("cli")).unwrap();
+        let channel = channel(&identity, "audit", Endpoint::File(self.address(name)));
+        let auditor = Person { id: "user:auditor".to_owned(), ..Person::default() };
+        AuditServiceClient::with_interceptor(channel, ActingFor::new(&auditor))
+    }
+
     pub async fn checkpoint(&self, name: &str) -> SignedCheckpoint {
         let answer = self.client("cli", name).get_checkpoint(GetCheckpointRequest {}).await.unwrap();
         self.verifier().verify(&answer.into_inner().checkpoint).unwrap()
@@ -136,7 +145,7 @@ impl Machine {
 
     pub async fn read_all(&self, name: &str) -> HashMap<String, (u64, Vec<u8>)> {
         let request = ReadEntriesRequest::default();
-        let mut entries = self.client("cli", name).read_entries(request).await.unwrap().into_inner();
+        let mut entries = self.auditor(name).read_entries(request).await.unwrap().into_inner();
         let mut found = HashMap::new();
         while let Some(entry) = entries.message().await.unwrap() {
             let id = obscura_ocsf::read(&entry.leaf).unwrap().event_id;
@@ -146,7 +155,7 @@ impl Machine {
     }
 
     async fn export(&self, name: &str, to: &Path) {
-        let mut pieces = self.client("cli", name).export_log(ExportLogRequest {}).await.unwrap().into_inner();
+        let mut pieces = self.auditor(name).export_log(ExportLogRequest {}).await.unwrap().into_inner();
         while let Some(piece) = pieces.message().await.unwrap() {
             let path = to.join(piece.path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

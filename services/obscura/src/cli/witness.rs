@@ -10,10 +10,10 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Path as UrlPath, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
 use clap::Args;
 use obscura_clock::SharedClock;
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use super::Session;
 use crate::{
     installation::private_folder,
-    problem::{Context as _, Result},
+    problem::{Context as _, Problem},
 };
 
 /// Largest request: a proof has at most 64 hashes.
@@ -37,7 +37,8 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A witness belongs to somebody who does not run the log: it remembers the newest checkpoint of each log and
-refuses to cosign one that contradicts it (C2SP tlog-witness). Put a TLS proxy in front of it.
+refuses to cosign one that contradicts it (C2SP tlog-witness). Anybody may read the newest one, by the hash of
+the log's name: /<SHA-256 in hexadecimal digits>/checkpoint. Put a TLS proxy in front of it.
 
 Example:
   obscura witness --folder /var/lib/obscura-witness --name witness.example.org/w1 \\
@@ -63,7 +64,7 @@ struct Shared {
 }
 
 impl Witness {
-    pub async fn run(self, session: &Session) -> Result<()> {
+    pub async fn run(self, session: &Session) -> Result<(), Problem> {
         private_folder(&self.folder)?;
         let key = open_key(&self.folder, &self.name)?;
         let shown = key.verifier_key();
@@ -77,6 +78,7 @@ impl Witness {
         crate::output::line(format_args!("witness {shown}\nlistening on http://{address}"))?;
         let router = Router::new()
             .route("/add-checkpoint", post(add_checkpoint))
+            .route("/{hash}/checkpoint", get(newest))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(shared);
         axum::serve(listener, router).with_graceful_shutdown(interrupted()).await.doing("serve")
@@ -90,12 +92,21 @@ async fn interrupted() {
 
 /// Storing waits for the disk, so it leaves the thread that serves connections.
 async fn add_checkpoint(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let work = move || {
+    answered(move || {
         let now = shared.clock.wall();
         shared.core.add_checkpoint(&body, now)
-    };
+    })
+    .await
+}
+
+/// The newest checkpoint of a log, as it was cosigned.
+async fn newest(State(shared): State<Arc<Shared>>, UrlPath(hash): UrlPath<String>) -> Response {
+    answered(move || shared.core.newest(&hash).map(|note| note.to_string())).await
+}
+
+async fn answered(work: impl FnOnce() -> Result<String, Refusal> + Send + 'static) -> Response {
     match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(lines)) => lines.into_response(),
+        Ok(Ok(text)) => text.into_response(),
         Ok(Err(refusal)) => refused(&refusal),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -107,13 +118,12 @@ fn refused(refusal: &Refusal) -> Response {
 }
 
 /// The key of the witness, made where there is none.
-fn open_key(folder: &Path, name: &str) -> Result<WitnessKey> {
+fn open_key(folder: &Path, name: &str) -> Result<WitnessKey, Problem> {
     let path = folder.join("witness-key.pkcs8");
     let shown = path.display();
     if !path.exists() {
         let made = Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8());
-        let pkcs8 =
-            made.map_err(|_| crate::problem::Problem::new("the system gave no randomness for a key"))?;
+        let pkcs8 = made.map_err(|_| Problem::new("the system gave no randomness for a key"))?;
         write_atomically(&path, pkcs8.as_ref(), 0o600).doing(format_args!("write {shown}"))?;
     }
     let pkcs8 = std::fs::read(&path).doing(format_args!("read {shown}"))?;

@@ -33,7 +33,6 @@ pub use destroyed::Destroyed;
 pub use listed::{Listed, Manifests};
 
 use crate::{
-    log::operator,
     problem::{Context as _, Problem, Result},
     services::{PATIENT, PROMPT, Services},
 };
@@ -95,7 +94,6 @@ async fn entries(
     let request = ReadEntriesRequest {
         kinds: vec![kind.name().to_owned()],
         from_unix_ns: since.unix_nanos().max(0),
-        reader: Some(operator()),
         ..ReadEntriesRequest::default()
     };
     let mut audit = services.audit();

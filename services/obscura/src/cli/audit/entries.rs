@@ -1,15 +1,14 @@
 //! Reading entries: the newest, or those that fit a question.
 
 use clap::Args;
-use obscura_proto::audit::v1::{GetAuditStatusRequest, ReadEntriesRequest, ReadEntriesResponse};
+use obscura_proto::audit::v1::{ReadEntriesRequest, ReadEntriesResponse};
 use serde_json::{Value, json};
 
 use super::Session;
 use crate::{
-    log::operator,
     output::line,
     problem::Result,
-    services::{PATIENT, PROMPT, Services},
+    services::{PATIENT, Services},
     when::{self, When},
 };
 
@@ -23,13 +22,16 @@ pub struct Tail {
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
-    names: Names,
+    what: What,
 }
 
 /// Arguments of `audit query`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The whole log is for auditors (`auditors` in the settings of the audit service); --own is for everybody.
+
 Examples:
+  obscura audit query --own --open-names --from -7d
   obscura audit query --kind grant --kind view --from -24h
   obscura audit query --camera door --from -7d --open-names
   obscura --json audit query --kind change")]
@@ -40,7 +42,7 @@ pub struct Query {
     /// Only entries that name this camera
     #[arg(long, value_name = "NAME")]
     camera: Option<String>,
-    /// Only entries of this person, by the id that was logged, for example unix:1000
+    /// Only entries in which this person acted or is named, by the id that was logged, for example unix:1000
     #[arg(long, value_name = "ID")]
     person: Option<String>,
     /// Only from this time on: RFC 3339, -2m (two minutes ago) or now
@@ -53,13 +55,16 @@ pub struct Query {
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     limit: u64,
     #[command(flatten)]
-    names: Names,
+    what: What,
 }
 
-/// Whether what is sealed is opened.
+/// About whom, and whether what is sealed is opened. Reading is itself logged.
 #[derive(Clone, Copy, Debug, Args)]
-struct Names {
-    /// Open names and reasons, as far as their keys still exist. That you did so is itself logged
+struct What {
+    /// Only entries about yourself, for which you need not be an auditor
+    #[arg(long)]
+    own: bool,
+    /// Open names and reasons, as far as their keys still exist and they are yours to see
     #[arg(long)]
     open_names: bool,
 }
@@ -67,13 +72,11 @@ struct Names {
 impl Tail {
     pub async fn run(self, session: &Session) -> Result<()> {
         let services = session.services()?;
-        let mut audit = services.audit();
-        let call = audit.get_audit_status(GetAuditStatusRequest {});
-        let status = services.ask("audit", "ask for the size of the log", PROMPT, call).await?;
         let request = ReadEntriesRequest {
-            from_index: status.size.saturating_sub(self.lines).max(status.first_kept_index),
+            newest: self.lines,
             follow: self.follow,
-            open_names: self.names.open_names,
+            own: self.what.own,
+            open_names: self.what.open_names,
             ..ReadEntriesRequest::default()
         };
         show(session, &services, request).await
@@ -96,7 +99,8 @@ impl Query {
             to_unix_ns: nanos(self.to),
             camera_id,
             person_id: self.person.unwrap_or_default(),
-            open_names: self.names.open_names,
+            own: self.what.own,
+            open_names: self.what.open_names,
             ..ReadEntriesRequest::default()
         };
         show(session, &services, request).await
@@ -104,9 +108,8 @@ impl Query {
 }
 
 /// One line an entry: for a program its JSON, for a person what matters of it.
-async fn show(session: &Session, services: &Services, mut request: ReadEntriesRequest) -> Result<()> {
+async fn show(session: &Session, services: &Services, request: ReadEntriesRequest) -> Result<()> {
     let doing = "read the audit log";
-    request.reader = Some(operator());
     let mut audit = services.audit();
     let call = audit.read_entries(request);
     let mut entries = services.ask("audit", doing, PATIENT, call).await?;
@@ -145,12 +148,21 @@ fn as_words(entry: &ReadEntriesResponse) -> String {
         format!("{:>6}", entry.index),
         when::local(obscura_clock::Timestamp::from_unix_nanos(entry.committed_unix_ns)),
         format!("{kind:<12}"),
-        text("/data/status"),
+        outcome(&event).to_owned(),
         text("/data/actor/user/uid"),
         text("/data/message"),
         opened.join(" "),
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// Whether it was done (OCSF, `status_id`).
+fn outcome(event: &Value) -> &'static str {
+    match event.pointer("/data/status_id").and_then(Value::as_u64) {
+        Some(1) => "done",
+        Some(2) => "refused",
+        _ => "",
+    }
 }
 
 /// The last part of a JSON pointer names the field.
@@ -164,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_one_line_with_what_was_opened() {
-        let leaf = json!({"type": "eu.obscura.grant.v1", "data": {"status": "Success", "message": "Grant given",
+        let leaf = json!({"type": "eu.obscura.grant.v1", "data": {"status_id": 2, "message": "Grant refused",
             "actor": {"user": {"uid": "p-abc"}}}});
         let entry = ReadEntriesResponse {
             index: 7,
@@ -174,10 +186,13 @@ mod tests {
         };
         let words = as_words(&entry);
         assert!(
-            words.contains("grant") && words.contains("p-abc") && words.ends_with("reason=Case 17"),
+            words.contains("grant")
+                && words.contains("refused")
+                && words.contains("p-abc")
+                && words.ends_with("reason=Case 17"),
             "{words}"
         );
-        assert_eq!(as_json(&entry)["event"]["data"]["status"], "Success");
+        assert_eq!(as_json(&entry)["event"]["data"]["status_id"], 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Erase {
     /// Id of the data-protection officer who agrees
     #[arg(long, value_name = "ID")]
     dpo: String,
-    /// Id of the auditor who agrees: somebody else
+    /// Id of the auditor who agrees: somebody else, named under `auditors` in the settings of the audit service
     #[arg(long, value_name = "ID")]
     auditor: String,
 }

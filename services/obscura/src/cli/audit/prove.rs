@@ -1,4 +1,7 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use obscura_proto::audit::v1::{ProveRequest, prove_request::What};
@@ -13,7 +16,7 @@ use crate::{
 /// Arguments of `audit prove`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes NAME.tlog-proof (C2SP tlog-proof) and NAME.json, the entry itself.
+Writes NAME.tlog-proof (C2SP tlog-proof) and NAME.json, the entry itself; the latter only where you may read it.
 
 Example:
   obscura audit prove 17 -o entry-17
@@ -41,10 +44,25 @@ impl Prove {
                     .next("choose another name with -o"));
             }
         }
+        if answer.leaf.is_empty() {
+            return self.without_leaf(session, &proof, &answer.proof);
+        }
         fs::write(&leaf, &answer.leaf).doing(format_args!("write {}", leaf.display()))?;
         fs::write(&proof, answer.proof).doing(format_args!("write {}", proof.display()))?;
         let verify = command(services.installation(), &format!("audit verify {}", proof.display()));
         let words = format!("Wrote {} and {}.\nVerify it: {verify}", proof.display(), leaf.display());
         session.out.result(&json!({ "proof": proof, "leaf": leaf }), words)
+    }
+
+    /// The entry is about somebody else, and who asks is no auditor.
+    fn without_leaf(&self, session: &Session, path: &Path, proof: &str) -> Result<()> {
+        fs::write(path, proof).doing(format_args!("write {}", path.display()))?;
+        let words = format!(
+            "Wrote {}.\nThe entry itself is about somebody else, and you are no auditor: put it beside the proof as {} \
+             to verify it.",
+            path.display(),
+            self.output.with_added_extension("json").display(),
+        );
+        session.out.result(&json!({ "proof": path, "leaf": null }), words)
     }
 }
