@@ -16,6 +16,8 @@ mod error;
 mod expiry;
 #[cfg(test)]
 mod fake_custody;
+#[cfg(test)]
+mod fault_table;
 mod finding;
 mod gap;
 mod gap_journal;

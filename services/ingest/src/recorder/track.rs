@@ -285,7 +285,7 @@ impl Track {
         let Some(writer) = self.writer.take() else { return };
         let Some(timeline) = &self.timeline else { return };
         let wall = |media| timeline.wall(media);
-        match writer.close(&mut recorder.parts, wall, self.quality, self.report, timeline.drift_ppm()) {
+        match writer.close(&recorder.parts, wall, self.quality, self.report, timeline.drift_ppm()) {
             Ok(sealed) => {
                 self.gauge.spooled(sealed.end, sealed.entry.span.end());
                 self.gauge.sealed(&sealed.entry);
