@@ -10,6 +10,7 @@
 //! change the index or the objects can withhold footage, and cannot read or forge any.
 
 mod access_log;
+mod alarm;
 pub mod config;
 mod custody;
 mod error;
