@@ -59,7 +59,16 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, String)]) -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time: MovedTime::default() };
+        Self::start_with_at(settings, MovedTime::default())
+    }
+
+    /// The same, and it takes this for the time.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_with_at(settings: &[(&str, String)], time: MovedTime) -> Self {
+        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time };
         for (service, settings) in settings {
             let folder = installation.state().join(service);
             std::fs::create_dir_all(&folder).unwrap();
@@ -75,9 +84,7 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_at(time: MovedTime) -> Self {
-        let mut installation = Self { up: None, dir: TempDir::new().unwrap(), time };
-        installation.up();
-        installation
+        Self::start_with_at(&[], time)
     }
 
     /// Starts a second process of a service, with data of its own and the certificate of the first.
