@@ -5,3 +5,4 @@ pub mod cameras;
 pub mod index;
 pub mod processes;
 pub mod report;
+pub mod small_disk;

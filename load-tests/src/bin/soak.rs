@@ -1,7 +1,8 @@
 //! Faults in random order for half an hour, and then an account of every second.
 //!
 //! Cameras record while services are killed, frozen and thawed, everything loses its power at once,
-//! cameras go away and come back; with `--back-ends` also while PostgreSQL takes no writes, is killed or
+//! cameras go away and come back, somebody else fills the disk of the spool (where a file system may be mounted for
+//! it) and the recorder's clock is set (where libfaketime is installed); with `--back-ends` also while PostgreSQL takes no writes, is killed or
 //! stopped, and the object store is frozen or killed. Nothing is asserted on the way. At the end the
 //! verdict: every second of every camera is footage or a gap with a reason, every segment reads back,
 //! index, objects and keys agree, and a copy of the audit log verifies. Exit code 0 only then.
@@ -13,13 +14,17 @@ use std::{collections::BTreeMap, fmt, process::ExitCode, thread::sleep, time::Du
 use anyhow::Result;
 use clap::Parser;
 use indicatif::ProgressBar;
-use obscura_journeys::{Auth, Installation, Outcome, TestCamera, back_ends, unaccounted};
+use obscura_journeys::{Auth, Installation, MovedTime, Outcome, TestCamera, back_ends, unaccounted};
+use obscura_load_tests::small_disk::SmallDisk;
 use obscura_test_servers::{postgres::Postgres, seaweedfs::SeaweedFs};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SERVICES: [&str; 5] = ["ingest", "storage", "keys", "registry", "audit"];
+/// The disk of the spool, of which the recorder keeps a part for what frees it.
+const DISK_BYTES: u64 = 256 << 20;
+const RESERVE_BYTES: u64 = 16 << 20;
 /// How often it is looked whether everything has come to rest, and how many times.
 const REST: Duration = Duration::from_secs(5);
 const RESTS: u32 = 48;
@@ -36,6 +41,9 @@ struct Arguments {
     /// Use PostgreSQL and an S3 store instead of files, and pull their plugs too
     #[arg(long)]
     back_ends: bool,
+    /// Leave the recorder's clock alone, and run it without libfaketime
+    #[arg(long)]
+    without_clock_steps: bool,
     /// Seed of the order of faults; printed, so that a run can be repeated
     #[arg(long)]
     seed: Option<u64>,
@@ -48,6 +56,9 @@ enum Fault {
     Freeze(&'static str, u64),
     CameraAway(u64),
     PowerCut,
+    DiskFull(u64),
+    /// By how many seconds, and for how many.
+    ClockStep(u64, u64),
     DatabaseReadsOnly(u64),
     DatabaseKilled(u64),
     DatabaseStopped(u64),
@@ -63,6 +74,8 @@ impl fmt::Display for Fault {
             Self::Freeze(service, _) => write!(f, "{service} frozen"),
             Self::CameraAway(_) => f.write_str("cameras away"),
             Self::PowerCut => f.write_str("everything killed at once"),
+            Self::DiskFull(_) => f.write_str("disk of the spool full"),
+            Self::ClockStep(..) => f.write_str("recorder's clock set"),
             Self::DatabaseReadsOnly(_) => f.write_str("database only reads"),
             Self::DatabaseKilled(_) => f.write_str("database killed"),
             Self::DatabaseStopped(_) => f.write_str("database stopped"),
@@ -77,6 +90,8 @@ struct World {
     installation: Installation,
     camera: TestCamera,
     servers: Option<Servers>,
+    disk: Option<SmallDisk>,
+    sets_clock: bool,
 }
 
 struct Servers {
@@ -93,8 +108,18 @@ impl World {
             settings = back_ends(&database, &store, secrets.path());
             servers = Some(Servers { database, store, _secrets: secrets });
         }
+        let disk = SmallDisk::mount(DISK_BYTES)?;
+        match &disk {
+            Some(disk) => put_spool_on(&mut settings, disk),
+            None => eprintln!("no file system may be mounted here (it takes root): the disk never runs full"),
+        }
+        let sets_clock = !arguments.without_clock_steps && MovedTime::is_possible();
+        if !sets_clock {
+            eprintln!("the recorder runs without libfaketime: its clock is never set");
+        }
+        let time = if sets_clock { clock_ahead(0) } else { MovedTime::default() };
         let camera = TestCamera::start(Auth::None);
-        let installation = Installation::start_with(&settings);
+        let installation = Installation::start_with_at(&settings, time);
         installation.add_site();
         for number in 0..arguments.cameras {
             let name = format!("camera-{number}");
@@ -102,26 +127,29 @@ impl World {
             // The next one joins the same stream, which may stumble while it begins.
             installation.camera(&name, "recording to begin", |camera| camera["recording"] == true);
         }
-        Ok(Self { installation, camera, servers })
+        Ok(Self { installation, camera, servers, disk, sets_clock })
     }
 
     fn any_fault(&self, random: &mut StdRng) -> Fault {
         let service = SERVICES[random.random_range(0..SERVICES.len())];
         let seconds = random.random_range(1..20);
-        match random.random_range(0..if self.servers.is_some() { 16 } else { 10 }) {
-            0..=4 => Fault::Kill(service),
+        match random.random_range(0..if self.servers.is_some() { 19 } else { 13 }) {
             5..=6 => Fault::Freeze(service, seconds),
             7..=8 => Fault::CameraAway(seconds),
             9 => Fault::PowerCut,
-            10 => Fault::DatabaseReadsOnly(seconds),
-            11 => Fault::DatabaseKilled(seconds),
-            12 => Fault::DatabaseStopped(seconds),
-            13..=14 => Fault::StoreFrozen(seconds),
+            10..=11 if self.disk.is_some() => Fault::DiskFull(seconds),
+            // By less than five minutes, beyond which custody stops to destroy until somebody has looked.
+            12 if self.sets_clock => Fault::ClockStep(random.random_range(6..60), seconds),
+            0..=4 | 10..=12 => Fault::Kill(service),
+            13 => Fault::DatabaseReadsOnly(seconds),
+            14 => Fault::DatabaseKilled(seconds),
+            15 => Fault::DatabaseStopped(seconds),
+            16..=17 => Fault::StoreFrozen(seconds),
             _ => Fault::StoreKilled(seconds),
         }
     }
 
-    fn inject(&mut self, fault: Fault) {
+    fn inject(&mut self, fault: Fault) -> Result<()> {
         let wait = |seconds| sleep(Duration::from_secs(seconds));
         match (fault, &self.servers) {
             (Fault::Kill(service), _) => self.installation.kill(service),
@@ -140,9 +168,37 @@ impl World {
                 self.installation.kill_everything();
                 self.installation.up();
             }
+            (Fault::DiskFull(seconds), _) => {
+                if let Some(disk) = &self.disk {
+                    disk.fill()?;
+                    wait(seconds);
+                    disk.clear()?;
+                }
+            }
+            (Fault::ClockStep(ahead, seconds), _) => {
+                self.installation.set_time(clock_ahead(ahead));
+                wait(seconds);
+                self.installation.set_time(clock_ahead(0));
+            }
             (_, Some(servers)) => servers.inject(fault, wait),
             (_, None) => {}
         }
+        Ok(())
+    }
+}
+
+/// So many seconds.
+const fn clock_ahead(seconds: u64) -> MovedTime {
+    MovedTime::wrong_clock("ingest", Duration::from_secs(seconds))
+}
+
+/// Adds to the settings of the recorder, which may have a table of their own behind.
+fn put_spool_on(settings: &mut Vec<(&'static str, String)>, disk: &SmallDisk) {
+    let spool = disk.path().join("spool");
+    let ours = format!("spool_dir = \"{}\"\nspool_reserve_bytes = {RESERVE_BYTES}\n", spool.display());
+    match settings.iter_mut().find(|(service, _)| *service == "ingest") {
+        Some((_, theirs)) => theirs.insert_str(0, &ours),
+        None => settings.push(("ingest", ours)),
     }
 }
 
@@ -174,7 +230,12 @@ impl Servers {
                 wait(seconds);
                 self.store.start();
             }
-            Fault::Kill(_) | Fault::Freeze(..) | Fault::CameraAway(_) | Fault::PowerCut => {}
+            Fault::Kill(_)
+            | Fault::Freeze(..)
+            | Fault::CameraAway(_)
+            | Fault::PowerCut
+            | Fault::DiskFull(_)
+            | Fault::ClockStep(..) => {}
         }
     }
 }
@@ -191,7 +252,7 @@ fn main() -> Result<ExitCode> {
         sleep(Duration::from_secs(random.random_range(2..25)));
         let fault = world.any_fault(&mut random);
         bar.println(format!("{fault:?}"));
-        world.inject(fault);
+        world.inject(fault)?;
         *faults.entry(fault.to_string()).or_default() += 1;
         bar.set_position(bar.elapsed().as_secs());
     }

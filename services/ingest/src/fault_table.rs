@@ -14,6 +14,9 @@
 //! | gaps | a gap that is indexed and still waits here | recorded again under the same id |
 //! | free | segments that are stored and still here | sent again under the same pack id |
 //!
+//! A peer may also have done what it was asked and answer only when nobody waits any more, or do it only
+//! then, behind everything that was asked since.
+//!
 //! Each fault hits twice: the first try and the retry. Where it ends the process, what was not synced
 //! stays, vanishes or rots. Then more is recorded, everything is sent, and every frame is accounted for:
 //! what was acknowledged is in exactly one segment that opens under its key and shows what was sent, and
@@ -31,7 +34,7 @@ mod refused;
 mod terms;
 mod world;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use obscura_clock::SystemClock;
 
@@ -45,6 +48,7 @@ use self::{
 use crate::{
     segment::record,
     spool::{Limits, Serial, Spool, record::Kind},
+    upload::Patience,
 };
 
 /// One step of the write protocol, and what can go wrong in it.
@@ -107,6 +111,7 @@ const TABLE: &[Row] = &[
             Fault::Peer(Call::Url, Answer::Lost),
             Fault::Peer(Call::Url, Answer::Refused),
             Fault::Peer(Call::Url, Answer::Slow),
+            Fault::Peer(Call::Url, Answer::Late),
             Fault::Peer(Call::Url, Answer::EndsBefore),
             Fault::Peer(Call::Url, Answer::EndsAfter),
         ],
@@ -117,6 +122,8 @@ const TABLE: &[Row] = &[
             Fault::Peer(Call::Put, Answer::Busy),
             Fault::Peer(Call::Put, Answer::Lost),
             Fault::Peer(Call::Put, Answer::Slow),
+            Fault::Peer(Call::Put, Answer::Late),
+            Fault::Peer(Call::Put, Answer::Belated),
             Fault::Peer(Call::Put, Answer::Half),
             Fault::Peer(Call::Put, Answer::Lie),
             Fault::Peer(Call::Put, Answer::EndsBefore),
@@ -130,6 +137,8 @@ const TABLE: &[Row] = &[
             Fault::Peer(Call::Index, Answer::Lost),
             Fault::Peer(Call::Index, Answer::Refused),
             Fault::Peer(Call::Index, Answer::Slow),
+            Fault::Peer(Call::Index, Answer::Late),
+            Fault::Peer(Call::Index, Answer::Belated),
             Fault::Peer(Call::Index, Answer::EndsBefore),
             Fault::Peer(Call::Index, Answer::EndsAfter),
         ],
@@ -142,6 +151,8 @@ const TABLE: &[Row] = &[
             Fault::Peer(Call::Import, Answer::Busy),
             Fault::Peer(Call::Import, Answer::Lost),
             Fault::Peer(Call::Import, Answer::Slow),
+            Fault::Peer(Call::Import, Answer::Late),
+            Fault::Peer(Call::Import, Answer::Belated),
             Fault::Peer(Call::Import, Answer::EndsBefore),
             Fault::Peer(Call::Import, Answer::EndsAfter),
         ],
@@ -152,6 +163,8 @@ const TABLE: &[Row] = &[
             Fault::Disk(Op::Append(Kind::Gap), CRASHES[1]),
             Fault::Peer(Call::Gaps, Answer::Busy),
             Fault::Peer(Call::Gaps, Answer::Lost),
+            Fault::Peer(Call::Gaps, Answer::Late),
+            Fault::Peer(Call::Gaps, Answer::Belated),
             Fault::Peer(Call::Gaps, Answer::EndsBefore),
             Fault::Peer(Call::Gaps, Answer::EndsAfter),
         ],
@@ -185,6 +198,10 @@ impl Fault {
         } else {
             &[Unsynced::Stay]
         }
+    }
+
+    fn outlasts_patience(self) -> bool {
+        matches!(self, Self::Peer(_, Answer::Late | Answer::Belated))
     }
 
     fn is_about_keys(self) -> bool {
@@ -234,9 +251,17 @@ impl World {
     }
 }
 
+/// Nobody waits ten seconds in a test.
+fn setup(fault: Fault) -> Setup {
+    let short = Duration::from_millis(500);
+    let patience =
+        if fault.outlasts_patience() { Patience { call: short, put: short } } else { Patience::default() };
+    Setup { patience, ..Setup::default() }
+}
+
 /// The fault hits the first try and the retry; then every frame is accounted for.
 async fn inject_twice(fault: Fault, unsynced: Unsynced) {
-    let mut world = World::new(Setup::default()).await;
+    let mut world = World::new(setup(fault)).await;
     world.record(130).await;
     if fault.ends_the_process() {
         for _ in 0..2 {
@@ -251,6 +276,7 @@ async fn inject_twice(fault: Fault, unsynced: Unsynced) {
     }
     world.record(110).await;
     world.finish().await;
+    world.peers.catch_up();
     account(&world);
     assert!(!world.reels[0].acknowledged.is_empty());
 }

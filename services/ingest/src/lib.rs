@@ -68,7 +68,7 @@ use crate::{
     reports::Reports,
     source::SourceKey,
     spool::{Limits, Position, Spool},
-    upload::{Objects, Uploader},
+    upload::{Objects, Patience, Uploader},
 };
 
 /// How often the spool's level is looked at.
@@ -128,6 +128,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
         objects(daemon, &settings)?,
         Arc::clone(&clock),
         packs,
+        Patience::default(),
         settings.upload_limit_bytes_per_second,
     );
     let cameras = Cameras::new(Shared {

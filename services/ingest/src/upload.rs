@@ -28,12 +28,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use self::{
-    fault::{Fault, call},
-    outage::Outage,
-    pace::Pace,
-};
-pub use self::{objects::Objects, outage::later};
+use self::{fault::Fault, outage::Outage, pace::Pace};
+pub use self::{fault::Patience, objects::Objects, outage::later};
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
     segment::{GivenUp, Sealed, note_torn, record},
@@ -60,6 +56,7 @@ pub struct Uploader {
     objects: Objects,
     clock: SharedClock,
     policy: PackPolicy,
+    patience: Patience,
     /// Cameras whose segments must not wait for their pack to fill; `None` stands for all.
     flushing: Mutex<HashMap<Option<CameraId>, u32>>,
     permits: Arc<Semaphore>,
@@ -94,6 +91,7 @@ impl Uploader {
         objects: Objects,
         clock: SharedClock,
         policy: PackPolicy,
+        patience: Patience,
         bytes_per_second: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -104,6 +102,7 @@ impl Uploader {
             objects,
             clock,
             policy,
+            patience,
             flushing: Mutex::default(),
             permits: Arc::new(Semaphore::new(PARALLEL_UPLOADS)),
             pace: Mutex::new(Pace::new(bytes_per_second)),
@@ -169,7 +168,7 @@ impl Uploader {
         }
         for (serial, request) in self.outbox.keys(self.clock.monotonic()) {
             let mut keys = self.keys.clone();
-            match call(keys.import_layer_key(request)).await {
+            match self.patience.call(keys.import_layer_key(request)).await {
                 Ok(_) => {
                     self.keys_away.over();
                     self.free(&[serial]);
@@ -200,7 +199,7 @@ impl Uploader {
             return;
         }
         let mut storage = self.storage.clone();
-        match call(storage.record_gaps(RecordGapsRequest { gaps })).await {
+        match self.patience.call(storage.record_gaps(RecordGapsRequest { gaps })).await {
             Ok(_) => {
                 self.index_away.over();
                 self.free(&serials);

@@ -1,4 +1,4 @@
-//! Taking layer keys into custody.
+//! Custody: what it is made of, and who may change it when.
 
 use std::{
     path::PathBuf,
@@ -11,48 +11,30 @@ use std::{
 use obscura_access::AccessTrust;
 use obscura_clock::{Monotonic, SharedClock};
 use obscura_daemon::write_atomically;
-use obscura_ids::{Layer, WriterEpoch, ZoneId};
+use obscura_ids::ZoneId;
 use obscura_outbox::staged;
-use obscura_proto::{
-    audit::v1::{Event, Person, key_act::Act},
-    keys::v1::{ImportLayerKeyRequest, WrappedLayerKey},
-};
-use obscura_row_cipher as row_cipher;
-use obscura_seal::{
-    Hour, LAYER_KEY_INFO, LayerKey, LayerKeyContext, NodeSet, RecipientKeyPair, SlotRange, Wrapped,
-};
-use obscura_snapshot::{AuthorityKey, Placement};
+use obscura_proto::audit::v1::{Event, Person, key_act::Act};
+use obscura_seal::RecipientKeyPair;
+use obscura_snapshot::AuthorityKey;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
     epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
-    guard::{Guard, Reading, Trusted, Witness},
+    guard::{Guard, Reading, Trusted},
     hold::Limits,
     intake,
     journal::Refusals,
     key_encryption::KeyEncryption,
-    keyring::Keyring,
     machine::Machine,
     receipts::ReceiptKey,
     reports::{act_event, refusal_event},
     rollback::{Heard, is_restored},
-    row_key::Place,
     secrets::{self, Secrets},
-    store::{
-        Store, Writer,
-        destroyed_key::{self, DestroyedRow},
-        epoch,
-        kept_key::{self, KeptRow},
-        shred_receipt,
-    },
+    store::{Store, Writer, epoch, kept_key, shred_receipt},
 };
 
-/// An X25519 encapsulated key.
-const ENCAPSULATED_BYTES: usize = 32;
-/// A sealed layer key: 32 bytes and 16 of tag.
-const CIPHERTEXT_BYTES: usize = 48;
 /// Longest note of the time.
 const MAX_CLOCK_BYTES: u64 = 4 << 10;
 
@@ -160,18 +142,6 @@ impl Custody {
         Ok(custody)
     }
 
-    /// Imports one layer key; it is durable on return. What of it was destroyed before it came is not kept.
-    /// Importing it again is harmless, also once it is destroyed: then nothing is kept. Another key under its id is refused.
-    pub async fn import(&self, request: &ImportLayerKeyRequest) -> Result<(), Error> {
-        let message = request.key.as_ref().ok_or_else(|| Error::malformed("request", "it has no key"))?;
-        let context = context(message)?;
-        let placement = self.placement(request, &context)?;
-        let key = self.unwrap_import(message, &context)?;
-        let hour = context.hour.slot_start(SlotRange::WHOLE_HOUR.first());
-        self.watch().guard.witness(Witness::Recorder, hour, self.parts.clock.monotonic());
-        self.keep(context, &placement, &key).await
-    }
-
     /// All clocks now.
     pub(crate) fn reading(&self) -> Reading {
         self.parts.reading()
@@ -257,109 +227,6 @@ impl Custody {
             }
         }
     }
-
-    /// The verified placement, for the key's camera and our zone.
-    fn placement(
-        &self,
-        request: &ImportLayerKeyRequest,
-        context: &LayerKeyContext,
-    ) -> Result<Placement, Error> {
-        let signed = request.placement.as_ref();
-        let signed = signed.ok_or_else(|| Error::malformed("request", "it has no placement"))?;
-        let placement = self.parts.authority.verify_placement(signed)?;
-        if placement.camera != context.camera {
-            return Err(Error::OtherCamera(context.key_id));
-        }
-        self.check_zone("placement", &placement.zone)?;
-        self.check_zone("key", &context.zone)?;
-        Ok(placement)
-    }
-
-    fn check_zone(&self, what: &'static str, zone: &ZoneId) -> Result<(), Error> {
-        let own = &self.parts.zone;
-        if zone == own {
-            return Ok(());
-        }
-        Err(Error::WrongZone { what, found: zone.clone(), own: own.clone() })
-    }
-
-    fn unwrap_import(&self, message: &WrappedLayerKey, context: &LayerKeyContext) -> Result<LayerKey, Error> {
-        let wrapped = Wrapped {
-            encapsulated_key: message.encapsulated_key.to_vec(),
-            ciphertext: message.ciphertext.to_vec(),
-        };
-        let opened = obscura_seal::unwrap(&self.intake, LAYER_KEY_INFO, &context.aad(), &wrapped);
-        let bytes = opened.map_err(|_| Error::Unwrap(context.key_id))?;
-        let key = row_cipher::key_from(&bytes).ok_or(Error::Unwrap(context.key_id))?;
-        Ok(LayerKey::from_bytes(*key))
-    }
-
-    /// All in one transaction, standing holds included: a hold that is placed meanwhile sees the key, or
-    /// the key sees the hold.
-    async fn keep(
-        &self,
-        context: LayerKeyContext,
-        placement: &Placement,
-        key: &LayerKey,
-    ) -> Result<(), Error> {
-        let writer = self.parts.store.write().await?;
-        if let Some(stored) = kept_key::get(writer.tx(), context.key_id).await? {
-            return self.check_same(&writer, &stored, &context, key).await;
-        }
-        if destroyed_key::get(writer.tx(), context.key_id).await?.is_some() {
-            return Ok(());
-        }
-        let expiry = self.expiry_of(&writer, context.hour, placement).await?;
-        let row = DestroyedRow {
-            key: context.key_id,
-            camera: context.camera,
-            layer: context.layer,
-            hour: context.hour,
-            expiry,
-        };
-        let gone = self.destroyed_before(&writer, &row).await?;
-        let nodes = NodeSet::whole(key).puncture(&gone);
-        if nodes.is_empty() {
-            destroyed_key::put(writer.tx(), &self.parts.zone, &[row]).await?;
-        } else {
-            self.keep_nodes(&writer, context, expiry, &nodes).await?;
-        }
-        if gone.is_empty() {
-            return Ok(writer.commit().await?);
-        }
-        self.await_late_receipt(&writer, &row, &gone).await?;
-        writer.commit().await?;
-        tracing::info!(key = %row.key, "a layer key came after its span was destroyed");
-        self.finish_late().await;
-        Ok(())
-    }
-
-    async fn keep_nodes(
-        &self,
-        writer: &Writer<'_>,
-        context: LayerKeyContext,
-        expiry: ExpiryHour,
-        nodes: &NodeSet,
-    ) -> Result<(), Error> {
-        let key = self.epoch_for(writer, expiry).await?;
-        let (leaf, sealed) = key.seal(Place { hold: None, expiry, context: &context }, nodes)?;
-        self.hold_new(writer, &context, expiry, nodes).await?;
-        let row = KeptRow { context, expiry, leaf: Some(leaf), sealed, imported: self.parts.clock.wall() };
-        kept_key::put(writer.tx(), &[row]).await
-    }
-
-    /// What is left of the stored key must be of this one.
-    async fn check_same(
-        &self,
-        writer: &Writer<'_>,
-        stored: &KeptRow,
-        context: &LayerKeyContext,
-        key: &LayerKey,
-    ) -> Result<(), Error> {
-        let kept = Keyring::new(self, writer.tx()).kept(stored).await?;
-        let same = kept.is_part_of(key) && stored.context == *context;
-        if same { Ok(()) } else { Err(Error::Conflict(context.key_id)) }
-    }
 }
 
 /// Reads how far receipts had come, here and as noted outside the database, and what was noted of the time.
@@ -399,191 +266,4 @@ async fn record_versions(parts: &Parts) -> Result<(), Error> {
         staged::stage(writer.tx(), &event).await?;
     }
     Ok(writer.commit().await?)
-}
-
-/// Reads what the recorder says about the key; HPKE then proves that the recorder said it.
-fn context(message: &WrappedLayerKey) -> Result<LayerKeyContext, Error> {
-    check_length("encapsulated key", &message.encapsulated_key, ENCAPSULATED_BYTES)?;
-    check_length("wrapped key", &message.ciphertext, CIPHERTEXT_BYTES)?;
-    let malformed = |error: obscura_ids::InvalidId| Error::malformed("key", error.to_string());
-    let layer = u8::try_from(message.layer).ok().and_then(Layer::from_code);
-    Ok(LayerKeyContext {
-        key_id: message.key_id.parse().map_err(malformed)?,
-        camera: message.camera_id.parse().map_err(malformed)?,
-        layer: layer
-            .ok_or_else(|| Error::malformed("key", format!("there is no layer {}", message.layer)))?,
-        hour: Hour::new(message.hour).map_err(|error| Error::malformed("key", error.to_string()))?,
-        zone: message.zone.parse().map_err(malformed)?,
-        writer_epoch: WriterEpoch(message.writer_epoch),
-    })
-}
-
-fn check_length(what: &'static str, bytes: &[u8], expected: usize) -> Result<(), Error> {
-    if bytes.len() == expected {
-        return Ok(());
-    }
-    Err(Error::malformed(what, format!("it has {} bytes, expected {expected}", bytes.len())))
-}
-
-#[cfg(test)]
-mod tests {
-    use obscura_ids::{CameraId, LayerKeyId};
-    use obscura_proto::registry::v1::SignedPlacement;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::test_support::{Bench, HOUR};
-
-    #[tokio::test]
-    async fn a_key_imported_is_there_after_a_restart() {
-        let bench = Bench::new();
-        let key = bench.made_key(HOUR);
-        let custody = bench.open().await;
-        let public = custody.intake.public();
-        custody.import(&bench.import_of(&custody, &key)).await.unwrap();
-        drop(custody);
-        let custody = bench.open().await;
-        assert_eq!(custody.intake.public(), public);
-        bench.assert_releasable(&custody, &key).await;
-    }
-
-    #[tokio::test]
-    async fn importing_the_same_key_again_is_harmless_and_another_under_its_id_is_refused() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let key = bench.made_key(HOUR);
-        for _ in 0..3 {
-            custody.import(&bench.import_of(&custody, &key)).await.unwrap();
-        }
-        let mut other = bench.made_key(HOUR);
-        other.context.key_id = key.context.key_id;
-        let refused = custody.import(&bench.import_of(&custody, &other)).await;
-        assert!(matches!(refused, Err(Error::Conflict(id)) if id == key.context.key_id));
-        let mut moved = bench.made_key(HOUR + 1);
-        moved.context.key_id = key.context.key_id;
-        moved.key = LayerKey::from_bytes(*key.key.expose());
-        assert!(matches!(custody.import(&bench.import_of(&custody, &moved)).await, Err(Error::Conflict(_))));
-        assert_eq!(custody.parts.store.counts().await.unwrap().layer_keys, 1);
-        bench.assert_releasable(&custody, &key).await;
-    }
-
-    #[tokio::test]
-    async fn many_imports_at_once_share_one_epoch_key_per_hour() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let keys: Vec<_> = (0..20).map(|_| bench.made_key(HOUR)).collect();
-        let requests: Vec<_> = keys.iter().map(|key| bench.import_of(&custody, key)).collect();
-        let imports = requests.iter().map(|request| custody.import(request));
-        for imported in futures::future::join_all(imports).await {
-            imported.unwrap();
-        }
-        let counts = custody.parts.store.counts().await.unwrap();
-        assert_eq!((counts.layer_keys, counts.epoch_keys), (20, 1));
-        for key in &keys {
-            bench.assert_releasable(&custody, key).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_placement_in_another_zone_for_another_camera_or_by_another_authority_is_refused() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let key = bench.made_key(HOUR);
-        let good = bench.import_of(&custody, &key);
-        let with =
-            |placement: SignedPlacement| ImportLayerKeyRequest { placement: Some(placement), ..good.clone() };
-
-        let elsewhere = with(bench.placement(key.context.camera, "uk", 72));
-        assert!(matches!(custody.import(&elsewhere).await, Err(Error::WrongZone { what: "placement", .. })));
-        let other_camera = with(bench.placement(CameraId::generate(), "eea", 72));
-        assert!(matches!(custody.import(&other_camera).await, Err(Error::OtherCamera(_))));
-        let forged = with(Bench::new().placement(key.context.camera, "eea", 72));
-        assert!(matches!(custody.import(&forged).await, Err(Error::Placement(_))));
-        let mut stretched = bench.placement(key.context.camera, "eea", 72);
-        let longer = bench.placement(key.context.camera, "eea", 700);
-        stretched.placement = longer.placement;
-        assert!(matches!(custody.import(&with(stretched)).await, Err(Error::Placement(_))));
-        let none = ImportLayerKeyRequest { placement: None, ..good.clone() };
-        assert!(matches!(custody.import(&none).await, Err(Error::Malformed { .. })));
-        assert_eq!(custody.parts.store.counts().await.unwrap().layer_keys, 0);
-        custody.import(&good).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_key_of_another_zone_is_refused_even_with_a_placement_in_ours() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let mut key = bench.made_key(HOUR);
-        key.context.zone = "uk".parse().unwrap();
-        let refused = custody.import(&bench.import_of(&custody, &key)).await;
-        assert!(matches!(refused, Err(Error::WrongZone { what: "key", .. })));
-    }
-
-    #[tokio::test]
-    async fn a_key_wrapped_to_someone_else_or_relabelled_on_its_way_does_not_open() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let key = bench.made_key(HOUR);
-        let stranger = RecipientKeyPair::generate().unwrap();
-        let request = bench.import_wrapped_to(stranger.public(), &key);
-        assert!(matches!(custody.import(&request).await, Err(Error::Unwrap(_))));
-
-        let relabel: [fn(&mut WrappedLayerKey); 4] = [
-            |key| key.key_id = LayerKeyId::generate().to_string(),
-            |key| key.layer = 2,
-            |key| key.hour += 1,
-            |key| key.writer_epoch += 1,
-        ];
-        for change in relabel {
-            let mut request = bench.import_of(&custody, &key);
-            change(request.key.as_mut().unwrap());
-            assert!(matches!(custody.import(&request).await, Err(Error::Unwrap(_))));
-        }
-    }
-
-    #[tokio::test]
-    async fn no_layer_key_ever_lies_in_the_clear_in_any_file_of_custody() {
-        let bench = Bench::new();
-        let custody = bench.open().await;
-        let key = bench.made_key(HOUR);
-        custody.import(&bench.import_of(&custody, &key)).await.unwrap();
-        bench.assert_releasable(&custody, &key).await;
-        let epoch = custody.stored_epoch(custody.parts.store.reader(), bench.expiry(&key)).await;
-        let epoch = epoch.unwrap().unwrap();
-        let private = custody.intake.private_bytes();
-        let secrets: [&[u8]; 3] = [key.key.expose(), epoch.expose(), &private];
-        for closed in [false, true] {
-            let mut bytes = 0;
-            for (name, content) in bench.files() {
-                bytes += content.len();
-                for secret in secrets {
-                    assert!(
-                        !content.windows(16).any(|window| window == &secret[..16]),
-                        "{name}, closed: {closed}"
-                    );
-                    assert!(
-                        !content.windows(32).any(|window| window == hex::encode(&secret[..16]).as_bytes())
-                    );
-                }
-            }
-            assert!(bytes > 10_000, "the files were really read");
-            // Closing checkpoints the write-ahead log into the database.
-            custody.parts.store.close_for_test().await;
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn arbitrary_fields_never_panic(
-            key_id in ".{0,40}", camera_id in ".{0,40}", layer: i32, hour: u32, zone in ".{0,40}",
-            writer_epoch: u64, sealed in proptest::collection::vec(any::<u8>(), 0..60),
-        ) {
-            let message = WrappedLayerKey {
-                key_id, camera_id, layer, hour, zone, writer_epoch,
-                encapsulated_key: sealed.clone().into(), ciphertext: sealed.into(),
-            };
-            prop_assert!(context(&message).is_err());
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Epochs used to be days. What an older version stored moves under hourly epochs at the first start.
 //!
-//! A daily epoch expired at the start of its day, so its keys move to the hour that begins there. Its key
+//! A daily epoch expired at the start of its day, so its keys move to the hour that ends there. Its key
 //! had no half outside the database: copies of the database from before the move open with the
 //! key-encryption key of that time, until a rotation has destroyed that.
 
@@ -57,7 +57,7 @@ impl Custody {
 
     async fn moved(&self, writer: &Writer<'_>, day: u32, old: &Key) -> Result<Vec<KeptRow>, Error> {
         let zone: &ZoneId = &self.parts.zone;
-        let expiry = ExpiryHour::from_number(day.saturating_mul(DAY_HOURS));
+        let expiry = ExpiryHour::from_number(day.saturating_mul(DAY_HOURS).saturating_sub(1));
         let rows = layer_key::of_day(writer.tx(), zone, day).await?;
         if rows.is_empty() {
             return Ok(Vec::new());

@@ -31,6 +31,7 @@ mod grpc;
 mod guard;
 mod hold;
 mod holds;
+mod import;
 mod intake;
 mod journal;
 pub mod key_encryption;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use obscura_access::{GrantRequest, SelfReceipting};
-use obscura_clock::{SimulatedClock, Span};
+use obscura_clock::{Clock as _, SimulatedClock, Span, Timestamp};
 use obscura_database::{Location, PostgresUrl};
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
@@ -110,6 +110,16 @@ impl Bench {
     /// Lets hours pass.
     pub fn wait_hours(&self, hours: u32) {
         self.wait(Duration::from_secs(3_600) * hours);
+    }
+
+    /// Lets time pass until a moment, with rounds of destruction when the service has them. What stands in the
+    /// way of one is tried again in the next.
+    pub async fn rounds_until(&self, custody: &Custody, until: Timestamp) {
+        while self.clock.wall() < until {
+            let _ = custody.expire().await;
+            let now = self.clock.wall();
+            self.wait(crate::until_next_round(now).min(until.since(now)));
+        }
     }
 
     pub fn data(&self, name: &str) -> PathBuf {

@@ -10,12 +10,15 @@
 //! change the index or the objects can withhold footage, and cannot read or forge any.
 
 mod access_log;
+mod alarm;
 pub mod config;
 mod custody;
 mod error;
 mod expiry;
 #[cfg(test)]
 mod fake_custody;
+#[cfg(test)]
+mod fault_table;
 mod finding;
 mod gap;
 mod gap_journal;

@@ -15,11 +15,13 @@ mod tests;
 
 use obscura_blob::BlobKey;
 use obscura_ids::LayerKeyId;
+use obscura_outbox::Outbox;
 use obscura_proto::storage::v1::{FindingKind, ReconcileResponse};
 use std::collections::BTreeSet;
 
 use self::{
     key_window::{KeyWindow, WINDOW},
+    keys::Aside,
     merge::{Merge, Next, Step},
 };
 use crate::{
@@ -49,6 +51,8 @@ pub struct Reconciler {
     pub orphans: Orphans,
     /// The custody of the zone.
     pub custody: Custody,
+    /// Where events for the audit log go.
+    pub outbox: Option<Outbox>,
 }
 
 /// A pack of the index and the bytes of its object, where the listing of the bucket says them.
@@ -71,11 +75,12 @@ struct Account<'a> {
     /// Keys that were told to be missing.
     missing_keys: BTreeSet<LayerKeyId>,
     candidates: Vec<BlobKey>,
+    keys_aside: Aside,
 }
 
 impl Reconciler {
     /// Accounts for everything and reports progress, findings and at last the counts. With `repair`
-    /// objects that nobody knows are indexed or set aside, and gaps that only their journal knows are indexed.
+    /// objects and layer keys that nobody knows are indexed or set aside, and gaps that only their journal knows are indexed.
     ///
     /// # Errors
     /// [`Error::CustodyAway`], [`Error::Blob`], [`Error::Store`], [`Error::GoneAway`]: the account is not
@@ -104,10 +109,13 @@ impl Reconciler {
             window: KeyWindow::first(window),
             missing_keys: BTreeSet::new(),
             candidates: Vec::new(),
+            keys_aside: Aside::default(),
         };
         account.walk().await?;
         account.look_at_candidates().await?;
-        account.look_at_keys().await?;
+        let looked = account.look_at_keys().await;
+        account.tell_aside();
+        looked?;
         account.counts.deleted = store.totals().await?.deleted_segments;
         store.set_number(Fact::ReconcileFindings, account.findings.total()).await?;
         store.set_number(Fact::Reconciled, moment(self.orphans.clock.wall())).await?;

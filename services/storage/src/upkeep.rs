@@ -7,13 +7,13 @@ use obscura_blob::BlobStore;
 use obscura_clock::SharedClock;
 use obscura_ids::ZoneId;
 use obscura_outbox::Outbox;
-use obscura_proto::audit::v1::{Outcome, ServiceAct, event::Body, service_act::Act};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
     access_log::AccessLog,
+    alarm,
     custody::Custody,
     expiry::{Follower, horizon},
     finding::Finding,
@@ -126,7 +126,7 @@ impl Upkeep {
     /// [`Error::NoCustody`].
     pub fn reconciler(&self) -> Result<Reconciler, Error> {
         let custody = self.custody.clone().ok_or(Error::NoCustody)?;
-        Ok(Reconciler { orphans: self.orphans(), custody })
+        Ok(Reconciler { orphans: self.orphans(), custody, outbox: self.outbox.clone() })
     }
 
     /// Reads objects again.
@@ -173,25 +173,11 @@ impl Upkeep {
 
     /// Tells a person, once, in the log and through the audit log.
     fn alarm(&self, alarm: &str, detail: &str) {
-        tracing::error!(alarm, detail, "somebody has to look at this");
-        self.record(Act::Alarm, alarm, detail);
+        alarm::raise(self.outbox.as_ref(), alarm, detail);
     }
 
     fn end_alarm(&self, alarm: &str) {
-        tracing::info!(alarm, "the alarm is over");
-        self.record(Act::AlarmEnded, alarm, "");
-    }
-
-    fn record(&self, act: Act, alarm: &str, detail: &str) {
-        let body = ServiceAct {
-            act: act.into(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            alarm: alarm.to_owned(),
-            detail: obscura_outbox::words(detail),
-        };
-        if let Some(outbox) = &self.outbox {
-            outbox.record_body(Outcome::Success, Body::Service(body));
-        }
+        alarm::end(self.outbox.as_ref(), alarm);
     }
 
     async fn tell(&self, shutdown: &CancellationToken) {

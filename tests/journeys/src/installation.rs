@@ -86,7 +86,16 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_with(settings: &[(&str, String)]) -> Self {
-        let mut installation = Self::new(MovedTime::default());
+        Self::start_with_at(settings, MovedTime::default())
+    }
+
+    /// The same, and it takes this for the time.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_with_at(settings: &[(&str, String)], time: MovedTime) -> Self {
+        let mut installation = Self::new(time);
         installation.configure(settings);
         installation.up();
         installation
@@ -111,10 +120,7 @@ impl Installation {
     /// Where it does not start.
     #[must_use]
     pub fn start_at(time: MovedTime) -> Self {
-        let mut installation = Self::new(time);
-        installation.configure(&[]);
-        installation.up();
-        installation
+        Self::start_with_at(&[], time)
     }
 
     /// Starts a second process of a service, with data of its own and the certificate of the first.

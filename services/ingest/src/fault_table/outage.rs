@@ -13,7 +13,7 @@ use super::{
     plug::Unsynced,
     world::{Setup, World},
 };
-use crate::{outbox::MAX_PACK_BYTES, spool::Limits};
+use crate::{outbox::MAX_PACK_BYTES, spool::Limits, upload::Patience};
 
 /// Two frames a second, packs of a minute, a look every two seconds.
 fn slow_cameras(cameras: usize) -> Setup {
@@ -27,6 +27,7 @@ fn slow_cameras(cameras: usize) -> Setup {
         limits: Limits { bytes: 1 << 30, reserve_bytes: 0 },
         upload_bytes_per_second: 100_000,
         priorities: Vec::new(),
+        patience: Patience::default(),
     }
 }
 

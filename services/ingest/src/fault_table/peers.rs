@@ -56,8 +56,12 @@ pub enum Answer {
     Lost,
     /// Not this one, for a reason of its own.
     Refused,
-    /// Late.
+    /// Not at once.
     Slow,
+    /// It was done at once, and the answer comes only when nobody waits for it any more.
+    Late,
+    /// It is done only when nobody waits for it any more, and all that was asked for since is done.
+    Belated,
     /// Only half of the upload is read.
     Half,
     /// A success that is none: nothing was stored.
@@ -105,10 +109,14 @@ pub struct Stored {
     plug: Plug,
 }
 
+/// What is still to be done.
+type Work = Box<dyn FnOnce(&mut Stored) + Send>;
+
 /// Storage and custody.
 #[derive(Clone)]
 pub struct Peers {
     stored: Arc<Mutex<Stored>>,
+    belated: Arc<Mutex<Vec<Work>>>,
     /// Opens what custody got.
     pub intake: Arc<RecipientKeyPair>,
     identity: Identity,
@@ -132,6 +140,7 @@ impl Peers {
         };
         let mut peers = Self {
             stored: Arc::default(),
+            belated: Arc::default(),
             intake: Arc::new(RecipientKeyPair::generate().unwrap()),
             identity: identity("ingest"),
             storage: String::new(),
@@ -176,11 +185,17 @@ impl Peers {
         Objects::new(storage, &WebTrust { ca: None, allow_http: false }, None).unwrap()
     }
 
+    /// Does what it put off, in the order in which it was asked.
+    pub fn catch_up(&self) {
+        let belated = std::mem::take(&mut *self.belated.lock().unwrap());
+        belated.into_iter().for_each(|work| work(&mut self.stored()));
+    }
+
     /// Does the work, unless something goes wrong.
     async fn meet<T>(
         &self,
         call: Call,
-        work: impl FnOnce(&mut Stored, Option<Answer>) -> Result<T, Status>,
+        work: impl FnOnce(&mut Stored, Option<Answer>) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let away = || Status::unavailable("away");
         let trouble = {
@@ -199,15 +214,20 @@ impl Peers {
                 self.stored().plug.pull();
                 return Err(away());
             }
+            Some(Answer::Belated) => {
+                let later: Work = Box::new(move |stored| drop(work(stored, None)));
+                self.belated.lock().unwrap().push(later);
+                return std::future::pending().await;
+            }
             Some(Answer::Slow) => tokio::time::sleep(Duration::from_millis(300)).await,
             _ => {}
         }
-        let mut stored = self.stored();
-        let done = work(&mut stored, trouble)?;
+        let done = work(&mut self.stored(), trouble)?;
         match trouble {
             Some(Answer::Lost) => Err(away()),
+            Some(Answer::Late) => std::future::pending().await,
             Some(Answer::EndsAfter) => {
-                stored.plug.pull();
+                self.stored().plug.pull();
                 Err(away())
             }
             _ => Ok(done),
@@ -225,7 +245,7 @@ impl Peers {
         // The recorder was stopped in the middle of it.
         let bytes = read.ok_or_else(|| Status::aborted("half an upload"))?;
         let key = uri.path().trim_start_matches("/objects/").to_owned();
-        let store = |stored: &mut Stored, trouble| {
+        let store = move |stored: &mut Stored, trouble| {
             match trouble {
                 Some(Answer::Lie) => {}
                 Some(Answer::Half) => return Err(Status::aborted("the connection broke")),
@@ -300,7 +320,7 @@ async fn intake_key(peers: Peers, _: GetIntakeKeyRequest) -> Result<GetIntakeKey
 }
 
 async fn import(peers: Peers, asked: ImportLayerKeyRequest) -> Result<ImportLayerKeyResponse, Status> {
-    let store = |stored: &mut Stored, _| {
+    let store = move |stored: &mut Stored, _: Option<Answer>| {
         stored.imports += 1;
         let camera = asked.key.as_ref().unwrap().camera_id.parse().ok();
         if stored.refuses_keys || (camera.is_some() && camera == stored.refuses_keys_of) {
@@ -321,11 +341,11 @@ async fn create_upload(peers: Peers, asked: CreateUploadRequest) -> Result<Creat
     let object_key = format!("{}.pack", asked.pack_id);
     let url = format!("https://{}/objects/{object_key}", peers.storage);
     let told = CreateUploadResponse { url, object_key, ..CreateUploadResponse::default() };
-    peers.meet(Call::Url, |_, _| Ok(told)).await
+    peers.meet(Call::Url, move |_, _| Ok(told)).await
 }
 
 async fn commit_pack(peers: Peers, asked: CommitPackRequest) -> Result<CommitPackResponse, Status> {
-    let index = |stored: &mut Stored, _| {
+    let index = move |stored: &mut Stored, _: Option<Answer>| {
         let object = stored.objects.get(&asked.object_key);
         let object = object.ok_or_else(|| Status::failed_precondition("not uploaded"))?;
         let head = Directory::head_length(object.first_chunk::<HEAD_PREFIX>().unwrap()).unwrap();
@@ -360,8 +380,13 @@ fn insert(stored: &mut Stored, directory: Directory, body: &[u8], placement: &Si
 }
 
 async fn record_gaps(peers: Peers, asked: RecordGapsRequest) -> Result<RecordGapsResponse, Status> {
-    let store = |stored: &mut Stored, _| {
-        stored.gaps.extend(asked.gaps.iter().map(|gap| (gap.gap_id.clone(), gap.clone())));
+    let store = move |stored: &mut Stored, _: Option<Answer>| {
+        for gap in &asked.gaps {
+            let known = stored.gaps.entry(gap.gap_id.clone()).or_insert_with(|| gap.clone());
+            if rank(gap) > rank(known) {
+                known.clone_from(gap);
+            }
+        }
         // As storage does: a recorder that was killed reports no end of what it had open.
         for stopped in asked.gaps.iter().filter(|gap| gap.reason() == GapReason::RecorderStopped) {
             let open = stored.gaps.values_mut().filter(|gap| gap.end_unix_ns == 0);
@@ -375,4 +400,10 @@ async fn record_gaps(peers: Peers, asked: RecordGapsRequest) -> Result<RecordGap
         Ok(RecordGapsResponse {})
     };
     peers.meet(Call::Gaps, store).await
+}
+
+/// As storage does: of two reports of one gap the one that counts, whichever came first.
+fn rank(gap: &Gap) -> (i64, bool, i32, i64) {
+    let explains = gap.reason() != GapReason::ConnectionLost;
+    (gap.end_unix_ns, explains, gap.reason, gap.start_unix_ns)
 }

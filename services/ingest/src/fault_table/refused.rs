@@ -12,6 +12,7 @@ use super::{
 use crate::{
     segment::again,
     spool::{Limits, Spool, record::Kind},
+    upload::Patience,
 };
 
 const LIMIT: u64 = 16 << 20;
@@ -29,6 +30,7 @@ fn small_spool() -> Setup {
         limits: Limits { bytes: LIMIT, reserve_bytes: 0 },
         upload_bytes_per_second: 1 << 30,
         priorities: vec![5; 8],
+        patience: Patience::default(),
     }
 }
 

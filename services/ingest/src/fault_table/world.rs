@@ -27,7 +27,7 @@ use crate::{
     recovered,
     segment::Parts,
     spool::{Limits, Spool},
-    upload::Uploader,
+    upload::{Patience, Uploader},
 };
 
 /// 2026-11-23T10:00:00Z, the start of an hour.
@@ -47,6 +47,8 @@ pub struct Setup {
     pub limits: Limits,
     pub upload_bytes_per_second: u64,
     pub priorities: Vec<u32>,
+    /// How long the recorder waits for an answer.
+    pub patience: Patience,
 }
 
 impl Default for Setup {
@@ -62,6 +64,7 @@ impl Default for Setup {
             limits: Limits { bytes: 64 << 20, reserve_bytes: 1 << 20 },
             upload_bytes_per_second: 1 << 30,
             priorities: vec![5],
+            patience: Patience::default(),
         }
     }
 }
@@ -298,6 +301,7 @@ impl Run {
             peers.objects(),
             Arc::clone(&shared),
             policy,
+            setup.patience,
             setup.upload_bytes_per_second,
         );
         let pressure = Arc::new(Pressure::new(policy.age));

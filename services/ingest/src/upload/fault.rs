@@ -4,8 +4,20 @@ use std::time::Duration;
 
 use tonic::Code;
 
-/// Longest wait for an answer to one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long answers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// With one call.
+    pub call: Duration,
+    /// With one PUT, from its first byte on.
+    pub put: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call: Duration::from_secs(10), put: Duration::from_secs(120) }
+    }
+}
 
 /// A call or transfer that failed.
 #[derive(Debug)]
@@ -58,13 +70,19 @@ impl From<tonic::Status> for Fault {
     }
 }
 
-/// Answers within [`CALL_TIMEOUT`].
-pub async fn call<T>(
-    future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, Fault> {
-    match tokio::time::timeout(CALL_TIMEOUT, future).await {
-        Ok(answer) => Ok(answer?.into_inner()),
-        Err(_) => Err(Fault::outage("no answer in time")),
+impl Patience {
+    /// The answer to one call, where it comes in time.
+    ///
+    /// # Errors
+    /// What was answered instead, or an outage: whether the work was done is not known then.
+    pub async fn call<T>(
+        self,
+        future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(self.call, future).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Fault::outage("no answer in time")),
+        }
     }
 }
 

@@ -7,15 +7,8 @@ use http::StatusCode;
 use obscura_pack::Directory;
 use obscura_proto::storage::v1::{CommitPackRequest, CreateUploadRequest, CreateUploadResponse};
 
-use super::{
-    Uploader,
-    body::Body,
-    fault::{Fault, call},
-};
+use super::{Uploader, body::Body, fault::Fault};
 use crate::outbox::Formed;
-
-/// How long one PUT may take.
-const PUT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Stores a pack: afterwards its object and its index rows are durable.
 ///
@@ -36,7 +29,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), Fault> {
         start_unix_ns: directory.span().start().unix_nanos(),
         size_bytes,
     };
-    let upload = call(uploader.storage.clone().create_upload(upload)).await?;
+    let upload = uploader.patience.call(uploader.storage.clone().create_upload(upload)).await?;
     let directory_sha256 = digest::digest(&digest::SHA256, &head).as_ref().to_vec();
     put(uploader, pack, &upload, head).await?;
     let commit = CommitPackRequest {
@@ -44,7 +37,7 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), Fault> {
         object_key: upload.object_key,
         directory_sha256: directory_sha256.into(),
     };
-    call(uploader.storage.clone().commit_pack(commit)).await.map(drop)
+    uploader.patience.call(uploader.storage.clone().commit_pack(commit)).await.map(drop)
 }
 
 async fn put(
@@ -55,7 +48,7 @@ async fn put(
 ) -> Result<(), Fault> {
     let extents = pack.segments.iter().flat_map(|sealed| sealed.extents.clone()).collect();
     let body = Body { spool: Arc::clone(&uploader.spool), head: head.into(), extents };
-    let answer = tokio::time::timeout(PUT_TIMEOUT, uploader.objects.send(upload, body))
+    let answer = tokio::time::timeout(uploader.patience.put, uploader.objects.send(upload, body))
         .await
         .map_err(|_| Fault::outage("the upload took too long"))??;
     check(answer)

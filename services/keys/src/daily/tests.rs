@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use obscura_clock::{Clock as _, Timestamp};
 use obscura_seal::LayerKeyContext;
 
 use super::*;
@@ -41,11 +44,50 @@ async fn what_daily_epochs_had_opens_under_hourly_ones_and_expires_on_its_day() 
         let custody = bench.open().await;
         bench.assert_releasable(&custody, &key).await;
         let described = custody.describe(&[key.context.key_id.to_string()]).await.unwrap();
-        let expires = ExpiryHour::from_number(day * 24).end();
+        let expires = ExpiryHour::from_number(day * 24 - 1).end();
         assert_eq!(described[0].expires_unix_ns, expires.unix_nanos());
         assert_eq!(epoch_key::count(custody.parts.store.reader()).await.unwrap(), 0);
         assert_eq!(layer_key::count(custody.parts.store.reader()).await.unwrap(), 0);
         assert_eq!(custody.parts.secrets.names().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_daily_epoch_promised_is_destroyed_as_its_day_begins_also_where_custody_was_away_or_a_step_fails()
+ {
+    let minute = Duration::from_secs(60);
+    for (away, fails) in [(None, false), (Some(50 * minute), false), (None, true), (Some(20 * minute), true)]
+    {
+        let bench = Bench::new();
+        let custody = bench.open().await;
+        custody.expire().await.unwrap();
+        let key = bench.made_key(HOUR);
+        let day = (HOUR + 73).div_ceil(24);
+        let promise = Timestamp::from_unix_nanos(i64::from(day) * 86_400_000_000_000);
+        store_daily(&bench, &custody, &key, day).await;
+        drop(custody);
+        let mut custody = bench.open().await;
+        custody.expire().await.unwrap();
+        bench.wait(promise.since(bench.clock.wall()) - 10 * minute);
+        bench.rounds_until(&custody, promise - minute).await;
+        assert!(!bench.describes(&custody, &key).await.is_empty(), "not before its time");
+        if let Some(away) = away {
+            drop(custody);
+            bench.wait(minute + away);
+            custody = bench.open().await;
+        }
+        if fails {
+            custody.parts.secrets.faults.lock().unwrap().insert("erase");
+            let from = bench.clock.wall();
+            bench.rounds_until(&custody, from + 20 * minute).await;
+            custody.parts.secrets.faults.lock().unwrap().clear();
+        }
+        let last = bench.clock.wall().max(promise) + 2 * minute;
+        bench.rounds_until(&custody, last).await;
+        let receipts = bench.receipts(&custody).await;
+        let effective = Timestamp::from_unix_nanos(receipts[0].effective_unix_ns);
+        assert!(effective >= promise && effective.since(promise) <= Duration::from_hours(1), "{effective:?}");
+        assert!(bench.describes(&custody, &key).await.is_empty());
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use obscura_clock::Clock as _;
+use obscura_clock::{Clock as _, Timestamp};
 use obscura_proto::keys::v1::ReleaseNodesRequest;
 use obscura_seal::SlotSet;
 
@@ -219,4 +219,93 @@ async fn receipts_of_many_keys_are_split_so_that_each_fits_into_an_event_of_the_
     let receipts = bench.receipts(&custody).await;
     let sizes: Vec<_> = receipts.iter().map(|receipt| (receipt.keys.len(), receipt.epochs.len())).collect();
     assert_eq!(sizes, [(80, 0), (80, 0), (40, 1)]);
+}
+
+/// What stands in the way as the promised moment comes.
+#[derive(Clone, Copy, Debug)]
+enum Hindrance {
+    Nothing,
+    /// Custody ends ten minutes before, and starts so long after it.
+    Down(Duration),
+    /// A step fails for twenty minutes.
+    Step(&'static str),
+    /// Statements on a table fail for twenty minutes.
+    Table(&'static str),
+    /// Custody starts twenty minutes after it, and then a step fails for twenty more.
+    DownThenStep(&'static str),
+}
+
+impl Hindrance {
+    /// Lets it pass; returns custody once nothing stands in the way any more.
+    async fn pass(self, bench: &Bench, custody: Custody, promise: Timestamp) -> Custody {
+        match self {
+            Self::Nothing => custody,
+            Self::Down(after) => restarted(bench, custody, promise, after).await,
+            Self::Step(step) => fail(bench, custody, promise, step).await,
+            Self::DownThenStep(step) => {
+                let custody = restarted(bench, custody, promise, 20 * MINUTE).await;
+                fail(bench, custody, promise + 20 * MINUTE, step).await
+            }
+            Self::Table(table) => {
+                bench.rounds_until(&custody, promise).await;
+                let trigger = format!(
+                    "CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'injected'); END"
+                );
+                bench.run(&trigger).await;
+                bench.rounds_until(&custody, promise + 20 * MINUTE).await;
+                assert!(custody.stopped().is_some(), "{self:?} did not stand in the way");
+                bench.run("DROP TRIGGER fault").await;
+                custody
+            }
+        }
+    }
+}
+
+async fn restarted(bench: &Bench, custody: Custody, promise: Timestamp, after: Duration) -> Custody {
+    bench.rounds_until(&custody, promise - 10 * MINUTE).await;
+    drop(custody);
+    bench.wait(10 * MINUTE + after);
+    bench.open().await
+}
+
+async fn fail(bench: &Bench, custody: Custody, from: Timestamp, step: &'static str) -> Custody {
+    bench.rounds_until(&custody, from).await;
+    custody.parts.secrets.faults.lock().unwrap().insert(step);
+    bench.rounds_until(&custody, from + 20 * MINUTE).await;
+    assert!(custody.stopped().is_some(), "{step} did not stand in the way");
+    custody.parts.secrets.faults.lock().unwrap().clear();
+    custody
+}
+
+#[tokio::test]
+async fn a_promised_destruction_is_done_within_an_hour_whatever_stands_in_the_way() {
+    let hour = Duration::from_hours(1);
+    for (hindrance, at_most) in [
+        (Hindrance::Nothing, Duration::ZERO),
+        (Hindrance::Down(Duration::ZERO), Duration::ZERO),
+        (Hindrance::Down(59 * MINUTE), 59 * MINUTE),
+        // Nobody can destroy while away: then it is the first thing that is done.
+        (Hindrance::Down(5 * hour), 5 * hour),
+        (Hindrance::Step("erase"), hour),
+        (Hindrance::Step("mark"), hour),
+        (Hindrance::Table("destroyed_key"), hour),
+        (Hindrance::Table("pending_receipt"), hour),
+        (Hindrance::Table("shred_receipt"), hour),
+        (Hindrance::DownThenStep("erase"), hour),
+    ] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        let promise = bench.expiry(&key).end();
+        bench.wait_hours(RETENTION_HOURS - 1);
+        let custody = hindrance.pass(&bench, custody, promise).await;
+        let last = bench.clock.wall().max(promise) + 2 * MINUTE;
+        bench.rounds_until(&custody, last).await;
+        assert!(bench.describes(&custody, &key).await.is_empty(), "{hindrance:?}");
+        let receipts = bench.receipts(&custody).await;
+        assert_eq!(receipts.len(), 1, "{hindrance:?}");
+        let effective = Timestamp::from_unix_nanos(receipts[0].effective_unix_ns);
+        assert!(effective >= promise, "{hindrance:?}: before its time");
+        assert!(effective.since(promise) <= at_most, "{hindrance:?}: {effective:?} for {promise:?}");
+        assert_eq!(custody.stopped(), None, "{hindrance:?}");
+    }
 }

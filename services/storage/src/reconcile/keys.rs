@@ -7,12 +7,23 @@ use obscura_ids::LayerKeyId;
 use obscura_proto::storage::v1::FindingKind;
 
 use super::Account;
-use crate::{Error, custody::KEYS, finding::Finding, store::Walk};
+use crate::{Error, alarm, custody::KEYS, finding::Finding, store::Walk};
 
 /// A key is only missed by packs once it is older: until then they may wait in a spool.
 const YOUNG: Duration = Duration::from_hours(48);
+/// Why such a key is set aside.
+const WHY: &str = "no pack uses the layer key";
+/// Alarm: layer keys that no pack uses were set aside.
+const KEYS_ASIDE: &str = "storage_keys_set_aside";
 /// Packs that are read together.
 const PAGE: u16 = 500;
+
+/// What this reconciliation set aside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aside {
+    first: Option<LayerKeyId>,
+    count: u64,
+}
 
 impl Account<'_> {
     /// Looks at the keys of custody, a window of the space of keys at a time.
@@ -48,13 +59,38 @@ impl Account<'_> {
             let touched = self.reconciler.orphans.store.touched_keys(keys).await?;
             for key in self.reconciler.custody.describe(keys).await? {
                 if key.known && !key.is_destroyed() && !touched.contains(&key.key) {
-                    let words = "no pack uses the layer key: its footage may wait in a spool, or its packs left the \
-                                 index; `obscura storage reindex` looks for them. It dies at the end of its retention";
-                    self.findings.add(Finding::of_key(FindingKind::KeyOrphaned, key.key, words));
+                    self.found(key.key).await?;
                 }
             }
         }
         self.send().await
+    }
+
+    /// Tells a key that no pack uses, and with repair sets it aside: it is remembered, and nothing is done to it.
+    /// A spool may still hold what it sealed, and nobody may destroy it before its time.
+    async fn found(&mut self, key: LayerKeyId) -> Result<(), Error> {
+        let (store, clock) = (&self.reconciler.orphans.store, &self.reconciler.orphans.clock);
+        let since = store.key_aside_since(key).await?;
+        if since.is_none() && self.repair {
+            store.set_key_aside(key, WHY, clock.wall()).await?;
+            self.keys_aside.first.get_or_insert(key);
+            self.keys_aside.count = self.keys_aside.count.saturating_add(1);
+        }
+        let is_aside = since.is_some() || self.repair;
+        let words = format!(
+            "{WHY}: its footage may wait in a spool, or its packs left the index; `obscura storage reindex` looks for \
+             them. It is destroyed with a receipt at the end of its retention, and not before"
+        );
+        let finding = Finding::of_key(FindingKind::KeyOrphaned, key, words);
+        self.findings.add(if is_aside { finding.repaired() } else { finding });
+        Ok(())
+    }
+
+    /// Tells the audit log which keys were set aside.
+    pub(super) fn tell_aside(&self) {
+        let Aside { first: Some(first), count } = self.keys_aside else { return };
+        let detail = format!("layer keys that no pack uses were set aside: {count}, the first is {first}");
+        alarm::raise(self.reconciler.outbox.as_ref(), KEYS_ASIDE, &detail);
     }
 
     /// Walks over the index once more, for the keys of this window.

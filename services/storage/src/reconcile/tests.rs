@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use obscura_blob::{BlobKey, Fault};
-use obscura_clock::Timestamp;
+use obscura_clock::{Clock as _, Timestamp};
 use obscura_database::{Location, PostgresUrl};
 use obscura_ids::PackId;
 use obscura_pack::Directory;
@@ -179,6 +179,41 @@ async fn a_key_that_no_pack_uses_is_told_unless_it_is_young_or_destroyed() {
         assert_eq!(orphaned.len(), 1, "{window}: {found:?}");
         assert_eq!(orphaned[0].key_id, key(6).to_string());
     }
+}
+
+#[tokio::test]
+async fn a_key_that_no_pack_uses_is_set_aside_once_and_opens_a_pack_that_comes_after_all() {
+    let zone = Zone::start().await;
+    recorded(&zone).await;
+    let late = pack(6, 60, 0);
+    zone.custody.import(&late, zone.far());
+    let orphaned = |findings: &[obscura_proto::storage::v1::Finding]| -> Vec<(String, bool)> {
+        findings.iter().map(|finding| (finding.key_id.clone(), finding.repaired)).collect()
+    };
+    let named = |repaired| vec![(key(6).to_string(), repaired)];
+    let folder = tempfile::TempDir::new().unwrap();
+    let clock = Arc::clone(&zone.upkeep.clock);
+    let outbox = Outbox::open(folder.path(), obscura_outbox::Limits::default(), clock).await.unwrap();
+    let reconciler = Reconciler { outbox: Some(outbox.clone()), ..zone.upkeep.reconciler().unwrap() };
+
+    assert_eq!(orphaned(&zone.reconcile(false).await.1), named(false), "only named");
+    assert_eq!(zone.upkeep.store.key_aside_since(key(6)).await.unwrap(), None);
+    let aside = zone.installation.clock.wall();
+    for _ in 0..2 {
+        reconciler.run(true, &Reporter::nobody()).await.unwrap();
+        zone.installation.clock.advance(Duration::from_hours(1));
+    }
+    assert_eq!(outbox.queued(), 1, "told once");
+    assert_eq!(zone.upkeep.store.key_aside_since(key(6)).await.unwrap(), Some(aside));
+    assert_eq!(orphaned(&zone.reconcile(false).await.1), named(true), "listed as set aside");
+
+    // The writer was dead, its spool was not.
+    zone.installation.place_and_commit(&late).await;
+    assert_eq!(zone.assert_accounted().await.live, 20, "live: nobody destroyed its key");
+    zone.custody.shred(key(6), &[(0, 1_799)]);
+    zone.upkeep.follower().unwrap().catch_up().await.unwrap();
+    zone.assert_accounted().await;
+    outbox.close().await;
 }
 
 /// With windows of so many keys.

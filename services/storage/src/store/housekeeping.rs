@@ -229,4 +229,22 @@ impl Store {
     pub async fn quarantined(&self, key: &BlobKey) -> Result<Option<String>, Error> {
         quarantine::find(self.database.readers(), key).await
     }
+
+    /// Sets a layer key aside.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn set_key_aside(&self, key: LayerKeyId, why: &str, now: Timestamp) -> Result<(), Error> {
+        let write = self.database.write().await?;
+        quarantine::add_key(&*write, key, why, now.unix_nanos()).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Since when a layer key is set aside, if it is.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn key_aside_since(&self, key: LayerKeyId) -> Result<Option<Timestamp>, Error> {
+        quarantine::key_found(self.database.readers(), key).await
+    }
 }
