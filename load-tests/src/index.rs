@@ -83,10 +83,10 @@ impl Plan {
         starts.map(|start| (start, (start + PAUSE_MINUTES - 1).min(self.minutes)))
     }
 
-    /// Days, each as a stretch of minutes with its end exclusive.
-    pub fn days(&self) -> impl Iterator<Item = (i64, i64)> {
-        let starts = (0..self.minutes).step_by(usize::try_from(DAY_MINUTES).unwrap_or(1));
-        starts.map(|start| (start, (start + DAY_MINUTES).min(self.minutes)))
+    /// A minute of each day, those up to so many minutes behind the last one included.
+    pub fn days(&self, behind: i64) -> impl Iterator<Item = i64> {
+        let last = self.minutes + behind;
+        (0..=last).step_by(usize::try_from(DAY_MINUTES).unwrap_or(1)).chain([last])
     }
 }
 
@@ -168,6 +168,14 @@ mod tests {
             assert_eq!(usize::try_from(of_runs).unwrap(), minutes);
         }
         assert_eq!(Plan::new(650_000_000, 30).unwrap().cameras.len(), 1_008);
+    }
+
+    #[test]
+    fn every_day_of_a_plan_and_of_what_comes_behind_it_has_a_minute() {
+        let plan = Plan { cameras: Vec::new(), minutes: 2 * DAY_MINUTES - 2 };
+        let days: Vec<_> = plan.days(5).map(|minute| minute / DAY_MINUTES).collect();
+        assert_eq!(days, [0, 1, 2, 2]);
+        assert_eq!(plan.days(0).map(|minute| minute / DAY_MINUTES).max(), Some(1));
     }
 
     #[test]

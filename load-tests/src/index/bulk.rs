@@ -21,7 +21,8 @@ const CONNECTION_LOST: i32 = 5;
 pub(super) const LAYER: i16 = 1; // `original`
 const COPY: &str =
     "COPY packs_of_days (start_ns, end_ns, stream, pack_id, directory) FROM STDIN (FORMAT BINARY)";
-const DIRECTORIES: &str = "SELECT directory FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 ORDER BY start_ns";
+const DIRECTORIES: &str = "SELECT directory FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 \
+                           AND start_ns < $3 ORDER BY start_ns";
 const RUNS: &str = "SELECT start_ns, end_ns FROM runs WHERE camera = $1 AND start_ns < $3 AND end_ns > $2";
 const GAPS: &str = "SELECT start_ns, end_ns FROM gaps WHERE camera = $1 AND start_ns < $3 AND end_ns > $2";
 
