@@ -4,12 +4,15 @@
 //! away for a minute, so that there are runs and gaps to find.
 
 pub mod bulk;
+pub mod row;
+
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Context as _, Result};
 use obscura_clock::{ClockQuality, Span, Timestamp};
 use obscura_ids::{CameraId, Digest, Layer, LayerKeyId, PackId, Sequence, WriterEpoch};
 use obscura_pack::{Directory, Entry, object_key};
-use obscura_seal::{Hour, SegmentHeader};
+use obscura_seal::{CHUNK_BYTES, Hour, SegmentHeader, TAG_BYTES};
 use obscura_storage::{PackRow, Run};
 
 /// Segments in a pack.
@@ -21,8 +24,20 @@ const SEGMENT: i64 = 4 * SECOND;
 const START: i64 = 20_780 * 86_400 * SECOND;
 /// Minutes from one pause to the next.
 const PAUSE_MINUTES: i64 = 240;
-/// Sealed bytes of a segment: 3 Mbit/s for four seconds.
+/// Sealed bytes of a segment, about: 3 Mbit/s for four seconds.
 const SEGMENT_BYTES: u64 = 1_500_000;
+/// Full chunks of a segment, which is a fifth longer or shorter than another, and bytes behind them.
+const CHUNKS: Range<u64> = 73..110;
+const WHOLE_CHUNK: u64 = (CHUNK_BYTES + TAG_BYTES) as u64;
+const LAST_CHUNK: Range<u64> = 1_000..16_000;
+/// How far the time of a camera wanders from the wall's, nanoseconds.
+const WANDER: i64 = 100_000;
+/// Zone of every camera.
+const ZONE: &str = "eea";
+/// Initialisation segment of every camera.
+const INIT: Digest = Digest::from_bytes([7; 32]);
+/// Recorder of every camera.
+const WRITER: WriterEpoch = WriterEpoch(1);
 /// Minutes of a day.
 const DAY_MINUTES: i64 = 1_440;
 
@@ -80,13 +95,28 @@ impl Plan {
 /// # Errors
 /// Where times are beyond what a pack can hold.
 pub fn pack(camera: CameraId, minute: i64) -> Result<(PackRow, Vec<Run>)> {
-    let zone: obscura_ids::ZoneId = "eea".parse()?;
+    let directory = directory(camera, minute)?;
+    let Directory { zone, layer, pack_id, .. } = &directory;
+    let key = object_key(zone, camera, *layer, directory.span().start(), *pack_id).parse()?;
+    let bytes = directory.encoded_head_length() as u64 + directory.body_length();
+    Ok(PackRow::of(directory, key, bytes))
+}
+
+/// What lies in the pack of a camera in a minute.
+///
+/// # Errors
+/// Where times are beyond what a pack can hold.
+pub fn directory(camera: CameraId, minute: i64) -> Result<Directory> {
+    let zone: obscura_ids::ZoneId = ZONE.parse()?;
     let (pack, key_id) = (PackId::generate(), LayerKeyId::generate());
+    let mut start = START + minute * MINUTE;
     let entries = (0..i64::try_from(SEGMENTS_OF_PACK)?).map(|number| {
-        let start = Timestamp::from_unix_nanos(START + minute * MINUTE + number * SEGMENT);
-        let span = Span::try_new(start, Timestamp::from_unix_nanos(start.unix_nanos() + SEGMENT));
-        let span = span.context("a segment takes time")?;
-        let (hour, slot) = Hour::of(start).context("an hour that a key can have")?;
+        // By the wall, which corrections of a clock make longer or shorter.
+        let end = START + minute * MINUTE + (number + 1) * SEGMENT;
+        let end = if end % MINUTE == 0 { end } else { end + rand::random_range(-WANDER..WANDER) };
+        let moment = Timestamp::from_unix_nanos(std::mem::replace(&mut start, end));
+        let span = Span::try_new(moment, Timestamp::from_unix_nanos(end)).context("a segment takes time")?;
+        let (hour, slot) = Hour::of(moment).context("an hour that a key can have")?;
         let header = SegmentHeader {
             key_id,
             hour,
@@ -95,35 +125,33 @@ pub fn pack(camera: CameraId, minute: i64) -> Result<(PackRow, Vec<Run>)> {
             camera,
             layer: Layer::Original,
             dependent: false,
-            writer_epoch: WriterEpoch(1),
+            writer_epoch: WRITER,
             sequence: Sequence(u64::try_from(minute)? * SEGMENTS_OF_PACK + u64::try_from(number)?),
-            init_hash: Digest::from_bytes([7; 32]),
+            init_hash: INIT,
             mask_set_hash: Digest::ZERO,
         };
         anyhow::Ok(Entry {
             header,
             offset: 0,
-            length: SEGMENT_BYTES,
+            length: rand::random_range(CHUNKS) * WHOLE_CHUNK + rand::random_range(LAST_CHUNK),
             // Random, because a database must not be able to compress what it never can.
             sha256: Digest::from_bytes(rand::random()),
             span,
-            media_duration: span.duration(),
+            media_duration: Duration::from_nanos(SEGMENT.unsigned_abs()),
             frames: 100,
             damaged: false,
             torn_after_chunks: None,
             clock_quality: ClockQuality::Synchronised,
         })
     });
-    let directory =
-        Directory::lay_out(pack, camera, zone.clone(), Layer::Original, entries.collect::<Result<_>>()?)?;
-    let key = object_key(&zone, camera, Layer::Original, directory.span().start(), pack).parse()?;
-    let head = directory.encode_head();
-    let bytes = head.len() as u64 + directory.body_length();
-    Ok(PackRow::of(&directory, key, head.into(), bytes))
+    let entries = entries.collect::<Result<_>>()?;
+    Ok(Directory::lay_out(pack, camera, zone, Layer::Original, entries)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use obscura_pack::Stream;
+
     use super::*;
 
     #[test]
@@ -146,7 +174,14 @@ mod tests {
     fn a_pack_is_one_that_the_index_can_read() {
         let (row, runs) = pack(CameraId::generate(), 61).unwrap();
         assert_eq!((row.segments, runs.len(), runs[0].segments), (15, 1, 15));
-        assert_eq!(row.directory().unwrap().entries.len(), 15);
+        assert_eq!(row.directory.entries.len(), 15);
         assert_eq!(row.span.start(), Plan::moment(61));
+    }
+
+    #[test]
+    fn the_stream_of_every_pack_is_the_one_of_its_camera() {
+        let stream = Stream::of(&directory(CameraId::generate(), 61).unwrap());
+        assert_eq!((stream.zone.as_str(), stream.layer.code().into()), (ZONE, bulk::LAYER));
+        assert_eq!((stream.init_hash, stream.writer), (INIT, WRITER.first_of_directory()));
     }
 }

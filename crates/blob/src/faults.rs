@@ -23,6 +23,8 @@ pub enum Fault {
     Unavailable,
     /// The store takes its time, and then does it.
     Slow(Duration),
+    /// The store does it at once, and answers only after so long.
+    Late(Duration),
     /// The connection ends in the middle of the bytes: of an upload nothing is stored, of a download the rest is missing.
     HalfUpload,
     /// A success that was not one: uploads, replacements and deletions are confirmed and not done.
@@ -105,6 +107,11 @@ async fn afflict<T>(
         }
         Fault::HalfUpload | Fault::ResetBefore => Err(reset(doing)),
         Fault::ResetAfter => call.await.and(Err(reset(doing))),
+        Fault::Late(delay) => {
+            let outcome = call.await;
+            tokio::time::sleep(delay).await;
+            outcome
+        }
     }
 }
 
@@ -206,12 +213,17 @@ mod tests {
             (Fault::ResetBefore, false),
             (Fault::ResetAfter, true),
             (Fault::Slow(Duration::from_millis(1)), true),
+            (Fault::Late(Duration::from_millis(1)), true),
         ] {
             let directory = TempDir::new().unwrap();
             let store = store(&directory);
             store.script([fault]);
             let said = store.put(&key(), body("bytes"), 5).await;
-            assert_eq!(said.is_ok(), matches!(fault, Fault::FalseSuccess | Fault::Slow(_)), "{fault:?}");
+            assert_eq!(
+                said.is_ok(),
+                matches!(fault, Fault::FalseSuccess | Fault::Slow(_) | Fault::Late(_)),
+                "{fault:?}"
+            );
             assert_eq!(store.size(&key()).await.is_ok(), stored, "{fault:?}");
         }
     }

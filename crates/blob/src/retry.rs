@@ -285,6 +285,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_store_that_answers_later_than_anybody_waits_has_the_object_once_and_the_caller_hears_so() {
+        let directory = TempDir::new().unwrap();
+        let faults = WithFaults::new(Arc::new(LocalDirectory::open(directory.path()).unwrap()));
+        let short = Duration::from_millis(300);
+        let timeouts = crate::Timeouts { answer: short, piece: short, upload: short };
+        let timely = crate::WithTimeout::new(Arc::clone(&faults) as _, timeouts);
+        let first = Duration::from_millis(1);
+        let store = WithRetry::new(Arc::new(timely), RetryPolicy { retries: 3, first, longest: first });
+        let late = Fault::Late(Duration::from_secs(3_600));
+        faults.script([late, late]);
+        store.put(&key(), body("bytes"), 5).await.unwrap();
+        assert_eq!((faults.left(), store.read_whole(&key(), 5).await.unwrap()), (0, "bytes".into()));
+        faults.script([late, late]);
+        store.delete(&key()).await.unwrap();
+        assert!(matches!(store.size(&key()).await, Err(Error::NotFound(_))));
+    }
+
+    #[tokio::test]
     async fn half_an_upload_is_sent_again_whole() {
         let patient = Patient::new();
         patient.faults.script([Fault::HalfUpload, Fault::HalfUpload]);

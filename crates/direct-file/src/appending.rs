@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::{BLOCK_BYTES, DirectReader, aligned::Aligned, open};
+use crate::{BLOCK_BYTES, Batch, DirectReader, aligned::Aligned, open};
 
 /// A new file that is appended to.
 ///
@@ -57,6 +57,27 @@ impl AppendedFile {
                 self.hand_over_blocks()?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`Self::append`] of the batch's bytes, whole blocks of it straight from where they are, if the file ends
+    /// where the batch was told that it would.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_batch(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.hand_over_blocks()?;
+        if batch.start != self.filled {
+            self.append(batch.bytes())?;
+            return self.hand_over_blocks();
+        }
+        batch.memory.get_mut(0..self.filled).copy_from_slice(self.waiting.get(0..self.filled));
+        let whole = batch.end - batch.end % BLOCK_BYTES;
+        self.write_blocks(&batch.memory, whole)?;
+        let rest = batch.end - whole;
+        self.waiting.get_mut(0..rest).copy_from_slice(batch.memory.get(whole..batch.end));
+        self.filled = rest;
+        self.written += whole as u64;
         Ok(())
     }
 
@@ -113,12 +134,7 @@ impl AppendedFile {
     /// Writes the whole blocks that wait; a block that is filled in part stays.
     fn hand_over_blocks(&mut self) -> io::Result<()> {
         let whole = self.filled - self.filled % BLOCK_BYTES;
-        let mut done = 0;
-        while done < whole {
-            let wrote = self.write(done..whole)?;
-            // A device that stops in the middle of a block gets the whole block again.
-            done += wrote - wrote % BLOCK_BYTES;
-        }
+        self.write_blocks(&self.waiting, whole)?;
         self.waiting.move_to_front(whole..self.filled);
         self.filled -= whole;
         self.written += whole as u64;
@@ -131,16 +147,23 @@ impl AppendedFile {
             return Ok(());
         }
         self.waiting.get_mut(self.filled..BLOCK_BYTES).fill(0);
-        if self.write(0..BLOCK_BYTES)? < BLOCK_BYTES {
-            return Err(io::ErrorKind::WriteZero.into());
+        self.write_blocks(&self.waiting, BLOCK_BYTES)
+    }
+
+    /// Writes the first `whole` bytes, a multiple of a block, to the end of the blocks that are written.
+    fn write_blocks(&self, memory: &Aligned, whole: usize) -> io::Result<()> {
+        let mut done = 0;
+        while done < whole {
+            let wrote = self.write(memory.get(done..whole), self.written + done as u64)?;
+            // A device that stops in the middle of a block gets the whole block again.
+            done += wrote - wrote % BLOCK_BYTES;
         }
         Ok(())
     }
 
-    fn write(&self, range: std::ops::Range<usize>) -> io::Result<usize> {
-        let at = self.written + range.start as u64;
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         loop {
-            match self.file.write_at(self.waiting.get(range.clone()), at) {
+            match self.file.write_at(bytes, at) {
                 Ok(wrote) if wrote < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
                 Err(again) if again.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,

@@ -10,11 +10,12 @@
 
 mod aligned;
 mod appending;
+mod batch;
 mod reading;
 #[cfg(test)]
 mod tests;
 
-pub use self::{appending::AppendedFile, reading::DirectReader};
+pub use self::{appending::AppendedFile, batch::Batch, reading::DirectReader};
 
 use std::{
     fs::{File, OpenOptions},

@@ -9,6 +9,8 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Append(Vec<u8>),
+    /// As a batch that expects the end of the file where it is, or so many bytes from there.
+    Batch(Vec<u8>, u64),
     Sync,
     /// Back to what was synced last.
     Cut,
@@ -16,7 +18,13 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let bytes = (any::<u8>(), 1..20_000_usize).prop_map(|(byte, length)| vec![byte | 1; length]);
-    let step = prop_oneof![4 => bytes.prop_map(Step::Append), 2 => Just(Step::Sync), 1 => Just(Step::Cut)];
+    let batch = (bytes.clone(), prop_oneof![3 => Just(0), 1 => 0..5_000_u64]);
+    let step = prop_oneof![
+        4 => bytes.prop_map(Step::Append),
+        4 => batch.prop_map(|(bytes, wrong)| Step::Batch(bytes, wrong)),
+        2 => Just(Step::Sync),
+        1 => Just(Step::Cut)
+    ];
     prop::collection::vec(step, 0..20)
 }
 
@@ -36,6 +44,14 @@ proptest! {
             match step {
                 Step::Append(bytes) => {
                     file.append(&bytes).unwrap();
+                    appended.extend(bytes);
+                }
+                Step::Batch(bytes, wrong) => {
+                    let mut batch = Batch::with_capacity(bytes.len());
+                    batch.restart(file.length() + wrong);
+                    prop_assert!(batch.push(&bytes));
+                    file.append_batch(&mut batch).unwrap();
+                    prop_assert_eq!(batch.bytes(), &bytes[..], "it can be written once more");
                     appended.extend(bytes);
                 }
                 Step::Sync => {
@@ -85,6 +101,20 @@ fn what_is_synced_is_read_while_more_is_appended() {
         file.sync().unwrap();
         reader.read_exact_at(&mut seen, round * 10).unwrap();
         assert_eq!(seen, [1 + u8::try_from(round % 200).unwrap(); 10]);
+    }
+}
+
+#[test]
+fn a_batch_takes_all_or_nothing() {
+    let mut batch = Batch::with_capacity(10_000);
+    for offset in [0, 1, 4_095, 4_096, 12_345] {
+        batch.restart(offset);
+        assert!(batch.is_empty());
+        assert!(batch.push(&[7; 9_000]));
+        assert!(!batch.push(&[8; 8_000]));
+        assert!(batch.push(&[9; 1_000]));
+        assert_eq!(batch.bytes(), [[7; 9_000].as_slice(), &[9; 1_000]].concat());
+        assert_eq!(batch.len(), 10_000);
     }
 }
 

@@ -70,6 +70,12 @@ impl Directory {
         [&MAGIC[..], &length.to_be_bytes(), &directory].concat()
     }
 
+    /// Number of bytes that [`Directory::encode_head`] gives.
+    #[must_use]
+    pub fn encoded_head_length(&self) -> usize {
+        HEAD_PREFIX + self.to_proto().encoded_len()
+    }
+
     /// Number of bytes of the head, the given first ones included.
     ///
     /// # Errors
@@ -119,7 +125,7 @@ impl Directory {
         span.unwrap_or_else(empty_span)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.entries.is_empty() || self.entries.len() > MAX_ENTRIES {
             return Err(Error::Directory("it has no segments, or more than 4,096"));
         }

@@ -23,6 +23,9 @@ pub enum Error {
         /// What is wrong with it.
         why: InvalidEntry,
     },
+    /// The compact form of a directory is not one that is ever written.
+    #[error("the compact directory of the pack is malformed: {0}")]
+    Compact(&'static str),
     /// The text is not the key of a pack's object.
     #[error("not the key of a pack: expected <zone>/<camera>/<layer>/<yyyy-mm-dd>/<pack>.pack")]
     ObjectKey,

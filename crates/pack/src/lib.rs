@@ -9,12 +9,14 @@
 //! the segments say, so that an index can be rebuilt from heads alone, and it is not trusted: every
 //! header is decoded, and what it says must agree with the directory.
 
+mod compact;
 mod directory;
 mod entry;
 mod error;
 mod object;
 mod statement;
 
+pub use compact::Stream;
 pub use directory::{Directory, HEAD_PREFIX, MAX_BODY_BYTES, MAX_DIRECTORY_BYTES, MAX_ENTRIES};
 pub use entry::Entry;
 pub use error::{Error, InvalidEntry};

@@ -162,7 +162,7 @@ impl Sealer {
     }
 
     fn try_update(&mut self, mut clear: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        out.reserve((self.waiting.len() + clear.len()).div_ceil(CHUNK_BYTES) * SEALED_CHUNK_BYTES);
+        out.reserve((self.waiting.len() + clear.len()) / CHUNK_BYTES * SEALED_CHUNK_BYTES);
         if !self.waiting.is_empty() {
             let missing = CHUNK_BYTES.saturating_sub(self.waiting.len());
             let Some((filling, rest)) = clear.split_at_checked(missing) else {

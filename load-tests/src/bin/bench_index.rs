@@ -17,16 +17,19 @@ use obscura_clock::{SharedClock, Span, SystemClock};
 use obscura_database::{Location, PostgresUrl};
 use obscura_ids::{CameraId, Layer};
 use obscura_load_tests::{
-    index::{Plan, SEGMENTS_OF_PACK, bulk::Plain, pack},
+    index::{Plan, SEGMENTS_OF_PACK, bulk::Plain, directory, pack, row::Row},
     report::{Line, quantile_ms},
 };
 use obscura_storage::{SCHEMA, Slice, Store};
 use obscura_test_servers::postgres::Postgres;
 use rand::Rng as _;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 /// Packs that are sent together while filling.
 const BATCH: usize = 2_000;
+/// Such heaps that are made before the database takes them.
+const BATCHES_AHEAD: usize = 4;
 /// Minutes of a search for segments.
 const RANGE_MINUTES: i64 = 60;
 /// Minutes of a question for coverage.
@@ -35,6 +38,8 @@ const COVERAGE_MINUTES: i64 = 1_440;
 const COMMITTERS: usize = 8;
 /// What a machine that serves an index gives its database, instead of what a test does.
 const MEMORY: &str = "ALTER SYSTEM SET shared_buffers = '1GB'";
+/// So that filling does not write the same pages again and again; what is measured does not come near.
+const LOG: &str = "ALTER SYSTEM SET max_wal_size = '4GB'";
 
 /// Measures searches, coverage and commits in a large index.
 #[derive(Debug, Parser)]
@@ -106,6 +111,7 @@ async fn postgres(arguments: &Arguments) -> Result<()> {
     }
     let server = Postgres::own();
     server.sql(MEMORY);
+    server.sql(LOG);
     server.restart();
     on_postgres(arguments, &server.new_database()).await
 }
@@ -183,32 +189,20 @@ impl Bench<'_> {
 
     /// Fills day by day and, as recorders do, minute by minute. Returns the number of segments.
     async fn fill(&mut self) -> Result<u64> {
-        let cameras = self.plan.cameras.clone();
-        let progress = progress(self.name(), self.plan.minutes.unsigned_abs() * cameras.len() as u64);
-        let mut packs = 0_u64;
-        let days: Vec<_> = self.plan.days().collect();
-        for (first, end) in days {
-            let mut batch = Vec::new();
-            for minute in (first..end).filter(|minute| !Plan::is_away(*minute)) {
-                for camera in &cameras {
-                    let (row, runs) = pack(*camera, minute)?;
-                    packs += 1;
-                    if minute == first && Some(camera) == cameras.first() {
-                        // The service makes what it needs for a new day.
-                        self.store.insert_pack(&row, &runs, self.clock.wall()).await?;
-                    } else {
-                        batch.push(row);
-                    }
-                    if batch.len() >= BATCH {
-                        self.plain.add(&batch).await?;
-                        progress.inc(batch.len() as u64);
-                        batch.clear();
-                    }
-                }
-            }
-            self.plain.add(&batch).await?;
+        let cameras = self.plan.cameras.len() as u64;
+        let progress = progress(self.name(), self.plan.minutes.unsigned_abs() * cameras);
+        self.plain.add_streams(&self.plan).await?;
+        self.make_days().await?;
+        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        let plan = self.plan.clone();
+        let maker = tokio::task::spawn_blocking(move || make_rows(&plan, &sender));
+        let mut packs = 0;
+        while let Some(rows) = batches.recv().await {
+            self.plain.add(&rows).await?;
+            packs += rows.len() as u64;
+            progress.inc(rows.len() as u64);
         }
-        self.plain.run("DELETE FROM runs").await?;
+        maker.await??;
         self.plain.add_runs(&self.plan).await?;
         if self.kind == Kind::Postgres {
             self.plain.run("VACUUM ANALYZE").await?;
@@ -218,17 +212,27 @@ impl Bench<'_> {
         Ok(packs * SEGMENTS_OF_PACK)
     }
 
+    /// The service makes what it needs for the days; its packs are as good as others, and go again.
+    async fn make_days(&mut self) -> Result<()> {
+        for (first, _) in self.plan.days() {
+            let camera = self.plan.cameras.first().context("a camera")?;
+            let (row, runs) = pack(*camera, first)?;
+            self.store.insert_pack(&row, &runs, self.clock.wall()).await?;
+        }
+        self.plain.run("DELETE FROM runs; DELETE FROM packs_of_days").await
+    }
+
     async fn ranges(&mut self) -> Result<Times> {
         let mut times = Times::default();
         for number in 0..self.arguments.queries {
-            let (camera, from, to) = self.somewhere(RANGE_MINUTES);
+            let (stream, camera, from, to) = self.somewhere(RANGE_MINUTES);
             // Who comes second finds the pages in memory.
             for ours in [number % 2 == 0, number % 2 != 0] {
                 let start = self.clock.monotonic();
                 let found = if ours {
                     self.segments(camera, from, to).await?
                 } else {
-                    self.plain.range(camera, from, to).await?
+                    self.plain.range(stream, from, to).await?
                 };
                 times.add(ours, self.clock.monotonic().since(start));
                 ensure!(found > 0, "an hour of a camera without footage");
@@ -250,8 +254,8 @@ impl Bench<'_> {
         };
         let mut segments = 0;
         for pack in self.store.packs(&slice).await? {
-            let entries = pack.directory()?.entries;
-            segments += entries.iter().filter(|entry| black_box(entry.span).overlaps(span)).count();
+            let entries = pack.directory.entries.iter();
+            segments += entries.filter(|entry| black_box(entry.span).overlaps(span)).count();
         }
         Ok(segments)
     }
@@ -259,7 +263,7 @@ impl Bench<'_> {
     async fn coverage(&mut self) -> Result<Times> {
         let mut times = Times::default();
         for number in 0..self.arguments.queries {
-            let (camera, from, to) = self.somewhere(COVERAGE_MINUTES);
+            let (_, camera, from, to) = self.somewhere(COVERAGE_MINUTES);
             for ours in [number % 2 == 0, number % 2 != 0] {
                 let start = self.clock.monotonic();
                 let found = if ours {
@@ -279,21 +283,24 @@ impl Bench<'_> {
     /// Commits packs of the minutes behind the plan; returns how many a second, ours and the peer's.
     async fn inserts(&mut self) -> Result<(f64, f64)> {
         let count = i64::from(self.arguments.inserts);
-        let rows: Vec<_> = (0..2 * count)
-            .map(|number| {
-                let cameras = i64::try_from(self.plan.cameras.len())?;
-                let camera = self.plan.cameras.get(usize::try_from(number % cameras)?).context("a camera")?;
-                pack(*camera, self.plan.minutes + number / cameras)
-            })
-            .collect::<Result<_>>()?;
-        let (ours, peers) = rows.split_at(rows.len() / 2);
+        let cameras = i64::try_from(self.plan.cameras.len())?;
+        let place = |number: i64| -> Result<_> {
+            let camera = *self.plan.cameras.get(usize::try_from(number % cameras)?).context("a camera")?;
+            Ok((stream_of(usize::try_from(number % cameras)?)?, camera, self.plan.minutes + number / cameras))
+        };
+        let ours =
+            (0..count).map(place).map(|place| place.and_then(|(_, camera, minute)| pack(camera, minute)));
+        let peers = (count..2 * count).map(place).map(|place| {
+            place.and_then(|(stream, camera, minute)| Ok(Row::of(stream, &directory(camera, minute)?)))
+        });
+        let (ours, peers) = (ours.collect::<Result<Vec<_>>>()?, peers.collect::<Result<Vec<_>>>()?);
         let start = self.clock.monotonic();
         let store = &self.store;
         let now = self.clock.wall();
         let inserts = ours.iter().map(|(row, runs)| store.insert_pack(row, runs, now));
         stream::iter(inserts).buffer_unordered(COMMITTERS).try_for_each(|_| async { Ok(()) }).await?;
         let between = self.clock.monotonic();
-        for (row, _) in peers {
+        for row in &peers {
             self.plain.insert(row).await?;
         }
         let end = self.clock.monotonic();
@@ -301,13 +308,13 @@ impl Bench<'_> {
         Ok((rate(between.since(start)), rate(end.since(between))))
     }
 
-    /// A random camera and as many minutes of it, or all that there are.
-    fn somewhere(&self, minutes: i64) -> (CameraId, i64, i64) {
+    /// A random camera, its stream, and as many minutes of it, or all that there are.
+    fn somewhere(&self, minutes: i64) -> (i32, CameraId, i64, i64) {
         let mut random = rand::rng();
-        let camera = random.random_range(0..self.plan.cameras.len());
+        let place = random.random_range(0..self.plan.cameras.len());
         let from = random.random_range(0..=(self.plan.minutes - minutes).max(0));
-        let camera = self.plan.cameras.get(camera).copied().unwrap_or_else(CameraId::generate);
-        (camera, from, from + minutes)
+        let camera = self.plan.cameras.get(place).copied().unwrap_or_else(CameraId::generate);
+        (stream_of(place).unwrap_or(0), camera, from, from + minutes)
     }
 
     fn print_time(&self, metric: &str, segments: u64, minutes: i64, mut times: Times) {
@@ -333,6 +340,29 @@ impl Times {
     fn add(&mut self, ours: bool, time: Duration) {
         if ours { self.ours.push(time) } else { self.peer.push(time) }
     }
+}
+
+/// The number of the stream of the camera at this place.
+fn stream_of(place: usize) -> Result<i32> {
+    Ok(i32::try_from(place + 1)?)
+}
+
+/// Makes all rows of the plan, in the order in which recorders bring them, until nobody takes them any more.
+fn make_rows(plan: &Plan, sender: &mpsc::Sender<Vec<Row>>) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    for minute in (0..plan.minutes).filter(|minute| !Plan::is_away(*minute)) {
+        for (place, camera) in plan.cameras.iter().enumerate() {
+            batch.push(Row::of(stream_of(place)?, &directory(*camera, minute)?));
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                if sender.blocking_send(full).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    sender.blocking_send(batch).ok();
+    Ok(())
 }
 
 fn progress(name: &'static str, packs: u64) -> ProgressBar {

@@ -1,5 +1,5 @@
-//! Seconds from `obscura up` to the first acknowledged segment, and from a killed recorder to
-//! frames that are durable again.
+//! Seconds from `obscura up` to the first acknowledged segment, and from a killed recorder, or a machine
+//! of which every process was killed and that came up again, to frames that are durable again.
 
 #![expect(clippy::indexing_slicing, reason = "a panic in a test or bench is a failure with a line number")]
 
@@ -25,7 +25,7 @@ fn main() {
     installation.add_site();
     installation.add_camera("door", &camera.url("/scene"), &["--owner", "bench"]);
     recording(&installation);
-    let (mut starts, mut kills) = (Vec::new(), Vec::new());
+    let (mut starts, mut kills, mut reboots) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {
         installation.down();
         installation.up();
@@ -35,14 +35,19 @@ fn main() {
         recording(&installation);
         let before = acknowledged(&installation);
         installation.kill("ingest");
-        kills.push(wait_for("durable frames", || {
-            let now = acknowledged(&installation);
-            (now.1 > before.1).then_some(now.0 - before.0)
-        }));
+        kills.push(durable_after(&installation, before));
+        recording(&installation);
+        let before = acknowledged(&installation);
+        installation.kill_everything();
+        installation.up();
+        reboots.push(durable_after(&installation, before));
     }
-    for (metric, values) in
-        [("up_to_first_acknowledged_s", &mut starts), ("killed_ingest_to_acknowledged_s", &mut kills)]
-    {
+    let metrics = [
+        ("up_to_first_acknowledged_s", &mut starts),
+        ("killed_ingest_to_acknowledged_s", &mut kills),
+        ("everything_killed_to_acknowledged_s", &mut reboots),
+    ];
+    for (metric, values) in metrics {
         values.sort_by(f64::total_cmp);
         let value = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
         let params = json!({ "rounds": arguments.rounds, "cameras": 1, "key_frame_interval_s": 2 });
@@ -53,6 +58,14 @@ fn main() {
 fn recording(installation: &Installation) {
     installation.camera("door", "the camera to record", |camera| camera["recording"] == true);
     std::thread::sleep(Duration::from_secs(3));
+}
+
+/// Seconds until newer frames are durable.
+fn durable_after(installation: &Installation, before: (f64, f64)) -> f64 {
+    wait_for("durable frames", || {
+        let now = acknowledged(installation);
+        (now.1 > before.1).then_some(now.0 - before.0)
+    })
 }
 
 /// Now, and the wall time up to which frames are durable, both in seconds.

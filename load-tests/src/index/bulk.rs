@@ -1,25 +1,27 @@
 //! Plain SQL to both databases: to fill them faster than a service may, and to be the peer of one.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use obscura_ids::{CameraId, GapId};
-use obscura_storage::{PackRow, SCHEMA, stored_head};
+use obscura_storage::SCHEMA;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection,
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use super::{Plan, SEGMENT_BYTES, SEGMENTS_OF_PACK};
+use super::{
+    INIT, Plan, SEGMENT_BYTES, SEGMENTS_OF_PACK, WRITER, ZONE,
+    row::{Row, copy},
+};
 
 /// Number of `CONNECTION_LOST` in `obscura.footage.v1.GapReason`.
 const CONNECTION_LOST: i32 = 5;
-const LAYER: i16 = 1; // `original`
-const COLUMNS: &str = "pack_id, camera, layer, zone, object_key, start_ns, end_ns, \"long\", segments, bytes, \
-                       head_length, head";
-const HEADS: &str = "SELECT head FROM packs WHERE camera = $1 AND layer = $2 AND \"long\" = FALSE \
-                     AND start_ns >= $3 AND start_ns < $4 ORDER BY start_ns";
+pub(super) const LAYER: i16 = 1; // `original`
+const COPY: &str =
+    "COPY packs_of_days (start_ns, end_ns, stream, pack_id, directory) FROM STDIN (FORMAT BINARY)";
+const DIRECTORIES: &str = "SELECT directory FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 ORDER BY start_ns";
 const RUNS: &str = "SELECT start_ns, end_ns FROM runs WHERE camera = $1 AND start_ns < $3 AND end_ns > $2";
 const GAPS: &str = "SELECT start_ns, end_ns FROM gaps WHERE camera = $1 AND start_ns < $3 AND end_ns > $2";
 
@@ -114,16 +116,30 @@ impl Plain {
         Ok(())
     }
 
+    /// Adds a stream for each camera of the plan: the first camera has number 1.
+    ///
+    /// # Errors
+    /// Where the database refuses them.
+    pub async fn add_streams(&mut self, plan: &Plan) -> Result<()> {
+        let sql = "INSERT INTO streams (number, camera, layer, zone, init_hash, writer) VALUES ($1, $2, $3, $4, $5, $6)";
+        self.run("BEGIN").await?;
+        for (number, camera) in (1_i32..).zip(&plan.cameras) {
+            let (camera, init) = (camera.as_bytes().to_vec(), INIT.as_bytes().to_vec());
+            let writer = WRITER.first_of_directory().0.cast_signed();
+            let Changed = on_both!(self, sql, [number, camera, LAYER, ZONE, init, writer], execute);
+        }
+        self.run("COMMIT").await
+    }
+
     /// Adds packs in one transaction; their tables of days are there.
     ///
     /// # Errors
     /// Where the database refuses them.
-    pub async fn add(&mut self, rows: &[PackRow]) -> Result<()> {
+    pub async fn add(&mut self, rows: &[Row]) -> Result<()> {
         if let Self::Postgres(connection) = self {
-            let mut copy = connection.copy_in_raw(&format!("COPY packs ({COLUMNS}) FROM STDIN")).await?;
-            let text = rows.iter().try_fold(String::new(), copy_line)?;
-            copy.send(text.into_bytes()).await?;
-            copy.finish().await?;
+            let mut sink = connection.copy_in_raw(COPY).await?;
+            sink.send(copy(rows)?).await?;
+            sink.finish().await?;
             return Ok(());
         }
         self.run("BEGIN").await?;
@@ -137,28 +153,14 @@ impl Plain {
     ///
     /// # Errors
     /// Where the database refuses it.
-    pub async fn insert(&mut self, row: &PackRow) -> Result<()> {
+    pub async fn insert(&mut self, row: &Row) -> Result<()> {
+        let id = if matches!(self, Self::Postgres(_)) { "encode($4, 'hex')::uuid" } else { "$4" };
         let sql = format!(
-            "INSERT INTO packs ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE, $8, $9, $10, $11)"
+            "INSERT INTO packs_of_days (start_ns, end_ns, stream, pack_id, directory) VALUES ($1, $2, $3, {id}, $5)"
         );
-        let Changed = on_both!(
-            self,
-            sql,
-            [
-                row.pack.as_bytes().to_vec(),
-                row.camera.as_bytes().to_vec(),
-                LAYER,
-                row.zone.to_string(),
-                row.key.to_string(),
-                row.span.start().unix_nanos(),
-                row.span.end().unix_nanos(),
-                i64::from(row.segments),
-                i64::try_from(row.bytes)?,
-                i64::try_from(row.head.len())?,
-                stored_head(&row.head)
-            ],
-            execute
-        );
+        let pack = row.pack.as_bytes().to_vec();
+        let Changed =
+            on_both!(self, sql, [row.start, row.end, row.stream, pack, row.directory.clone()], execute);
         Ok(())
     }
 
@@ -198,14 +200,14 @@ impl Plain {
         Ok(())
     }
 
-    /// Reads the heads of the packs of a camera that start between two minutes; says how many.
+    /// Reads the directories of the packs of a stream that start between two minutes; says how many.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn range(&mut self, camera: CameraId, from: i64, to: i64) -> Result<usize> {
+    pub async fn range(&mut self, stream: i32, from: i64, to: i64) -> Result<usize> {
         let (from, to) = (Plan::moment(from).unix_nanos(), Plan::moment(to).unix_nanos());
-        let Rows(heads) = on_both!(self, HEADS, [camera.as_bytes().to_vec(), LAYER, from, to], fetch_all);
-        Ok(heads)
+        let Rows(directories) = on_both!(self, DIRECTORIES, [stream, from, to], fetch_all);
+        Ok(directories)
     }
 
     /// Reads the runs and gaps of a camera that overlap a stretch of minutes; says how many.
@@ -238,21 +240,4 @@ impl Plain {
         };
         u64::try_from(bytes).context("a size")
     }
-}
-
-/// A line in the text format of `COPY`; none of its texts holds a character that would need an escape.
-fn copy_line(mut text: String, row: &PackRow) -> Result<String> {
-    let key = row.key.to_string();
-    if key.contains(['\\', '\t', '\n']) {
-        bail!("an object key with a special character");
-    }
-    let (pack, camera) = (hex::encode(row.pack.as_bytes()), hex::encode(row.camera.as_bytes()));
-    let (start, end) = (row.span.start().unix_nanos(), row.span.end().unix_nanos());
-    let (zone, segments, bytes, length) = (&row.zone, row.segments, row.bytes, row.head.len());
-    let head = hex::encode(stored_head(&row.head));
-    writeln!(
-        text,
-        "\\\\x{pack}\t\\\\x{camera}\t{LAYER}\t{zone}\t{key}\t{start}\t{end}\tf\t{segments}\t{bytes}\t{length}\t\\\\x{head}"
-    )?;
-    Ok(text)
 }

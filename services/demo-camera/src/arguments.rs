@@ -3,7 +3,7 @@ use std::{fs, io::Read, path::PathBuf};
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::Size;
+use crate::{Size, encoder::Codec};
 
 /// Longest password file, in bytes.
 const MAX_PASSWORD_BYTES: u64 = 1024;
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Frames of the drawn scene in a second.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub fps: u32,
+    /// How pictures are encoded.
+    #[arg(long, value_enum, default_value_t = Codec::H264)]
+    pub codec: Codec,
 }
 
 /// RTSP authentication (RFC 2326 appendix D, RFC 7617 and RFC 7616).

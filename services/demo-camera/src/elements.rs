@@ -36,7 +36,7 @@ pub fn check_elements() -> Result<(), MissingElement> {
             return Err(MissingElement { element, package });
         }
     }
-    crate::encoder::Encoder::choose().map(|_| ())
+    crate::encoder::Encoder::choose(crate::encoder::Codec::H264).map(|_| ())
 }
 
 /// Whether an element of this name can be made.

@@ -53,7 +53,7 @@ impl Server {
             address: String::new(),
             main_loop: glib::MainLoop::new(None, false),
             mounts,
-            encoder: Encoder::choose()?,
+            encoder: Encoder::choose(arguments.codec)?,
         };
         server.mount_scene(arguments)?;
         server.listen(&rtsp, arguments.port)

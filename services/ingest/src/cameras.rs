@@ -307,7 +307,6 @@ impl Cameras {
             writer_epoch: shared.writer_epoch,
             mask_set_hash,
             next_sequence,
-            scratch: Vec::new(),
         }
     }
 

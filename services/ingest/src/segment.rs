@@ -2,6 +2,7 @@
 
 mod again;
 mod opening;
+mod scratch;
 mod torn;
 mod writer;
 

@@ -16,6 +16,7 @@
 //!
 //! Each row is tried out in `fault_table`.
 
+mod buffer;
 mod disk;
 mod file;
 pub mod record;
@@ -35,9 +36,10 @@ use obscura_hand_over::Piece;
 use tokio::sync::watch;
 
 use self::{
+    buffer::{Buffer, Shared},
     file::LogFile,
     record::Record,
-    writer::{Buffer, Shared, Writer},
+    writer::{MOST_UNCOMMITTED_BYTES, Writer},
 };
 
 #[cfg(test)]
@@ -193,7 +195,8 @@ impl Spool {
         let needed = recovered.needed();
         let end = recovered.end;
         let (commit, committed) = watch::channel(end);
-        let shared = Arc::new(Shared::new(Buffer::starting_at(end), recovered.next_serial));
+        let shared =
+            Arc::new(Shared::new(Buffer::starting_at(end, MOST_UNCOMMITTED_BYTES), recovered.next_serial));
         let spool = Arc::new(Self {
             shared: Arc::clone(&shared),
             files: Mutex::new(Files { by_start, needed }),

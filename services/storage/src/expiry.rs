@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use obscura_blob::BlobStore;
-use obscura_clock::SharedClock;
+use obscura_clock::{SharedClock, Timestamp};
 use obscura_ids::{PackId, ZoneId};
 
 use self::receipt::ReceiptTrust;
@@ -64,6 +64,17 @@ pub struct Round {
     pub is_cut: bool,
 }
 
+/// Before which moment everything is forgotten: [`KEPT`] before the newest receipt. That receipt is of custody, which
+/// distrusts its clock; ours alone, a year ahead, would forget what a restored custody has to be told. `None` where
+/// nothing was ever destroyed.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn horizon(store: &Store, clock: &SharedClock) -> Result<Option<Timestamp>, Error> {
+    let newest = store.newest_receipt().await?;
+    Ok(newest.map(|newest| newest.min(clock.wall()) - KEPT))
+}
+
 impl Follower {
     /// Remembers new receipts, marks what they destroyed, deletes what is left of nothing.
     ///
@@ -79,11 +90,12 @@ impl Follower {
         Ok(round)
     }
 
-    /// Forgets what is older than [`KEPT`] before the newest receipt. That receipt is of custody, which distrusts
-    /// its clock; ours alone, a year ahead, would forget what a restored custody has to be told.
+    /// Forgets what is older than [`KEPT`].
     async fn prune(&self) -> Result<(), Error> {
-        let Some(newest) = self.store.newest_receipt().await? else { return Ok(()) };
-        Ok(self.store.prune(newest.min(self.clock.wall()) - KEPT).await?)
+        match horizon(&self.store, &self.clock).await? {
+            Some(before) => Ok(self.store.prune(before).await?),
+            None => Ok(()),
+        }
     }
 
     /// As many rounds as it takes.

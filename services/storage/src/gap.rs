@@ -1,8 +1,7 @@
 //! Spans without footage, with their reasons, as typed values.
 
-use std::collections::BTreeMap;
-
 use obscura_clock::{Span, Timestamp};
+use obscura_gap_journal::Record;
 use obscura_ids::{CameraId, GapId, WriterEpoch};
 use obscura_proto::footage::v1::{Gap as Message, GapReason};
 
@@ -12,7 +11,7 @@ use crate::Error;
 pub const MAX_GAPS: usize = 1_000;
 
 /// A span without footage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Id: the same gap reported again replaces itself.
     pub id: GapId,
@@ -29,6 +28,13 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Of two reports of one gap the one that counts, whichever came first: the rule of the journal, so that an index
+    /// that was rebuilt from it says the same.
+    #[must_use]
+    pub fn settle(self, other: Self) -> Self {
+        Record::from(self).settle(other.into()).into()
+    }
+
     /// Whether it has a moment in common with the span.
     #[must_use]
     pub fn overlaps(&self, span: Span) -> bool {
@@ -36,7 +42,7 @@ impl Gap {
     }
 }
 
-/// Reads the gaps of one request; of one that comes twice, the last counts.
+/// Reads the gaps of one request.
 ///
 /// # Errors
 /// [`Error::Invalid`] and [`Error::Id`] for what makes no sense.
@@ -44,12 +50,7 @@ pub fn read(messages: Vec<Message>) -> Result<Vec<Gap>, Error> {
     if messages.len() > MAX_GAPS {
         return Err(Error::invalid("gaps", format!("at most {MAX_GAPS} at once, got {}", messages.len())));
     }
-    let mut gaps = BTreeMap::new();
-    for message in messages {
-        let gap = Gap::try_from(message)?;
-        gaps.insert(gap.id, gap);
-    }
-    Ok(gaps.into_values().collect())
+    messages.into_iter().map(Gap::try_from).collect()
 }
 
 impl TryFrom<Message> for Gap {
@@ -95,6 +96,20 @@ impl From<Gap> for Message {
     }
 }
 
+impl From<Gap> for Record {
+    fn from(gap: Gap) -> Self {
+        let Gap { id, camera, start, end, reason, writer } = gap;
+        Self { gap: id, camera, start, end, reason, writer }
+    }
+}
+
+impl From<Record> for Gap {
+    fn from(record: Record) -> Self {
+        let Record { gap, camera, start, end, reason, writer } = record;
+        Self { id: gap, camera, start, end, reason, writer }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,13 +150,6 @@ mod tests {
             assert!(Gap::try_from(message.clone()).is_err(), "{message:?}");
         }
         assert!(read(vec![message(1, 2); MAX_GAPS + 1]).is_err());
-    }
-
-    #[test]
-    fn of_a_gap_that_comes_twice_the_last_counts() {
-        let gaps = read(vec![message(10, 0), message(10, 20)]).unwrap();
-        assert_eq!(gaps.len(), 1);
-        assert_eq!(gaps[0].end, Some(Timestamp::from_unix_nanos(20)));
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub struct Grpc {
 impl Grpc {
     async fn record(&self, request: RecordGapsRequest) -> Result<RecordGapsResponse, Error> {
         let gaps = gap::read(request.gaps)?;
+        self.upkeep.orphans().gap_journal().write(&gaps).await?;
         self.store.record_gaps(&gaps).await?;
         self.metrics.gaps.inc_by(gaps.len() as u64);
         Ok(RecordGapsResponse {})

@@ -1,13 +1,11 @@
-//! What the index knows of a pack: one row, with the head of its object as it was uploaded.
+//! What the index knows of a pack: one row, with the directory of its object.
 
-use bytes::Bytes;
 use obscura_blob::BlobKey;
 use obscura_clock::Span;
 use obscura_ids::{CameraId, Layer, PackId, ZoneId};
 use obscura_pack::{Directory, Statement};
 
 use crate::{
-    Error,
     inspection::sha256,
     run::{Run, runs_of},
 };
@@ -31,14 +29,15 @@ pub struct PackRow {
     pub segments: u32,
     /// Bytes of the object, head included.
     pub bytes: u64,
-    /// Head of the object: magic, length, directory.
-    pub head: Bytes,
+    /// What lies in it: the head of the object follows from it, byte for byte.
+    pub directory: Directory,
 }
 
 impl PackRow {
-    /// The row of a pack whose object was inspected, and the runs that its segments form.
+    /// The row of a pack whose object, under its own key, was inspected, and the runs that its segments form.
     #[must_use]
-    pub fn of(directory: &Directory, key: BlobKey, head: Bytes, bytes: u64) -> (Self, Vec<Run>) {
+    pub fn of(directory: Directory, key: BlobKey, bytes: u64) -> (Self, Vec<Run>) {
+        let runs = runs_of(directory.entries.iter().map(|entry| (entry.span, entry.length)));
         let row = Self {
             pack: directory.pack_id,
             camera: directory.camera,
@@ -48,25 +47,27 @@ impl PackRow {
             span: directory.span(),
             segments: u32::try_from(directory.entries.len()).unwrap_or(u32::MAX),
             bytes,
-            head,
+            directory,
         };
-        (row, runs_of(directory.entries.iter().map(|entry| (entry.span, entry.length))))
+        (row, runs)
+    }
+
+    /// The head of the object: magic, length, directory.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        self.directory.encode_head()
+    }
+
+    /// Bytes of the head.
+    #[must_use]
+    pub fn head_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.directory.body_length())
     }
 
     /// What the audit log vouches for.
     #[must_use]
     pub fn statement(&self) -> Statement {
         let Self { pack, camera, layer, span, .. } = *self;
-        Statement { pack, camera, layer, span, head: sha256(&self.head) }
-    }
-
-    /// The directory in the head.
-    ///
-    /// # Errors
-    /// [`Error::Lying`] where the index was damaged: it takes only heads that can be read.
-    pub fn directory(&self) -> Result<Directory, Error> {
-        let lying =
-            |error: obscura_pack::Error| Error::Lying { key: self.key.clone(), why: error.to_string() };
-        Directory::decode_head(&self.head).map_err(lying)
+        Statement { pack, camera, layer, span, head: sha256(&self.head()) }
     }
 }

@@ -4,17 +4,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use obscura_blob::{BlobKey, BlobStore, Error as BlobError, read};
 use obscura_ids::Digest;
-use obscura_pack::{Directory, HEAD_PREFIX, ObjectName};
+use obscura_pack::{Day, Directory, HEAD_PREFIX, ObjectName};
 
 use crate::Error;
 
 /// An object that is the pack that it was announced to be.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// What lies in it.
+    /// What lies in it: its head follows from it, byte for byte.
     pub directory: Directory,
-    /// Its head, byte for byte.
-    pub head: Bytes,
     /// Bytes of the object.
     pub size: u64,
 }
@@ -41,7 +39,7 @@ pub async fn inspect(
     if size.checked_sub(head.len() as u64) != Some(directory.body_length()) {
         return Err(lying(key, format!("it has {size} bytes, which is not what its directory adds up to")));
     }
-    Ok(Inspected { directory, head, size })
+    Ok(Inspected { directory, size })
 }
 
 /// SHA-256 of some bytes.
@@ -68,6 +66,7 @@ fn check_name(directory: &Directory, name: &ObjectName) -> Result<(), &'static s
         (directory.camera == name.camera, "its directory names another camera"),
         (directory.zone == name.zone, "its directory names another zone"),
         (directory.layer == name.layer, "its directory names another layer"),
+        (Day::of(directory.span().start()) == name.day, "its directory names another day"),
     ];
     agreements.into_iter().find(|(agrees, _)| !agrees).map_or(Ok(()), |(_, why)| Err(why))
 }

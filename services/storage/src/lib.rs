@@ -18,6 +18,7 @@ mod expiry;
 mod fake_custody;
 mod finding;
 mod gap;
+mod gap_journal;
 mod grpc;
 mod handed;
 mod http;
@@ -64,7 +65,7 @@ pub use error::Error;
 // For the bench of the index.
 pub use index::PackRow;
 pub use run::Run;
-pub use store::{SCHEMA, Slice, Store, stored_head};
+pub use store::{SCHEMA, Slice, Store};
 
 use crate::{
     access_log::AccessLog, config::Settings, custody::Custody, grpc::Grpc, metrics::Metrics, objects::Opened,

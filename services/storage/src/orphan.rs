@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use obscura_blob::{BlobKey, BlobStore};
 use obscura_clock::SharedClock;
+use obscura_gap_journal::PageName;
 use obscura_ids::ZoneId;
 use obscura_pack::{ObjectName, parse_object_key};
 use obscura_proto::storage::v1::FindingKind;
@@ -11,6 +12,7 @@ use obscura_proto::storage::v1::FindingKind;
 use crate::{
     Error,
     finding::Finding,
+    gap_journal::GapJournal,
     index::PackRow,
     inspection::inspect,
     store::{Inserted, Store},
@@ -41,10 +43,42 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// Whether the key is that of an object which the service itself put there.
+    /// Whether the key is that of an object which the service itself put there: by a self-test, or as a page of the
+    /// journal of gaps.
     #[must_use]
     pub fn is_own(key: &BlobKey) -> bool {
-        key.as_str().starts_with("self-test/")
+        key.as_str().starts_with("self-test/") || GapJournal::name_of(key).is_some()
+    }
+
+    /// The journal of gaps in the same bucket.
+    #[must_use]
+    pub fn gap_journal(&self) -> GapJournal {
+        GapJournal { store: self.store.clone(), blobs: Arc::clone(&self.blobs) }
+    }
+
+    /// What is wrong with a page of the journal; `None` where nothing is, or where it is gone. The gaps of a page
+    /// that can be read are restored with `repair`.
+    ///
+    /// # Errors
+    /// [`Error::Blob`], [`Error::Store`].
+    pub async fn look_at_page(
+        &self,
+        key: &BlobKey,
+        name: PageName,
+        repair: bool,
+    ) -> Result<Option<Finding>, Error> {
+        let journal = self.gap_journal();
+        let outcome = if repair {
+            journal.restore(name).await?
+        } else {
+            journal.read(name).await?.map(|page| page.map(drop))
+        };
+        let Some(Err(why)) = outcome else { return Ok(None) };
+        let words = format!(
+            "{why}. What the index has of its gaps is written anew within hours; restore the object from a copy, or \
+             remove it by hand"
+        );
+        Ok(Some(Finding::of_object(FindingKind::BytesChanged, key, words)))
     }
 
     /// Looks at one object, and with `repair` indexes it or sets it aside.
@@ -73,8 +107,7 @@ impl Orphans {
                  indexes it (an upload under way looks like this for some seconds)",
             ))),
             Ok(inspected) => {
-                let (row, runs) =
-                    PackRow::of(&inspected.directory, key.clone(), inspected.head, inspected.size);
+                let (row, runs) = PackRow::of(inspected.directory, key.clone(), inspected.size);
                 let inserted = self.store.restore_pack(&row, &runs).await?;
                 Ok(if inserted == Inserted::New { Fate::Indexed(key.clone()) } else { Fate::Known })
             }

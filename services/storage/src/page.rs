@@ -129,13 +129,13 @@ impl Page {
         if self.is_full() {
             return Ok(());
         }
-        for (ordinal, entry) in (0..).zip(row.directory()?.entries) {
+        for (ordinal, entry) in (0..).zip(&row.directory.entries) {
             let position = Position { start: entry.span.start(), pack: row.pack, ordinal };
             let is_shredded = marks.is_some_and(|marks| marks.contains(ordinal));
             let is_wanted = self.query.with_shredded || !is_shredded;
             if is_wanted && entry.span.overlaps(self.query.span) && Some(position) > self.after {
-                let head_bytes = row.head.len() as u64;
-                let key = row.key.to_string();
+                let head_bytes = row.head_bytes();
+                let (key, entry) = (row.key.to_string(), entry.clone());
                 self.waiting.push(Reverse(Waiting { position, key, head_bytes, entry, is_shredded }));
             }
         }
@@ -295,8 +295,8 @@ mod tests {
             }).collect();
             rows.sort_by_key(|row| (row.span.start(), row.pack));
             let mut expected: Vec<_> = rows.iter().flat_map(|row| {
-                let head = row.head.len() as u64;
-                let entries = row.directory().unwrap().entries.into_iter().enumerate();
+                let head = row.head_bytes();
+                let entries = row.directory.entries.clone().into_iter().enumerate();
                 entries.map(move |(ordinal, entry)| (entry.span, row.pack, ordinal, head + entry.offset))
             }).filter(|(span, ..)| span.overlaps(query.span)).collect();
             expected.sort_by_key(|&(span, pack, ordinal, _)| (span.start(), pack, ordinal));

@@ -26,6 +26,7 @@ use crate::{
     Error,
     custody::Custody,
     finding::Finding,
+    gap_journal::GapJournal,
     index::PackRow,
     orphan::{Fate, Orphans},
     report::{Findings, Reporter},
@@ -74,7 +75,7 @@ struct Account<'a> {
 
 impl Reconciler {
     /// Accounts for everything and reports progress, findings and at last the counts. With `repair`
-    /// objects that nobody knows are indexed or set aside.
+    /// objects that nobody knows are indexed or set aside, and gaps that only their journal knows are indexed.
     ///
     /// # Errors
     /// [`Error::CustodyAway`], [`Error::Blob`], [`Error::Store`], [`Error::GoneAway`]: the account is not
@@ -149,6 +150,10 @@ impl Account<'_> {
     }
 
     async fn candidate(&mut self, key: BlobKey) -> Result<(), Error> {
+        if let Some(name) = GapJournal::name_of(&key) {
+            let found = self.reconciler.orphans.look_at_page(&key, name, self.repair).await?;
+            found.into_iter().for_each(|finding| self.findings.add(finding));
+        }
         if Orphans::is_own(&key) {
             return Ok(());
         }

@@ -2,8 +2,8 @@
 //!
 //! Walks the bucket in the order of its keys and indexes what is not indexed. Where it stands is kept, so
 //! that it goes on there after a crash; doing it twice changes nothing. Runs do not depend on the order
-//! in which packs come, so they are those of before. Two things cannot be rebuilt from a bucket: the
-//! gaps, which recorders told (they tell future ones again), and tombstones of what was deleted. What was
+//! in which packs come, so they are those of before; nor do gaps, which come back from the pages of their journal.
+//! What cannot be rebuilt from a bucket are the tombstones of what was deleted. What was
 //! shredded and not yet deleted is marked again when receipts are followed from the first one.
 
 #[cfg(test)]
@@ -15,6 +15,7 @@ use obscura_proto::storage::v1::ReindexResponse;
 
 use crate::{
     Error,
+    gap_journal::GapJournal,
     orphan::{Fate, Orphans},
     report::{Findings, Reporter},
 };
@@ -67,6 +68,15 @@ impl Progress {
 
 async fn look_at(orphans: &Orphans, page: &[BlobKey], progress: &mut Progress) -> Result<(), Error> {
     progress.objects = progress.objects.saturating_add(page.len() as u64);
+    for key in page {
+        if let Some(name) = GapJournal::name_of(key) {
+            orphans
+                .look_at_page(key, name, true)
+                .await?
+                .into_iter()
+                .for_each(|found| progress.findings.add(found));
+        }
+    }
     let keys = page.iter().filter(|key| !Orphans::is_own(key));
     let looks: Vec<_> = keys.map(|key| orphans.look(key, true)).collect();
     let mut fates = stream::iter(looks).buffer_unordered(PARALLEL);

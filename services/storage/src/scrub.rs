@@ -98,8 +98,8 @@ impl Scrubber {
     }
 
     async fn head(&self, check: &mut Check<'_>, size: u64) -> Result<(), Error> {
-        let length = (check.row.head.len() as u64).min(size);
-        if read(&*self.blobs, &check.row.key, 0..length).await? != check.row.head {
+        let length = check.row.head_bytes().min(size);
+        if read(&*self.blobs, &check.row.key, 0..length).await? != check.row.head() {
             check.find(
                 FindingKind::HeadChanged,
                 "the head of the object is not the one that was indexed: restore it from a copy of the bucket",
@@ -110,16 +110,16 @@ impl Scrubber {
 
     /// A transfer that broke off is tried once more; a bad sector ends it at the same place again.
     async fn body(&self, check: &mut Check<'_>, size: u64, pace: &mut Pace) -> Result<(), Error> {
-        let entries = check.row.directory()?.entries;
-        let range = check.row.head.len() as u64..size;
-        let mut seen = self.hash(check.row, &entries, range.clone(), pace).await?;
+        let entries = &check.row.directory.entries;
+        let range = check.row.head_bytes()..size;
+        let mut seen = self.hash(check.row, entries, range.clone(), pace).await?;
         if seen.1.is_some() {
-            seen = self.hash(check.row, &entries, range, pace).await?;
+            seen = self.hash(check.row, entries, range, pace).await?;
         }
         if let Some(error) = &seen.1 {
             check.unreadable(error);
         }
-        check.compare(&entries, seen.0);
+        check.compare(entries, seen.0);
         Ok(())
     }
 

@@ -4,10 +4,10 @@
 //! synced: a recorder frees its spool on our word.
 
 mod arrivals;
+mod before;
 mod damage;
 mod fact;
 mod gap;
-mod head;
 mod housekeeping;
 mod mark;
 mod notice;
@@ -17,6 +17,7 @@ mod quarantine;
 mod receipt;
 mod run;
 mod schema;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tombstone;
@@ -34,7 +35,6 @@ use crate::{gap::Gap, index::PackRow, run::Run};
 use arrivals::{Arrival, Arrivals};
 
 pub use fact::{Fact, moment};
-pub use head::stored as stored_head;
 pub use notice::{Notice, Subject};
 pub use pack::{PackSummary, Slice};
 pub use receipt::{ReceiptRow, Shredded};
@@ -54,6 +54,15 @@ pub enum Error {
     /// A row holds what was never written.
     #[error("a row holds {0}, which was never written: restore the index or rebuild it")]
     Corrupt(&'static str),
+}
+
+impl From<Error> for obscura_database::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error.into(),
+            Error::Corrupt(_) => DbErr::Custom(error.to_string()).into(),
+        }
+    }
 }
 
 impl Error {
@@ -88,6 +97,7 @@ impl Store {
     /// [`obscura_database::Error`].
     pub async fn open(location: &Location) -> Result<Self, obscura_database::Error> {
         let database = Database::open(location, schema::MIGRATIONS).await?;
+        before::take_over(&database).await?;
         Ok(Self { database: Arc::new(database), arrivals: Arc::default() })
     }
 
@@ -131,8 +141,8 @@ impl Store {
         pack::slice(self.database.readers(), slice).await
     }
 
-    /// Adds a pack and its runs in one transaction, which others that come now may share, durably, and notes that the audit log has to hear of
-    /// it. What is destroyed of it already is marked at once and belongs to no run.
+    /// Adds a pack and its runs in one transaction, which others that come now may share, durably, and notes that the
+    /// audit log has to hear of it. What is destroyed of it already is marked at once and belongs to no run.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`]; nothing is changed then.
@@ -153,13 +163,39 @@ impl Store {
         }
     }
 
-    /// Adds gaps, or replaces those with the same ids, durably.
+    /// Adds gaps durably. Of one that is there the report that counts is kept ([`Gap::settle`]).
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn record_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
         let transaction = self.database.write().await?;
         gap::upsert(&*transaction, gaps).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// At most `limit` gaps that started in the span, by start.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn gaps_started_in(&self, span: Span, limit: u64) -> Result<Vec<Gap>, Error> {
+        gap::started_in(self.database.readers(), span, limit).await
+    }
+
+    /// Start of the first gap that started at this moment or later.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn first_gap_from(&self, from: Timestamp) -> Result<Option<Timestamp>, Error> {
+        gap::first_start(self.database.readers(), from).await
+    }
+
+    /// Forgets gaps that ended before a moment.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn prune_gaps(&self, before: Timestamp) -> Result<(), Error> {
+        let transaction = self.database.write().await?;
+        gap::prune(&*transaction, before).await?;
         Ok(transaction.commit().await?)
     }
 

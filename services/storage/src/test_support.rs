@@ -116,7 +116,7 @@ pub fn object(pack: &Directory) -> Vec<u8> {
 pub fn row(pack: &Directory) -> (PackRow, Vec<Run>) {
     let head = pack.encode_head();
     let bytes = head.len() as u64 + pack.body_length();
-    PackRow::of(pack, key_of(pack), head.into(), bytes)
+    PackRow::of(pack.clone(), key_of(pack), bytes)
 }
 
 /// A new bucket of a real server.

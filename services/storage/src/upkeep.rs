@@ -1,5 +1,5 @@
 //! What goes on in the background: custody is followed, the audit log is told, objects are read again,
-//! and once a day everything is accounted for.
+//! the journal of gaps is tidied, and once a day everything is accounted for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     Error,
     access_log::AccessLog,
     custody::Custody,
-    expiry::Follower,
+    expiry::{Follower, horizon},
     finding::Finding,
     manifest,
     metrics::Metrics,
@@ -37,6 +37,8 @@ const TELL: Duration = Duration::from_secs(10);
 const DUE: Duration = Duration::from_secs(600);
 /// How often everything is accounted for.
 const DAILY: Duration = Duration::from_hours(24);
+/// How often the journal of gaps is tidied: until then each report of a recorder is an object of its own.
+const TIDY: Duration = Duration::from_hours(6);
 /// How long the scrub rests after a fault, or where there is nothing to read.
 const REST: Duration = Duration::from_secs(60);
 /// Shortest pause between two packs of the scrub.
@@ -82,14 +84,14 @@ pub struct Upkeep {
 impl Upkeep {
     /// Starts what goes on in the background, until shutdown. A step that is under way is finished.
     pub fn spawn(self: &Arc<Self>, shutdown: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let (follow, tell, scrub, daily) =
-            (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
-        let [first, second, third, fourth] = [(); 4].map(|()| shutdown.clone());
+        let [follow, tell, scrub, daily, journal] = [(); 5].map(|()| Arc::clone(self));
+        let [first, second, third, fourth, fifth] = [(); 5].map(|()| shutdown.clone());
         vec![
             tokio::spawn(async move { follow.follow(&first).await }),
             tokio::spawn(async move { tell.tell(&second).await }),
             tokio::spawn(async move { scrub.scrub(&third).await }),
             tokio::spawn(async move { daily.account(&fourth).await }),
+            tokio::spawn(async move { journal.keep_journal(&fifth).await }),
         ]
     }
 
@@ -237,6 +239,35 @@ impl Upkeep {
                 () = shutdown.cancelled() => return,
             }
         }
+    }
+
+    async fn keep_journal(&self, shutdown: &CancellationToken) {
+        while rest(shutdown, DUE).await {
+            tokio::select! {
+                outcome = self.tidy_if_due() => if let Err(error) = outcome {
+                    tracing::warn!(%error, "the journal of gaps was not tidied to its end; this is tried again");
+                },
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Of several replicas one does it. Where two do, they write the same pages.
+    pub(crate) async fn tidy_if_due(&self) -> Result<(), Error> {
+        let now = self.clock.wall();
+        let before = self.store.number(Fact::GapsTidied).await?;
+        if !self.store.claim(Fact::GapsTidied, moment(now - TIDY), moment(now)).await? {
+            return Ok(());
+        }
+        let tidied = async {
+            let forget_before = horizon(&self.store, &self.clock).await?;
+            self.orphans().gap_journal().tidy(forget_before).await
+        };
+        let outcome = tidied.await;
+        if outcome.is_err() {
+            self.store.set_number(Fact::GapsTidied, before).await?;
+        }
+        outcome
     }
 
     /// Of several replicas one does it.

@@ -57,27 +57,35 @@ pub struct Zone {
     pub upkeep: Arc<Upkeep>,
     pub faults: Arc<WithFaults>,
     location: Option<Location>,
+    bucket: Option<Arc<dyn BlobStore>>,
 }
 
 impl Zone {
     pub async fn start() -> Self {
-        Self::with(Installation::start().await, FakeCustody::new(), None).await
+        Self::with(Installation::start().await, FakeCustody::new(), None, None).await
     }
 
     /// With its index somewhere else.
     pub async fn on(location: Location) -> Self {
-        Self::with(Installation::start().await, FakeCustody::new(), Some(location)).await
+        Self::with(Installation::start().await, FakeCustody::new(), Some(location), None).await
     }
 
     /// With its objects in a bucket.
     pub async fn in_bucket() -> Self {
-        let mut installation = Installation::start().await;
-        let (inner, looks) = (Arc::new(test_support::bucket()), Arc::clone(&installation.looks));
-        installation.grpc.blobs = Arc::new(test_support::Counting { inner, looks });
-        Self::with(installation, FakeCustody::new(), None).await
+        let installation = Installation::start().await;
+        Self::with(installation, FakeCustody::new(), None, Some(Arc::new(test_support::bucket()))).await
     }
 
-    async fn with(mut installation: Installation, custody: FakeCustody, location: Option<Location>) -> Self {
+    async fn with(
+        mut installation: Installation,
+        custody: FakeCustody,
+        location: Option<Location>,
+        bucket: Option<Arc<dyn BlobStore>>,
+    ) -> Self {
+        if let Some(inner) = bucket.clone() {
+            let looks = Arc::clone(&installation.looks);
+            installation.grpc.blobs = Arc::new(test_support::Counting { inner, looks });
+        }
         if let Some(location) = &location {
             installation.grpc.store = Store::open(location).await.unwrap();
         }
@@ -96,19 +104,19 @@ impl Zone {
             scrubbing: Arc::default(),
         });
         installation.grpc.upkeep = Arc::clone(&upkeep);
-        Self { installation, custody, upkeep, faults, location }
+        Self { installation, custody, upkeep, faults, location, bucket }
     }
 
     /// The process was killed and starts again.
     pub async fn restart(self) -> Self {
-        let Self { installation, custody, upkeep, faults, location } = self;
+        let Self { installation, custody, upkeep, faults, location, bucket } = self;
         drop((upkeep, faults));
-        Self::with(installation.restart().await, custody, location).await
+        Self::with(installation.restart().await, custody, location, bucket).await
     }
 
     /// The database was lost.
     pub async fn lose_index(self) -> Self {
-        let Self { installation, custody, upkeep, faults, location } = self;
+        let Self { installation, custody, upkeep, faults, location, bucket } = self;
         drop((upkeep, faults));
         assert!(location.is_none(), "only the file of SQLite is lost here");
         let path = installation.directory.path().to_owned();
@@ -116,7 +124,7 @@ impl Zone {
         for name in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
             let _ = std::fs::remove_file(path.join(name));
         }
-        Self::with(installation.restart().await, custody, None).await
+        Self::with(installation.restart().await, custody, None, bucket).await
     }
 
     /// Imports the keys, uploads and commits.

@@ -32,6 +32,7 @@ pub struct TestCamera {
     child: Child,
     dir: TempDir,
     auth: Auth,
+    codec: &'static str,
     port: u16,
 }
 
@@ -42,10 +43,23 @@ impl TestCamera {
     /// Where it does not start.
     #[must_use]
     pub fn start(auth: Auth) -> Self {
+        Self::start_with(auth, "h264")
+    }
+
+    /// A camera that sends nothing but H.265.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_h265() -> Self {
+        Self::start_with(Auth::None, "h265")
+    }
+
+    fn start_with(auth: Auth, codec: &'static str) -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("videos")).unwrap();
-        let (child, port) = spawn(dir.path(), auth, 0);
-        Self { child, dir, auth, port }
+        let (child, port) = spawn(dir.path(), auth, codec, 0);
+        Self { child, dir, auth, codec, port }
     }
 
     /// Folder whose video files it plays.
@@ -71,7 +85,7 @@ impl TestCamera {
 
     /// The camera is back under the same address.
     pub fn power_on(&mut self) {
-        (self.child, _) = spawn(self.dir.path(), self.auth, self.port);
+        (self.child, _) = spawn(self.dir.path(), self.auth, self.codec, self.port);
     }
 }
 
@@ -82,12 +96,13 @@ impl Drop for TestCamera {
     }
 }
 
-fn spawn(dir: &Path, auth: Auth, port: u16) -> (Child, u16) {
+fn spawn(dir: &Path, auth: Auth, codec: &str, port: u16) -> (Child, u16) {
     let address = dir.join("address");
     let _ = fs::remove_file(&address);
     let mut command = Command::new(program("obscura-demo-camera"));
     command.arg("--port").arg(port.to_string()).arg("--address-file").arg(&address);
     command.arg("--videos").arg(dir.join("videos")).args(["--width", "640", "--height", "360"]);
+    command.args(["--codec", codec]);
     if auth != Auth::None {
         let password = dir.join("password");
         fs::write(&password, PASSWORD).unwrap();

@@ -157,6 +157,7 @@ fn what_is_wrong_with_a_source_is_said_in_words() {
     let installation = Installation::start();
     installation.add_site();
     let camera = TestCamera::start(Auth::Digest);
+    let modern = TestCamera::start_h265();
     let wrong = installation.folder().join("wrong");
     fs::write(&wrong, "not the password").unwrap();
     let right = installation.folder().join("right");
@@ -166,6 +167,7 @@ fn what_is_wrong_with_a_source_is_said_in_words() {
         ("nobody", "rtsp://127.0.0.1:9/nothing".to_owned(), None, "nothing listens"),
         ("wrong", camera.url("/scene"), Some(&wrong), "password"),
         ("missing", camera.url("/no-such-stream"), Some(&right), "stream"),
+        ("modern", modern.url("/scene"), None, "video/h265"),
     ];
     for (name, url, password, word) in tried {
         let more: Vec<String> = password.map(|file| credentials(file)).into_iter().flatten().collect();

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use obscura_direct_file::DirectReader;
+use obscura_direct_file::{Batch, DirectReader};
 
 use crate::spool::{
     Appending, Disk, FileSystem,
@@ -201,7 +201,8 @@ struct Plugged {
 }
 
 impl Appending for Plugged {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let bytes = batch.bytes();
         let trouble = self.plug.meet(|op| matches!(op, Op::Append(kind) if holds(bytes, kind)))?;
         let room = usize::try_from(self.plug.room(self.path.parent().unwrap())).unwrap_or(usize::MAX);
         let full = trouble == Some(Trouble::Full) || room < bytes.len();
@@ -209,7 +210,11 @@ impl Appending for Plugged {
             Some(Trouble::EndsHalfway | Trouble::Full) => bytes.len() / 2,
             _ => room.min(bytes.len()),
         };
-        self.file.append(&bytes[..part])?;
+        if part == bytes.len() {
+            self.file.append(batch)?;
+        } else {
+            self.file.append(&mut first(batch, part))?;
+        }
         self.plug.after(trouble)?;
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -235,6 +240,12 @@ impl Appending for Plugged {
     fn reader(&self) -> io::Result<DirectReader> {
         self.file.reader()
     }
+}
+
+fn first(batch: &Batch, part: usize) -> Batch {
+    let mut first = Batch::with_capacity(part);
+    assert!(first.push(&batch.bytes()[..part]));
+    first
 }
 
 /// Whether a record of this kind is among these.

@@ -348,7 +348,6 @@ impl Run {
                 writer_epoch,
                 mask_set_hash: Digest::ZERO,
                 next_sequence: 0,
-                scratch: Vec::new(),
             },
             gaps: Gaps::new(
                 camera,

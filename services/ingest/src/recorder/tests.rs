@@ -76,7 +76,6 @@ fn bench() -> Bench {
             writer_epoch,
             mask_set_hash: Digest::ZERO,
             next_sequence: 0,
-            scratch: Vec::new(),
         },
         gaps: Gaps::new(
             camera,

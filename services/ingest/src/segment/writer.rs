@@ -14,6 +14,7 @@ use prost::Message as _;
 use super::{
     GivenUp, Opening, Sealed, Tail,
     opening::sealed_part,
+    scratch,
     torn::{digest, record},
 };
 use crate::{
@@ -33,9 +34,6 @@ pub const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
 const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// A segment is given up when so much sealed data cannot be spooled.
 const MAX_UNSPOOLED_BYTES: usize = 8 * 1024 * 1024;
-
-/// Memory that is kept between segments; one very large key frame does not stay for ever.
-const MAX_SCRATCH_BYTES: usize = 512 * 1024;
 
 /// What all segments of a camera have in common.
 pub struct Parts {
@@ -59,8 +57,6 @@ pub struct Parts {
     pub mask_set_hash: Digest,
     /// Number of the next segment.
     pub next_sequence: u64,
-    /// Memory for sealed bytes, handed from segment to segment.
-    pub scratch: Vec<u8>,
 }
 
 /// A segment that is being written.
@@ -144,8 +140,7 @@ impl SegmentWriter {
         parts.next_sequence += 1;
         let mut hash = Context::new(&SHA256);
         hash.update(&prefix);
-        let mut out = std::mem::take(&mut parts.scratch);
-        out.clear();
+        let mut out = Vec::new();
         sealer.update(&init, &mut out);
         let writer = Self {
             serial,
@@ -254,7 +249,7 @@ impl SegmentWriter {
     /// Where sealing fails or the spool refuses; end the segment with [`Self::abandon`].
     pub fn close(
         mut self,
-        parts: &mut Parts,
+        parts: &Parts,
         wall: impl Fn(i64) -> Timestamp,
         quality: ClockQuality,
         report: Option<SenderReport>,
@@ -281,11 +276,7 @@ impl SegmentWriter {
         }
         let entry = self.entry(end, None, quality, true);
         match self.spool_close(parts, &entry) {
-            Ok(()) => {
-                parts.scratch = std::mem::take(&mut self.out);
-                parts.scratch.shrink_to(MAX_SCRATCH_BYTES);
-                Ok(self.sealed(entry))
-            }
+            Ok(()) => Ok(self.sealed(entry)),
             Err(error) => Err((Box::new(self), error.into())),
         }
     }
@@ -338,6 +329,7 @@ impl SegmentWriter {
         let records = if self.out.is_empty() { &both[1..] } else { &both[..] };
         match parts.spool.append(records) {
             Ok((extents, position)) => {
+                self.hash.update(&self.out);
                 self.took(&extents);
                 self.last_tail = extents.last().map(|extent| (tail, sealed_part(*extent)));
                 self.end = position;
@@ -349,6 +341,7 @@ impl SegmentWriter {
     }
 
     fn seal_pending(&mut self) {
+        self.make_room();
         let Some((first, _)) = self.pending.first() else { return };
         let base = u64::try_from(first.decode_time - self.first_decode_time).unwrap_or(0);
         let samples: Vec<Sample<'_>> =
@@ -363,14 +356,20 @@ impl SegmentWriter {
         self.pending_since = None;
     }
 
-    /// The sealed bytes are in the spool: hash them once, here.
+    /// Memory for what is sealed next, where none is in use.
+    fn make_room(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = scratch::take();
+        }
+    }
+
+    /// The sealed bytes are in the spool, at the first of these places, and hashed.
     fn took(&mut self, extents: &[Extent]) {
         if !self.out.is_empty() {
-            self.hash.update(&self.out);
             self.length += self.out.len() as u64;
             self.extents.extend(extents.first());
-            self.out.clear();
         }
+        scratch::give_back(std::mem::take(&mut self.out));
     }
 
     fn entry(

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use obscura_direct_file::{AppendedFile, DirectReader};
+use obscura_direct_file::{AppendedFile, Batch, DirectReader};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// Bytes that are handed to the disk at once.
@@ -33,7 +33,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
 /// A log file that is being written.
 pub trait Appending: Send {
     /// Appends all bytes; after an error some of them may be there.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn append(&mut self, batch: &mut Batch) -> io::Result<()>;
     /// Makes what was appended durable.
     fn sync(&mut self) -> io::Result<()>;
     /// Takes back everything after the first `length` bytes.
@@ -90,8 +90,8 @@ impl Disk for FileSystem {
 }
 
 impl Appending for AppendedFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.append(bytes)
+    fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.append_batch(batch)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -130,6 +130,12 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn batch(bytes: &[u8]) -> Batch {
+        let mut batch = Batch::with_capacity(bytes.len());
+        assert!(batch.push(bytes));
+        batch
+    }
+
     #[test]
     fn room_that_is_set_aside_is_taken_and_comes_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -155,11 +161,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = FileSystem.create(&path).unwrap();
-        log.append(b"kept").unwrap();
+        log.append(&mut batch(b"kept")).unwrap();
         log.sync().unwrap();
-        log.append(b"half a rec").unwrap();
+        log.append(&mut batch(b"half a rec")).unwrap();
         log.cut(4).unwrap();
-        log.append(b" whole").unwrap();
+        log.append(&mut batch(b" whole")).unwrap();
         log.sync().unwrap();
         let found = fs::read(&path).unwrap();
         assert!(found.starts_with(b"kept whole"));

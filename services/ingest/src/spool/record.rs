@@ -74,13 +74,23 @@ pub enum Found<'a> {
 }
 
 impl Record<'_> {
-    /// Appends the record to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// What stands before the payload.
+    #[must_use]
+    pub fn header(&self) -> [u8; HEADER_BYTES] {
         let length = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&checksum(self.kind as u8, self.serial, self.payload).to_be_bytes());
-        out.push(self.kind as u8);
-        out.extend_from_slice(&self.serial.0.to_be_bytes());
+        let checksum = checksum(self.kind as u8, self.serial, self.payload);
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&length.to_be_bytes());
+        header[4..8].copy_from_slice(&checksum.to_be_bytes());
+        header[8] = self.kind as u8;
+        header[9..].copy_from_slice(&self.serial.0.to_be_bytes());
+        header
+    }
+
+    /// Appends the record to `out`.
+    #[cfg(test)]
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.header());
         out.extend_from_slice(self.payload);
     }
 

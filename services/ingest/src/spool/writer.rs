@@ -9,209 +9,24 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
     thread::JoinHandle,
-    time::Duration,
 };
 
-use obscura_clock::{Clock, Monotonic, SharedClock};
+use obscura_clock::{Monotonic, SharedClock};
 use tokio::sync::watch;
 
 use super::{
-    COMMIT_EVERY, Error, Extent, Limits, Position, Serial, Spool,
+    COMMIT_EVERY, Error, Limits, Position, Spool,
+    buffer::{Chunk, Shared, Turn},
     disk::{Appending, Disk, is_full},
     file::{self, LogFile},
-    record::{HEADER_BYTES, Kind, Record},
 };
 
-/// The writer is woken before its time when so much waits.
-const WRITE_BYTES: usize = 1024 * 1024;
 /// The writer commits before its time when so much is in memory only.
-const MOST_UNCOMMITTED_BYTES: usize = 16 * 1024 * 1024;
-/// Memory for what is written at once: the writer is called at [`WRITE_BYTES`], and the record that
-/// reached it must fit as well.
-const CHUNK_BYTES: usize = WRITE_BYTES + WRITE_BYTES / 4;
-/// Chunks whose memory is kept. Every recorded byte goes through one, and memory that the system has just
-/// given costs more than sealing what is put there.
-const MOST_SPARES: usize = MOST_UNCOMMITTED_BYTES / WRITE_BYTES + 2;
-/// With so much waiting for the disk nothing else should ask it for more.
-const BEHIND_BYTES: usize = 4 * WRITE_BYTES;
+pub const MOST_UNCOMMITTED_BYTES: usize = 16 * 1024 * 1024;
 /// Name of the file that keeps room for the end of things.
 const RESERVE: &str = "reserve";
-
-/// Bytes on their way to the disk.
-#[derive(Debug)]
-pub struct Buffer {
-    start: Position,
-    bytes: Vec<u8>,
-    hurry: bool,
-    stopping: bool,
-    failed: Option<String>,
-}
-
-impl Buffer {
-    /// An empty buffer whose first byte will have this position.
-    pub fn starting_at(start: Position) -> Self {
-        Self { start, bytes: Vec::new(), hurry: false, stopping: false, failed: None }
-    }
-
-    fn end(&self) -> Position {
-        Position(self.start.0 + self.bytes.len() as u64)
-    }
-
-    fn is_called(&self) -> bool {
-        self.stopping || self.hurry
-    }
-
-    fn turn(&mut self) -> Turn {
-        Turn { hurry: std::mem::take(&mut self.hurry), stopping: self.stopping }
-    }
-}
-
-/// What the writer was called for.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    hurry: bool,
-    stopping: bool,
-}
-
-/// What cameras and the writer share.
-#[derive(Debug)]
-pub struct Shared {
-    buffer: Mutex<Buffer>,
-    wake: Condvar,
-    serial: AtomicU64,
-    end: AtomicU64,
-    /// Bytes that the file system has left, as last seen.
-    available: AtomicU64,
-    /// Set while the disk is full.
-    full: AtomicBool,
-}
-
-impl Shared {
-    /// Shared state over an empty buffer.
-    pub fn new(buffer: Buffer, next_serial: u64) -> Self {
-        Self {
-            end: AtomicU64::new(buffer.start.0),
-            buffer: Mutex::new(buffer),
-            wake: Condvar::new(),
-            serial: AtomicU64::new(next_serial),
-            available: AtomicU64::new(u64::MAX),
-            full: AtomicBool::new(false),
-        }
-    }
-
-    /// A serial that no record has yet.
-    pub fn next_serial(&self) -> Serial {
-        Serial(self.serial.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// End of the log, buffered bytes included.
-    pub fn end(&self) -> Position {
-        Position(self.end.load(Ordering::Relaxed))
-    }
-
-    /// Bytes that the file system has left.
-    pub fn available(&self) -> u64 {
-        self.available.load(Ordering::Relaxed)
-    }
-
-    /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
-    }
-
-    /// Whether the disk is so busy that nothing but recording should use it.
-    pub fn is_behind(&self) -> bool {
-        self.lock().bytes.len() > BEHIND_BYTES
-    }
-
-    /// Appends all records or none.
-    pub fn append(&self, records: &[Record<'_>], limit: usize) -> Result<(Vec<Extent>, Position), Error> {
-        let mut buffer = self.lock();
-        if let Some(cause) = &buffer.failed {
-            return Err(Error::Failed(cause.clone()));
-        }
-        if buffer.bytes.len() > limit {
-            return Err(Error::Slow(buffer.bytes.len()));
-        }
-        let mut extents = Vec::with_capacity(records.len());
-        for record in records {
-            let start = Position(buffer.end().0 + HEADER_BYTES as u64);
-            let length = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
-            record.encode(&mut buffer.bytes);
-            extents.push(Extent { start, length });
-        }
-        let end = buffer.end();
-        self.end.store(end.0, Ordering::Relaxed);
-        if buffer.bytes.len() >= WRITE_BYTES {
-            self.wake.notify_one();
-        }
-        Ok((extents, end))
-    }
-
-    /// Lets the writer commit at once.
-    pub fn hurry(&self) {
-        self.lock().hurry = true;
-        self.wake.notify_one();
-    }
-
-    /// Lets the writer finish.
-    pub fn stop(&self) {
-        self.lock().stopping = true;
-        self.wake.notify_one();
-    }
-
-    fn fail(&self, cause: String) {
-        self.lock().failed = Some(cause);
-    }
-
-    /// Waits for much to write or for the time to commit; then hands over everything buffered,
-    /// closed by a note that the recorder was alive.
-    fn take(&self, spare: Vec<u8>, wait: Duration, clock: &dyn Clock) -> (Chunk, Turn) {
-        let mut buffer = self.wait(wait, |buffer| buffer.bytes.len() < WRITE_BYTES);
-        if !buffer.bytes.is_empty() {
-            let now = clock.wall().unix_nanos().to_be_bytes();
-            Record { kind: Kind::Alive, serial: Serial(0), payload: &now }.encode(&mut buffer.bytes);
-            self.end.store(buffer.end().0, Ordering::Relaxed);
-        }
-        let bytes = std::mem::replace(&mut buffer.bytes, spare);
-        let start = buffer.start;
-        buffer.start = Position(start.0 + bytes.len() as u64);
-        (Chunk { start, bytes }, buffer.turn())
-    }
-
-    /// Waits without taking anything.
-    fn pause(&self, wait: Duration) -> Turn {
-        self.wait(wait, |_| true).turn()
-    }
-
-    fn wait(&self, wait: Duration, still: impl Fn(&Buffer) -> bool) -> MutexGuard<'_, Buffer> {
-        let waited =
-            self.wake.wait_timeout_while(self.lock(), wait, |buffer| !buffer.is_called() && still(buffer));
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Buffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Bytes that were handed over together.
-#[derive(Debug)]
-struct Chunk {
-    start: Position,
-    bytes: Vec<u8>,
-}
-
-impl Chunk {
-    fn end(&self) -> Position {
-        Position(self.start.0 + self.bytes.len() as u64)
-    }
-}
 
 /// The file that is being written.
 struct Open {
@@ -232,8 +47,6 @@ pub struct Writer {
     /// Not known to be durable; the first `written` of them are in the file.
     uncommitted: VecDeque<Chunk>,
     written: usize,
-    /// Memory of chunks that are durable.
-    spares: Vec<Vec<u8>>,
     /// The disk was full at the last try: nothing more is taken on before this is written.
     stuck: bool,
     last_commit: Monotonic,
@@ -259,7 +72,6 @@ impl Writer {
             file: None,
             uncommitted: VecDeque::new(),
             written: 0,
-            spares: Vec::new(),
             stuck: false,
             last_commit,
         };
@@ -322,24 +134,10 @@ impl Writer {
 
     /// Takes over what waits.
     fn take(&mut self) -> Turn {
-        let spare = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
         let wait = COMMIT_EVERY.saturating_sub(self.clock.monotonic().since(self.last_commit));
-        let (chunk, turn) = self.shared.take(spare, wait, &*self.clock);
-        if chunk.bytes.is_empty() {
-            self.keep(chunk.bytes);
-        } else {
-            self.uncommitted.push_back(chunk);
-        }
+        let (chunks, turn) = self.shared.take(wait, &*self.clock);
+        self.uncommitted.extend(chunks);
         turn
-    }
-
-    /// Keeps the memory of a chunk for another one.
-    fn keep(&mut self, mut bytes: Vec<u8>) {
-        if self.spares.len() < MOST_SPARES {
-            bytes.clear();
-            bytes.shrink_to(CHUNK_BYTES);
-            self.spares.push(bytes);
-        }
     }
 
     /// Writes everything and commits it where that is due.
@@ -347,7 +145,7 @@ impl Writer {
         while self.written < self.uncommitted.len() {
             self.write_next(commit)?;
         }
-        let waiting: usize = self.uncommitted.iter().map(|chunk| chunk.bytes.len()).sum();
+        let waiting: usize = self.uncommitted.iter().map(|chunk| chunk.batch.len()).sum();
         let due = self.clock.monotonic().since(self.last_commit) >= COMMIT_EVERY;
         if due || at_once || self.stuck || waiting >= MOST_UNCOMMITTED_BYTES {
             self.last_commit = self.clock.monotonic();
@@ -363,11 +161,11 @@ impl Writer {
             let next = self.uncommitted.front().map(|chunk| chunk.start);
             next.map_or(Ok(()), |start| self.begin_file(start))?;
         }
-        let (Some(file), Some(chunk)) = (&mut self.file, self.uncommitted.get(self.written)) else {
+        let (Some(file), Some(chunk)) = (&mut self.file, self.uncommitted.get_mut(self.written)) else {
             return Ok(());
         };
-        file.log.append(&chunk.bytes).map_err(|source| Error::Io { path: self.dir.clone(), source })?;
-        file.written += chunk.bytes.len() as u64;
+        file.log.append(&mut chunk.batch).map_err(|source| Error::Io { path: self.dir.clone(), source })?;
+        file.written += chunk.batch.len() as u64;
         self.written += 1;
         Ok(())
     }
@@ -382,6 +180,7 @@ impl Writer {
             let reader = log.reader().map_err(io)?;
             spool.files().by_start.insert(start, Arc::new(LogFile::new(path.clone(), reader)));
         }
+        self.shared.file_starts(start);
         self.file = Some(Open { log, written: 0, durable: 0 });
         Ok(())
     }
@@ -398,9 +197,7 @@ impl Writer {
             file.durable = file.written;
         }
         commit.send_replace(end);
-        for chunk in self.uncommitted.drain(..written).collect::<Vec<_>>() {
-            self.keep(chunk.bytes);
-        }
+        self.shared.keep(self.uncommitted.drain(..written));
         self.written = 0;
         Ok(())
     }

@@ -372,3 +372,24 @@ async fn a_clock_a_year_ahead_forgets_no_receipt() {
     assert_eq!(zone.upkeep.store.newest_receipt().await.unwrap(), Some(newest));
     assert_eq!(zone.upkeep.store.receipts_after(0, 10, 1_000_000).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_tombstone_lives_as_long_as_its_receipt_wherever_the_clock_stood_when_it_was_made() {
+    for years in [-2_i64, 2] {
+        let zone = Zone::start().await;
+        let packs = recorded(&zone).await;
+        let now = zone.upkeep.clock.wall();
+        let by = Duration::from_hours(24 * 365) * 2;
+        let wrong = obscura_clock::SimulatedClock::at(if years < 0 { now - by } else { now + by });
+        zone.custody.shred(key(1), &[ALL]);
+        Follower { clock: wrong, ..follower(&zone) }.round().await.unwrap();
+        follower(&zone).round().await.unwrap();
+        let store = &zone.upkeep.store;
+        assert!(store.tombstone(packs[0].pack_id).await.unwrap().is_some(), "{years}");
+        let effective = store.newest_receipt().await.unwrap().unwrap();
+        store.prune(effective).await.unwrap();
+        assert!(store.tombstone(packs[0].pack_id).await.unwrap().is_some(), "{years}");
+        store.prune(effective + Duration::from_nanos(1)).await.unwrap();
+        assert!(store.tombstone(packs[0].pack_id).await.unwrap().is_none(), "{years}");
+    }
+}

@@ -8,7 +8,7 @@ use super::{Grpc, pack_key};
 use crate::{
     Error,
     index::PackRow,
-    inspection::{inspect, sha256},
+    inspection::inspect,
     store::{Inserted, Tombstone},
 };
 
@@ -36,7 +36,7 @@ impl Grpc {
                 self.metrics.lying_objects.inc();
             }
         })?;
-        let (row, runs) = PackRow::of(&inspected.directory, key, inspected.head, inspected.size);
+        let (row, runs) = PackRow::of(inspected.directory, key, inspected.size);
         match self.store.insert_pack(&row, &runs, self.clock.wall()).await? {
             Inserted::New => self.metrics.committed_packs.inc(),
             Inserted::Before(before) => return self.again(&before, row.key.as_str(), head_hash).await,
@@ -52,7 +52,7 @@ impl Grpc {
         key: &str,
         head_hash: Digest,
     ) -> Result<CommitPackResponse, Error> {
-        if before.key.as_str() != key || sha256(&before.head) != head_hash {
+        if before.key.as_str() != key || before.statement().head != head_hash {
             return Err(Error::CommittedOtherwise(before.pack));
         }
         self.still_there(before).await?;

@@ -40,12 +40,12 @@ impl Account<'_> {
         let mut packs = Vec::with_capacity(page.len());
         for (Listed { row, .. }, object) in page.iter().zip(objects) {
             if object != Object::Buried {
-                packs.push((row, object, row.directory()?.entries));
+                packs.push((row, object, &row.directory.entries));
             }
         }
-        let keys = self.describe(packs.iter().flat_map(|(_, _, entries)| entries)).await?;
+        let keys = self.describe(packs.iter().flat_map(|(_, _, entries)| *entries)).await?;
         for (row, object, entries) in packs {
-            self.account_for_pack(row, object, &entries, marks.get(&row.pack), &keys);
+            self.account_for_pack(row, object, entries, marks.get(&row.pack), &keys);
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Account<'_> {
         loop {
             let rows = self.reconciler.orphans.store.walk(&walk).await?;
             for row in &rows {
-                row.directory()?.entries.iter().for_each(|entry| self.window.note(entry.header.key_id));
+                row.directory.entries.iter().for_each(|entry| self.window.note(entry.header.key_id));
             }
             match walk.behind(&rows) {
                 Some(next) => walk = next,

@@ -65,7 +65,7 @@ impl Scrubber {
     /// As [`Scrubber::check`]; [`Error::GoneAway`].
     pub async fn scrub(&self, demand: &Demand, reporter: &Reporter<ScrubResponse>) -> Result<(), Error> {
         let mut walk = Walk { camera: demand.camera, span: demand.span, after: None, limit: PAGE };
-        let (bytes, _) = self.store.weigh(&walk).await?;
+        let bytes = self.store.weigh(&walk).await?;
         let total = bytes / 100 * u64::from(demand.percent);
         let mut progress = Progress { total, ..Progress::default() };
         loop {

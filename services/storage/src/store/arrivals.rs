@@ -15,14 +15,11 @@ use std::{
 
 use obscura_clock::Timestamp;
 use obscura_ids::{LayerKeyId, PackId};
-use obscura_pack::{Day, Entry};
+use obscura_pack::Day;
 use sea_orm::DbErr;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{
-    Error, Inserted, Store, Tombstone, notice, pack, partition, receipt, run, tombstone,
-    upkeep::{self, entries},
-};
+use super::{Error, Inserted, Store, Tombstone, notice, pack, partition, receipt, run, tombstone, upkeep};
 use crate::{
     index::PackRow,
     run::{Run, runs_of},
@@ -201,14 +198,13 @@ fn days(new: &[&Arrival]) -> HashMap<Day, Timestamp> {
 
 async fn insert(database: &impl sea_orm::ConnectionTrait, new: &[&Arrival]) -> Result<(), Error> {
     pack::insert_many(database, new.iter().map(|arrival| &arrival.row)).await?;
-    let entries: Vec<Vec<Entry>> =
-        new.iter().map(|arrival| entries(&arrival.row)).collect::<Result<_, _>>()?;
-    let keys: BTreeSet<LayerKeyId> = entries.iter().flatten().map(|entry| entry.header.key_id).collect();
+    let entries = new.iter().flat_map(|arrival| &arrival.row.directory.entries);
+    let keys: BTreeSet<LayerKeyId> = entries.map(|entry| entry.header.key_id).collect();
     let shredded = receipt::of_keys(database, &keys.into_iter().collect::<Vec<_>>()).await?;
-    for (arrival, entries) in new.iter().zip(&entries) {
+    for arrival in new {
         let Arrival { row, runs, .. } = arrival;
-        let left = upkeep::mark_late(database, row, entries, &shredded).await?.map(|marks| {
-            let left = (0..).zip(entries).filter(|(segment, _)| !marks.contains(*segment));
+        let left = upkeep::mark_late(database, row, &shredded).await?.map(|marks| {
+            let left = (0..).zip(&row.directory.entries).filter(|(segment, _)| !marks.contains(*segment));
             runs_of(left.map(|(_, entry)| (entry.span, entry.length)))
         });
         for run in left.as_deref().unwrap_or(runs) {

@@ -45,6 +45,8 @@ pub enum Fact {
     Reconciled,
     /// What it found.
     ReconcileFindings,
+    /// When the journal of gaps was last begun to be tidied.
+    GapsTidied,
 }
 
 impl Fact {
@@ -60,6 +62,7 @@ impl Fact {
             Self::ReconcileBegun => "reconcile begun",
             Self::Reconciled => "reconciled",
             Self::ReconcileFindings => "reconcile findings",
+            Self::GapsTidied => "gaps tidied",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The table of gaps.
 
+use std::collections::BTreeMap;
+
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, GapId, WriterEpoch};
 use obscura_proto::footage::v1::GapReason;
@@ -12,6 +14,9 @@ use sea_orm::{
 
 use super::{Error, pack, signed, unsigned};
 use crate::gap::Gap;
+
+/// Gaps in one statement.
+const ROWS: usize = 1_000;
 
 /// A row as the database has it. Times are nanoseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -38,7 +43,35 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// Adds gaps. Of several reports of one gap, here or there already, the one that counts is kept, so that neither the
+/// order of reports nor telling one again changes anything.
 pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Result<(), Error> {
+    for gaps in gaps.chunks(ROWS) {
+        let there = by_ids(database, gaps).await?;
+        let mut settled = there.clone();
+        for gap in gaps {
+            settled.entry(gap.id).and_modify(|kept| *kept = kept.settle(*gap)).or_insert(*gap);
+        }
+        let is_new = |gap: &Gap| there.get(&gap.id) != Some(gap);
+        let new: Vec<Gap> = settled.into_values().filter(is_new).collect();
+        write(database, &new).await?;
+        for stopped in new.iter().filter(|gap| gap.reason == GapReason::RecorderStopped) {
+            end_older(database, stopped).await?;
+        }
+        for open in new.iter().filter(|gap| gap.end.is_none()) {
+            end_by_stop(database, open).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn by_ids(database: &impl ConnectionTrait, gaps: &[Gap]) -> Result<BTreeMap<GapId, Gap>, Error> {
+    let ids = gaps.iter().map(|gap| gap.id.as_bytes().to_vec());
+    let rows = Entity::find().filter(Column::GapId.is_in(ids)).all(database).await?;
+    rows.into_iter().map(|row| Gap::try_from(row).map(|gap| (gap.id, gap))).collect()
+}
+
+async fn write(database: &impl ConnectionTrait, gaps: &[Gap]) -> Result<(), Error> {
     if gaps.is_empty() {
         return Ok(());
     }
@@ -49,9 +82,6 @@ pub(super) async fn upsert(database: &impl ConnectionTrait, gaps: &[Gap]) -> Res
         .on_conflict(replace)
         .exec_without_returning(database)
         .await?;
-    for stopped in gaps.iter().filter(|gap| gap.reason == GapReason::RecorderStopped) {
-        end_older(database, stopped).await?;
-    }
     Ok(())
 }
 
@@ -74,6 +104,65 @@ async fn end_older(database: &impl ConnectionTrait, stopped: &Gap) -> Result<(),
         .filter(own)
         .exec(database)
         .await?;
+    Ok(())
+}
+
+/// The same from the other side, for an open gap that is told after the stop of its recorder: out of the journal gaps
+/// come in any order.
+async fn end_by_stop(database: &impl ConnectionTrait, open: &Gap) -> Result<(), Error> {
+    let stops = Entity::find()
+        .filter(Column::Camera.eq(open.camera.as_bytes().to_vec()))
+        .filter(Column::StartNs.gte(open.start.unix_nanos()))
+        .filter(Column::Reason.eq(i32::from(GapReason::RecorderStopped)))
+        .filter(Column::GapId.ne(open.id.as_bytes().to_vec()))
+        .order_by_asc(Column::StartNs)
+        .all(database)
+        .await?;
+    for stop in stops {
+        let stop = Gap::try_from(stop)?;
+        if stops_writer_of(&stop, open) {
+            return write(database, &[Gap { end: Some(stop.start), ..*open }]).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the open gap was one of the recorder that stopped, or is of nobody known. What the start that told the stop
+/// has opened itself goes on.
+fn stops_writer_of(stop: &Gap, open: &Gap) -> bool {
+    open.writer.is_none_or(|open| {
+        stop.writer.is_some_and(|stop| (stop.first_of_directory().0..stop.0).contains(&open.0))
+    })
+}
+
+/// At most `limit` gaps that started in the span, by start and id.
+pub(super) async fn started_in(
+    database: &impl ConnectionTrait,
+    span: Span,
+    limit: u64,
+) -> Result<Vec<Gap>, Error> {
+    let query = Entity::find()
+        .filter(Column::StartNs.gte(span.start().unix_nanos()))
+        .filter(Column::StartNs.lt(span.end().unix_nanos()))
+        .order_by_asc(Column::StartNs)
+        .order_by_asc(Column::GapId);
+    query.limit(limit).all(database).await?.into_iter().map(Gap::try_from).collect()
+}
+
+/// Start of the first gap that started at this moment or later.
+pub(super) async fn first_start(
+    database: &impl ConnectionTrait,
+    from: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let query = Entity::find().select_only().column(Column::StartNs);
+    let query = query.filter(Column::StartNs.gte(from.unix_nanos())).order_by_asc(Column::StartNs);
+    let start: Option<i64> = query.limit(1).into_tuple().one(database).await?;
+    Ok(start.map(Timestamp::from_unix_nanos))
+}
+
+/// Forgets what ended before a moment.
+pub(super) async fn prune(database: &impl ConnectionTrait, before: Timestamp) -> Result<(), Error> {
+    Entity::delete_many().filter(Column::EndNs.lt(before.unix_nanos())).exec(database).await?;
     Ok(())
 }
 

@@ -54,11 +54,11 @@ impl Store {
         walk::walk(self.database.readers(), walk).await
     }
 
-    /// Bytes of the objects that a walk comes by, and how many they are.
+    /// Sealed bytes that a walk comes by, about: what its runs have, in equal shares where they reach beyond its span.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn weigh(&self, walk: &Walk) -> Result<(u64, u64), Error> {
+    pub async fn weigh(&self, walk: &Walk) -> Result<u64, Error> {
         walk::weigh(self.database.readers(), walk).await
     }
 

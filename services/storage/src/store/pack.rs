@@ -1,57 +1,43 @@
-//! The table of packs: one row per object.
+//! The tables of packs: one row per object, as small as it can be, because there are tens of millions.
+//!
+//! ```text
+//! stream     what the packs of a camera have in common: zone, camera, layer ([`stream`])
+//! start_ns   first frame, nanoseconds since the Unix epoch
+//! end_ns     end of the last frame
+//! pack_id    16 bytes
+//! directory  the rest of the directory, compact ([`Directory::to_compact`])
+//! ```
+//!
+//! The key of the object, its size, its head and the number of its segments follow from these. Packs that are
+//! [long](LONG) have a table of their own; the view `packs` shows both.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use obscura_blob::BlobKey;
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{CameraId, Layer, PackId};
-use sea_orm::{ActiveValue::Set, QuerySelect as _, Statement, Value, entity::prelude::*};
+use obscura_pack::{Directory, Stream, object_key};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
 
-use super::{Error, head, signed, unsigned};
+use super::{Error, stream};
 use crate::index::PackRow;
 
 /// A pack that is longer has its own corner of the index, so that a search for packs that reach into a
 /// span need not look further back than this. Packs are about a minute long; only a step of the clock
 /// in the middle of one makes it longer.
 const LONG: Duration = Duration::from_secs(3_600);
+/// What a pack lasts, as recorders are set: a search takes about as many at once as it may give.
+const USUAL_NANOS: i64 = 60_000_000_000;
 
-/// A row as the database has it. Times are nanoseconds since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "packs")]
+/// A row as it is read.
+#[derive(Clone, Debug, FromQueryResult)]
 pub struct Model {
-    /// 16 bytes.
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub pack_id: Vec<u8>,
-    /// 16 bytes.
-    pub camera: Vec<u8>,
-    /// Code of the layer.
-    pub layer: i16,
-    /// Name of the zone.
-    pub zone: String,
-    /// Key of the object.
-    #[sea_orm(unique)]
-    pub object_key: String,
-    /// First frame.
-    pub start_ns: i64,
-    /// End of the last frame.
-    pub end_ns: i64,
-    /// Whether it lasts longer than [`LONG`].
-    pub long: bool,
-    /// Number of segments.
-    pub segments: i64,
-    /// Bytes of the object.
-    pub bytes: i64,
-    /// Bytes of the head.
-    pub head_length: i64,
-    /// The head: magic, length, directory.
-    pub head: Vec<u8>,
+    stream: i32,
+    start_ns: i64,
+    end_ns: i64,
+    id: Vec<u8>,
+    directory: Vec<u8>,
 }
-
-/// None: rows are found by id or by time.
-#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}
 
 /// A pack without its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,72 +70,130 @@ pub struct Slice {
 }
 
 pub(super) async fn by_id(database: &impl ConnectionTrait, id: PackId) -> Result<Option<PackRow>, Error> {
-    Entity::find_by_id(id.as_bytes().to_vec()).one(database).await?.map(PackRow::try_from).transpose()
+    Ok(by_ids(database, &[id]).await?.pop())
 }
 
 pub(super) async fn by_ids(database: &impl ConnectionTrait, ids: &[PackId]) -> Result<Vec<PackRow>, Error> {
-    let ids = ids.iter().map(|id| id.as_bytes().to_vec());
-    let rows = Entity::find().filter(Column::PackId.is_in(ids)).all(database).await?;
-    rows.into_iter().map(PackRow::try_from).collect()
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let backend = database.get_database_backend();
+    let places: Vec<String> = (1..=ids.len()).map(|number| id_value(backend, number)).collect();
+    let sql = format!("SELECT {} FROM packs WHERE pack_id IN ({})", columns(backend), places.join(", "));
+    let ids = ids.iter().map(|id| Value::from(id.as_bytes().to_vec()));
+    let models = query(database, sql, ids.collect()).await?;
+    let streams = models.iter().map(|model| model.stream).collect::<BTreeSet<_>>();
+    let streams = stream::by_numbers(database, streams).await?;
+    let read = |model: Model| {
+        let stream = streams.get(&model.stream).ok_or(Error::Corrupt("a stream that is none"))?;
+        model.row(stream)
+    };
+    models.into_iter().map(read).collect()
 }
 
 pub(super) async fn summaries(
     database: &impl ConnectionTrait,
     ids: &[PackId],
 ) -> Result<Vec<PackSummary>, Error> {
-    let ids = ids.iter().map(|id| id.as_bytes().to_vec());
-    let rows: Vec<(Vec<u8>, String, i64, i64, i64)> = Entity::find()
-        .select_only()
-        .columns([Column::PackId, Column::ObjectKey, Column::StartNs, Column::EndNs, Column::Bytes])
-        .filter(Column::PackId.is_in(ids))
-        .into_tuple()
-        .all(database)
-        .await?;
-    rows.into_iter()
-        .map(|(pack, key, start, end, bytes)| {
-            Ok(PackSummary {
-                pack: pack_id(pack)?,
-                key: object_key(&key)?,
-                span: span(start, end)?,
-                bytes: unsigned(bytes, "a negative number of bytes")?,
-            })
-        })
-        .collect()
+    let rows = by_ids(database, ids).await?.into_iter();
+    Ok(rows.map(|PackRow { pack, key, span, bytes, .. }| PackSummary { pack, key, span, bytes }).collect())
 }
 
-/// The first packs of the slice, those of days and the long ones, in one round trip. `$6` and `$7` are the start
-/// and the id behind which it goes on.
-const SLICE: &str = "\
-    SELECT * FROM (SELECT COLUMNS FROM packs WHERE camera = $1 AND layer = $2 AND \"long\" = FALSE \
-        AND start_ns >= $3 AND start_ns < $4 AND end_ns >= $5 AND (start_ns > $6 OR pack_id > $7) \
-        ORDER BY start_ns, pack_id LIMIT $8) AS of_days \
+/// Packs of one stream, those of days and the long ones, in one round trip: `$1` the stream, from `$2` (of days) to
+/// before `$3`, that end at `$4` or later, behind the start `$5` and the id `$6`, at most `$7`.
+const STRETCH: &str = "\
+    SELECT * FROM (SELECT COLUMNS FROM OF_DAYS WHERE BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_days \
     UNION ALL \
-    SELECT * FROM (SELECT COLUMNS FROM packs WHERE camera = $1 AND layer = $2 AND \"long\" = TRUE \
-        AND start_ns >= $6 AND start_ns < $4 AND end_ns >= $5 AND (start_ns > $6 OR pack_id > $7) \
-        ORDER BY start_ns, pack_id LIMIT $8) AS of_long \
-    ORDER BY start_ns, pack_id LIMIT $8";
-const COLUMNS: &str = "pack_id, camera, layer, zone, object_key, start_ns, end_ns, \"long\", segments, bytes, \
-    head_length, head";
+    SELECT * FROM (SELECT COLUMNS FROM packs_long WHERE stream = $1 AND start_ns < $3 AND end_ns >= $4 \
+        AND BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_long \
+    ORDER BY start_ns, id LIMIT $7";
+const BEHIND: &str = "(start_ns > $5 OR (start_ns = $5 AND pack_id > AFTER_ID))";
+const OF_DAYS: &str =
+    "SELECT * FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 AND end_ns >= $4";
 
+/// How PostgreSQL shall read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// All of the stretch at once and then put in order (`OFFSET 0` lets it not see that this is wanted). Rows of a
+    /// camera lie a page of the table apart, because all cameras write in turn: this way it finds all pages first,
+    /// in the index, and asks the disk for many at a time, instead of for each after the one before.
+    AtOnce,
+    /// In order, so that it can stop: for stretches of which nobody knows how many packs they hold.
+    InOrder,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: i64,
+    start: i64,
+    to: i64,
+    after: (i64, PackId),
+    limit: i64,
+}
+
+/// Packs of the slice, in the order of start and id.
 pub(super) async fn slice(database: &impl ConnectionTrait, slice: &Slice) -> Result<Vec<PackRow>, Error> {
-    let (after, pack) = match slice.after {
-        Some((start, pack)) => (start.unix_nanos(), pack.as_bytes().to_vec()),
-        None => (i64::MIN, Vec::new()),
+    let limit = usize::from(slice.limit);
+    let mut rows: Vec<PackRow> = Vec::new();
+    for numbered in stream::of_layer(database, slice.camera, slice.layer).await? {
+        let models = of_stream(database, slice, numbered.number).await?;
+        for model in models {
+            rows.push(model.row(&numbered.stream)?);
+        }
+    }
+    rows.sort_by_key(|row| (row.span.start(), row.pack));
+    rows.truncate(limit);
+    Ok(rows)
+}
+
+async fn of_stream(database: &impl ConnectionTrait, slice: &Slice, number: i32) -> Result<Vec<Model>, Error> {
+    let nowhere = (Timestamp::from_unix_nanos(i64::MIN), PackId::from_bytes([0; 16]));
+    let (after, pack) = slice.after.unwrap_or(nowhere);
+    let whole = Stretch {
+        from: slice.from.unix_nanos(),
+        start: (slice.from - LONG).max(after).unix_nanos(),
+        to: slice.to.unix_nanos(),
+        after: (after.unix_nanos(), pack),
+        limit: slice.limit.into(),
     };
-    let values: [Value; 8] = [
-        slice.camera.as_bytes().to_vec().into(),
-        i16::from(slice.layer.code()).into(),
-        (slice.from - LONG).unix_nanos().max(after).into(),
-        slice.to.unix_nanos().into(),
-        slice.from.unix_nanos().into(),
-        after.into(),
-        pack.into(),
-        i64::from(slice.limit).into(),
-    ];
-    let sql = SLICE.replace("COLUMNS", COLUMNS);
-    let statement = Statement::from_sql_and_values(database.get_database_backend(), sql, values);
-    let models = Entity::find().from_raw_sql(statement).all(database).await?;
-    models.into_iter().map(PackRow::try_from).collect()
+    if database.get_database_backend() != DbBackend::Postgres {
+        return stretch(database, number, whole, Way::InOrder).await;
+    }
+    let usual = whole.limit.saturating_mul(USUAL_NANOS);
+    let end = whole.from.max(whole.after.0).saturating_add(usual).min(whole.to);
+    let mut models = stretch(database, number, Stretch { to: end, ..whole }, Way::AtOnce).await?;
+    let left = whole.limit.saturating_sub(i64::try_from(models.len()).unwrap_or(i64::MAX));
+    if left > 0 && end < whole.to {
+        let after = (end.saturating_sub(1), PackId::from_bytes([0xff; 16]));
+        let rest = Stretch { start: end, after, limit: left, ..whole };
+        models.extend(stretch(database, number, rest, Way::InOrder).await?);
+    }
+    Ok(models)
+}
+
+async fn stretch(
+    database: &impl ConnectionTrait,
+    number: i32,
+    stretch: Stretch,
+    way: Way,
+) -> Result<Vec<Model>, Error> {
+    let backend = database.get_database_backend();
+    let fence = if way == Way::AtOnce { " OFFSET 0" } else { "" };
+    let sql = STRETCH
+        .replace("OF_DAYS", &format!("({OF_DAYS}{fence}) AS found"))
+        .replace("BEHIND", BEHIND)
+        .replace("AFTER_ID", &id_value(backend, 6))
+        .replace("COLUMNS", columns(backend));
+    let Stretch { from, start, to, after: (after, pack), limit } = stretch;
+    let pack = pack.as_bytes().to_vec();
+    let values =
+        vec![number.into(), start.into(), to.into(), from.into(), after.into(), pack.into(), limit.into()];
+    query(database, sql, values).await
+}
+
+/// No pack of a day that ends behind this moment starts earlier, nanoseconds since the Unix epoch.
+pub(super) fn earliest_of_days(end: i64) -> i64 {
+    (Timestamp::from_unix_nanos(end) - LONG).unix_nanos()
 }
 
 /// Whether it rests in the corner of long packs instead of a table of its day.
@@ -158,56 +202,115 @@ pub(super) fn is_long(row: &PackRow) -> bool {
 }
 
 /// The tables of their days are there.
-pub(super) async fn insert_many(
+pub(super) async fn insert_many<'a>(
     database: &impl ConnectionTrait,
-    rows: impl Iterator<Item = &PackRow>,
+    rows: impl Iterator<Item = &'a PackRow>,
 ) -> Result<(), Error> {
-    Entity::insert_many(rows.map(active)).exec_without_returning(database).await?;
+    let rows: Vec<&PackRow> = rows.collect();
+    let streams = stream::assign(database, &rows).await?;
+    for (table, long) in [("packs_of_days", false), ("packs_long", true)] {
+        let here = rows.iter().zip(&streams).filter(|(row, _)| is_long(row) == long);
+        let values = here.map(|(row, numbered)| values(row, numbered)).collect::<Result<_, _>>()?;
+        insert(database, table, values).await?;
+    }
     Ok(())
 }
 
-fn active(row: &PackRow) -> ActiveModel {
-    ActiveModel {
-        pack_id: Set(row.pack.as_bytes().to_vec()),
-        camera: Set(row.camera.as_bytes().to_vec()),
-        layer: Set(row.layer.code().into()),
-        zone: Set(row.zone.to_string()),
-        object_key: Set(row.key.to_string()),
-        start_ns: Set(row.span.start().unix_nanos()),
-        end_ns: Set(row.span.end().unix_nanos()),
-        long: Set(is_long(row)),
-        segments: Set(row.segments.into()),
-        bytes: Set(signed(row.bytes)),
-        head_length: Set(signed(row.head.len() as u64)),
-        head: Set(head::stored(&row.head)),
+async fn insert(database: &impl ConnectionTrait, table: &str, rows: Vec<[Value; 5]>) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let backend = database.get_database_backend();
+    let places: Vec<String> = (0..rows.len())
+        .map(|row| {
+            let place = |column: usize| row * 5 + column;
+            let id = id_value(backend, place(4));
+            format!("(${}, ${}, ${}, {id}, ${})", place(1), place(2), place(3), place(5))
+        })
+        .collect();
+    let sql = format!(
+        "INSERT INTO {table} (stream, start_ns, end_ns, pack_id, directory) VALUES {}",
+        places.join(", ")
+    );
+    let values: Vec<Value> = rows.into_iter().flatten().collect();
+    database.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(())
+}
+
+/// The index takes only what it can give back.
+fn values(row: &PackRow, numbered: &stream::Numbered) -> Result<[Value; 5], Error> {
+    let directory = row.directory.to_compact(&numbered.stream);
+    let start = row.span.start();
+    if Directory::from_compact(row.pack, start, &numbered.stream, &directory).as_ref() != Ok(&row.directory) {
+        return Err(Error::Corrupt("a pack that could not be read again"));
+    }
+    Ok([
+        numbered.number.into(),
+        start.unix_nanos().into(),
+        row.span.end().unix_nanos().into(),
+        row.pack.as_bytes().to_vec().into(),
+        directory.into(),
+    ])
+}
+
+pub(super) async fn remove(database: &impl ConnectionTrait, pack: PackId) -> Result<(), Error> {
+    let backend = database.get_database_backend();
+    for table in ["packs_of_days", "packs_long"] {
+        let sql = format!("DELETE FROM {table} WHERE pack_id = {}", id_value(backend, 1));
+        let values = [Value::from(pack.as_bytes().to_vec())];
+        database.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn query(
+    database: &impl ConnectionTrait,
+    sql: String,
+    values: Vec<Value>,
+) -> Result<Vec<Model>, Error> {
+    let statement = Statement::from_sql_and_values(database.get_database_backend(), sql, values);
+    Ok(Model::find_by_statement(statement).all(database).await?)
+}
+
+/// What a [`Model`] is read from. PostgreSQL keeps ids as `uuid`, which takes less room in an index than bytes do.
+pub(super) const fn columns(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "stream, start_ns, end_ns, uuid_send(pack_id) AS id, directory",
+        _ => "stream, start_ns, end_ns, pack_id AS id, directory",
     }
 }
 
-impl TryFrom<Model> for PackRow {
-    type Error = Error;
+/// The id of a pack that is bound as bytes at this place.
+pub(super) fn id_value(backend: DbBackend, place: usize) -> String {
+    match backend {
+        DbBackend::Postgres => format!("encode(${place}, 'hex')::uuid"),
+        _ => format!("${place}"),
+    }
+}
 
-    fn try_from(model: Model) -> Result<Self, Error> {
-        Ok(Self {
-            pack: pack_id(model.pack_id)?,
-            camera: camera_id(model.camera)?,
-            layer: layer(model.layer)?,
-            zone: model.zone.parse().map_err(|_| Error::Corrupt("a zone that is none"))?,
-            key: object_key(&model.object_key)?,
-            span: span(model.start_ns, model.end_ns)?,
-            segments: u32::try_from(model.segments)
-                .map_err(|_| Error::Corrupt("a wrong number of segments"))?,
-            bytes: unsigned(model.bytes, "a negative number of bytes")?,
-            head: head::read(&model.head, model.head_length)?,
-        })
+impl Model {
+    /// The number of the stream.
+    pub(super) const fn stream(&self) -> i32 {
+        self.stream
+    }
+
+    /// The pack beside its stream.
+    pub(super) fn row(self, stream: &Stream) -> Result<PackRow, Error> {
+        let (pack, span) = (pack_id(self.id)?, span(self.start_ns, self.end_ns)?);
+        let directory = Directory::from_compact(pack, span.start(), stream, &self.directory)
+            .map_err(|_| Error::Corrupt("the directory of a pack that cannot be read"))?;
+        if directory.span() != span {
+            return Err(Error::Corrupt("a pack that ends when none of its segments does"));
+        }
+        let key = object_key(&stream.zone, stream.camera, stream.layer, span.start(), pack);
+        let key = key.parse().map_err(|_| Error::Corrupt("an object key that is none"))?;
+        let bytes = directory.encoded_head_length() as u64 + directory.body_length();
+        Ok(PackRow::of(directory, key, bytes).0)
     }
 }
 
 pub(super) fn pack_id(bytes: Vec<u8>) -> Result<PackId, Error> {
     bytes.try_into().map(PackId::from_bytes).map_err(|_| Error::Corrupt("a pack id that is none"))
-}
-
-fn object_key(text: &str) -> Result<BlobKey, Error> {
-    text.parse().map_err(|_| Error::Corrupt("an object key that is none"))
 }
 
 pub(super) fn camera_id(bytes: Vec<u8>) -> Result<CameraId, Error> {

@@ -3,26 +3,23 @@
 //! instead of row by row.
 //!
 //! ```text
-//! packs                       by whether it is long
-//!   packs_long                longer than an hour: few, and found without a bound on their start
-//!   packs_of_days             all others, by start
-//!     packs_2026_11_24        one day in UTC, made by the first pack of the day
+//! packs                     a view of both
+//!   packs_long              longer than an hour: few, and found without a bound on their start
+//!   packs_of_days           all others, by start
+//!     packs_2026_11_24      one day in UTC, made by the first pack of the day
 //! ```
 //!
-//! PostgreSQL wants everything that decides on the table in the primary key, so there it is (id, long,
-//! start) and by itself would let an id be twice. What keeps ids unique is that one transaction at a
-//! time writes, of whatever replica, and that it looks for the id in every table before it inserts. A table
-//! of ids beside this one would say the same at a tenth more rows, which would have to be deleted one by
-//! one. The object key needs no rule of its own: it ends in the id.
+//! No index says that an id is there once: on PostgreSQL one that does would have to hold the start as well, and
+//! then would not. What keeps ids unique is that one transaction at a time writes, of whatever replica, and that it
+//! looks for the id in every table before it inserts. Each table has two indexes and no more: by stream and time, with
+//! the end, so that packs which do not reach into a span are not read; and by id.
 //!
-//! SQLite has one table: what one machine records fits, and it has no partitions.
+//! SQLite has the same two tables without days: what one machine records fits, and it has no partitions. Their rows lie
+//! in the order of stream and time, so that those of an hour of a camera are neighbours.
 
 use obscura_clock::Timestamp;
-use obscura_database::create_table;
 use obscura_pack::Day;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
-
-use super::pack;
 
 /// Most days with footage: ten years. Only clocks that run wild come near.
 const MAX_DAYS: i64 = 3_660;
@@ -34,20 +31,42 @@ const CANDIDATES: u32 = 64;
 const DROP_PATIENCE: &str = "SET LOCAL lock_timeout = '1s'";
 const NANOS_OF_DAY: i64 = 86_400_000_000_000;
 
-/// The tables above, without those of days. The columns are said once, in the entity.
+/// Columns by falling width, so that nothing is lost between them.
+const COLUMNS: &str = "start_ns bigint NOT NULL, end_ns bigint NOT NULL, stream integer NOT NULL";
+const VIEW: &str = "CREATE VIEW packs AS SELECT * FROM packs_of_days UNION ALL SELECT * FROM packs_long";
+
+/// The tables above, without those of days.
 pub(super) fn tables(backend: DbBackend) -> Vec<Statement> {
-    let columns = create_table(backend, pack::Entity).into_iter().map(|mut statement| {
-        statement.sql = statement.sql.replacen("\"packs\"", "packs_columns", 1);
-        statement
-    });
-    let tables = [
-        "CREATE TABLE packs (LIKE packs_columns, PRIMARY KEY (pack_id, \"long\", start_ns)) \
-         PARTITION BY LIST (\"long\")",
-        "DROP TABLE packs_columns",
-        "CREATE TABLE packs_long PARTITION OF packs FOR VALUES IN (TRUE)",
-        "CREATE TABLE packs_of_days PARTITION OF packs FOR VALUES IN (FALSE) PARTITION BY RANGE (start_ns)",
-    ];
-    columns.chain(tables.map(|sql| Statement::from_string(backend, sql))).collect()
+    let mut statements = Vec::new();
+    for table in ["packs_of_days", "packs_long"] {
+        statements.extend(match backend {
+            DbBackend::Postgres => on_postgres(table),
+            _ => on_sqlite(table),
+        });
+    }
+    statements.push(VIEW.to_owned());
+    statements.into_iter().map(|sql| Statement::from_string(backend, sql)).collect()
+}
+
+/// Hashes cannot be compressed, so the server need not try where a row is large.
+fn on_postgres(table: &str) -> Vec<String> {
+    let days = if table == "packs_of_days" { " PARTITION BY RANGE (start_ns)" } else { "" };
+    vec![
+        format!("CREATE TABLE {table} ({COLUMNS}, pack_id uuid NOT NULL, directory bytea NOT NULL){days}"),
+        format!("ALTER TABLE {table} ALTER COLUMN directory SET STORAGE EXTERNAL"),
+        format!("CREATE INDEX {table}_by_time ON {table} (stream, start_ns, end_ns)"),
+        format!("CREATE INDEX {table}_by_id ON {table} (pack_id)"),
+    ]
+}
+
+fn on_sqlite(table: &str) -> Vec<String> {
+    vec![
+        format!(
+            "CREATE TABLE {table} ({COLUMNS}, pack_id blob NOT NULL, directory blob NOT NULL, \
+             PRIMARY KEY (stream, start_ns, pack_id)) WITHOUT ROWID"
+        ),
+        format!("CREATE INDEX {table}_by_id ON {table} (pack_id)"),
+    ]
 }
 
 /// Makes the table of the day on which a pack that is not long starts; says whether it did. Call it within

@@ -202,14 +202,14 @@ pub(super) async fn newest(database: &impl ConnectionTrait) -> Result<Option<Tim
     Ok(newest.map(|row| Timestamp::from_unix_nanos(row.effective_ns)))
 }
 
-/// Forgets what was effective before a moment.
-pub(super) async fn prune(database: &impl ConnectionTrait, before_ns: i64) -> Result<(), Error> {
+/// Forgets some of what was effective before a moment. Returns the numbers.
+pub(super) async fn prune(database: &impl ConnectionTrait, before_ns: i64) -> Result<Vec<i64>, Error> {
     let old = Entity::find().select_only().column(Column::Number).filter(Column::EffectiveNs.lt(before_ns));
     let numbers: Vec<i64> = old.limit(100).into_tuple().all(database).await?;
     let keys = shredded_key::Column::Receipt.is_in(numbers.clone());
     shredded_key::Entity::delete_many().filter(keys).exec(database).await?;
-    Entity::delete_many().filter(Column::Number.is_in(numbers)).exec(database).await?;
-    Ok(())
+    Entity::delete_many().filter(Column::Number.is_in(numbers.clone())).exec(database).await?;
+    Ok(numbers)
 }
 
 impl TryFrom<shredded_key::Model> for Shredded {

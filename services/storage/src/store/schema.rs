@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{Index, IndexCreateStatement},
 };
 
-use super::{gap, pack, partition, run, upkeep};
+use super::{before, gap, partition, run, stream, upkeep};
 
 /// How the tables came to be.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -14,6 +14,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "what became of packs", statements: upkeep::tables },
     Migration { version: 3, name: "heads are compressed", statements: nothing },
     Migration { version: 4, name: "gaps have a writer", statements: writers_of_gaps },
+    Migration { version: 5, name: "packs are compact", statements: compact_packs },
+    Migration { version: 6, name: "gaps by day", statements: gaps_by_start },
 ];
 
 /// Rows from before are read as they are; programs from before must not read newer ones.
@@ -36,38 +38,30 @@ fn writers_of_gaps(backend: DbBackend) -> Vec<Statement> {
     vec![Statement::from_string(backend, "ALTER TABLE gaps ADD COLUMN writer_epoch bigint")]
 }
 
+/// The journal of gaps has one object for a day.
+fn gaps_by_start(backend: DbBackend) -> Vec<Statement> {
+    let sql = "CREATE INDEX IF NOT EXISTS gaps_by_start ON gaps (start_ns, gap_id)";
+    vec![Statement::from_string(backend, sql)]
+}
+
 /// Databases from before versions were counted have these tables already.
 fn first_tables(backend: DbBackend) -> Vec<Statement> {
-    let tables = [packs(backend), create_table(backend, run::Entity), gaps_without_writers(backend)];
-    tables.into_iter().flatten().chain(indexes().iter().map(|index| backend.build(index))).collect()
+    let tables = [before::tables(backend), create_table(backend, run::Entity), gaps_without_writers(backend)];
+    tables.into_iter().flatten().chain([backend.build(&gaps_by_time())]).collect()
 }
 
-fn packs(backend: DbBackend) -> Vec<Statement> {
-    match backend {
-        DbBackend::Postgres => partition::tables(backend),
-        _ => create_table(backend, pack::Entity),
-    }
+/// The rows of the old table come over when the index is opened.
+fn compact_packs(backend: DbBackend) -> Vec<Statement> {
+    [before::set_aside(backend), create_table(backend, stream::Entity), partition::tables(backend)].concat()
 }
 
-/// Every query of packs and gaps walks one of these in order and stops.
-fn indexes() -> [IndexCreateStatement; 2] {
-    let packs = Index::create()
-        .if_not_exists()
-        .name("packs_by_time")
-        .table(pack::Entity)
-        .col(pack::Column::Camera)
-        .col(pack::Column::Layer)
-        .col(pack::Column::Long)
-        .col(pack::Column::StartNs)
-        .col(pack::Column::PackId)
-        .col(pack::Column::EndNs)
-        .to_owned();
-    let gaps = Index::create()
+/// Every query of gaps walks it in order and stops.
+fn gaps_by_time() -> IndexCreateStatement {
+    Index::create()
         .if_not_exists()
         .name("gaps_by_time")
         .table(gap::Entity)
         .col(gap::Column::Camera)
         .col(gap::Column::StartNs)
-        .to_owned();
-    [packs, gaps]
+        .to_owned()
 }

@@ -1,8 +1,10 @@
 //! The index on both databases, real ones.
 
 mod arrivals;
+mod before;
 mod receipts;
 mod replicas;
+mod walks;
 
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ impl Store {
     }
 
     async fn empty(&self) {
-        for table in ["packs", "runs"] {
+        for table in ["packs_of_days", "packs_long", "runs"] {
             self.database.readers().execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
         }
     }
@@ -190,8 +192,8 @@ async fn a_recorder_that_was_killed_leaves_no_gap_open_for_ever() {
         let stopped = Gap { reason: GapReason::RecorderStopped, ..gap(2, 50, None) };
         let later = gap(3, 70, None);
         for _ in 0..2 {
-            store.record_gaps(&[stopped.clone(), later.clone()]).await.unwrap();
-            let expected = [gap(1, 0, Some(50)), stopped.clone(), later.clone()];
+            store.record_gaps(&[stopped, later]).await.unwrap();
+            let expected = [gap(1, 0, Some(50)), stopped, later];
             assert_eq!(store.gaps(None, None, 10).await.unwrap(), expected);
         }
     }
@@ -207,7 +209,7 @@ async fn a_recorder_ends_the_gaps_of_its_own_directory_and_not_those_of_another_
         let other = of(two + 1, gap(2, 1, None));
         let newer = of(one + 5, gap(3, 2, None));
         let unknown = gap(4, 3, None);
-        store.record_gaps(&[own.clone(), other.clone(), newer.clone(), unknown.clone()]).await.unwrap();
+        store.record_gaps(&[own, other, newer, unknown]).await.unwrap();
         let stopped = of(one + 4, Gap { reason: GapReason::RecorderStopped, ..gap(5, 50, Some(60)) });
         store.record_gaps(std::slice::from_ref(&stopped)).await.unwrap();
         let end = Some(at(50));
@@ -231,7 +233,7 @@ async fn runs_and_gaps_are_chosen_by_camera_and_span() {
         let runs = store.runs(Some(camera(1)), Some(span(1_000, 60_000)), 10).await.unwrap();
         assert_eq!(runs.iter().map(|run| run.run.span).collect::<Vec<_>>(), [span(0, 4_000)]);
         for between in [span(0, 4_001), span(70_000, 70_001), span(4_000, 70_000), span(60_000, 64_000)] {
-            let expected: Vec<Gap> = gaps.iter().filter(|gap| gap.overlaps(between)).cloned().collect();
+            let expected: Vec<Gap> = gaps.iter().filter(|gap| gap.overlaps(between)).copied().collect();
             assert_eq!(
                 store.gaps(Some(camera(1)), Some(between), 10).await.unwrap(),
                 expected,
@@ -278,21 +280,4 @@ fn the_table_of_runs_does_not_depend_on_the_order_of_commits() {
         Ok(())
     };
     TestRunner::new(ProptestConfig::with_cases(24)).run(&packs(), check).unwrap();
-}
-
-#[tokio::test]
-async fn an_index_from_before_versions_were_counted_is_taken_over() {
-    let directory = TempDir::new().unwrap();
-    let location = Location::Sqlite(directory.path().join("index.sqlite"));
-    let before = Store {
-        database: Arc::new(Database::open(&location, &schema::MIGRATIONS[..1]).await.unwrap()),
-        arrivals: Arc::default(),
-    };
-    before.fill([row(&make_pack(1, id(1), &[(0, 4_000)]))]).await;
-    before.database.readers().execute_unprepared("DROP TABLE schema_version").await.unwrap();
-    before.database.close().await.unwrap();
-    let store = Store::open(&location).await.unwrap();
-    assert!(store.pack(id(1)).await.unwrap().is_some());
-    assert_eq!(insert(&store, 2, &[(4_000, 8_000)]).await.unwrap(), Inserted::New);
-    assert_eq!(store.runs(None, None, 10).await.unwrap().len(), 1);
 }

@@ -6,7 +6,7 @@ use obscura_pack::Statement;
 use sea_orm::{ActiveValue::Set, ExprTrait as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
 use super::{Error, pack, signed, unsigned};
-use crate::{index::PackRow, inspection::sha256};
+use crate::index::PackRow;
 
 /// What is left of a pack.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -76,7 +76,7 @@ impl Tombstone {
             span: row.span,
             segments: row.segments,
             bytes: row.bytes,
-            root: sha256(&row.head),
+            root: row.statement().head,
             receipt,
             deleted,
         }
@@ -128,9 +128,10 @@ pub(super) async fn count(database: &impl ConnectionTrait) -> Result<(u64, u64),
     Ok((packs, unsigned(segments.flatten().unwrap_or(0), "a negative number of segments")?))
 }
 
-/// Forgets what was deleted before a moment.
-pub(super) async fn prune(database: &impl ConnectionTrait, before_ns: i64) -> Result<(), Error> {
-    Entity::delete_many().filter(Column::DeletedNs.lt(before_ns)).exec(database).await?;
+/// Forgets what was deleted by receipts that are forgotten. When the object went is dated by our clock alone, which may
+/// have been a year behind; the receipt is dated by custody.
+pub(super) async fn prune(database: &impl ConnectionTrait, receipts: &[i64]) -> Result<(), Error> {
+    Entity::delete_many().filter(Column::Receipt.is_in(receipts.iter().copied())).exec(database).await?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{
     Error, ReceiptRow, Shredded, Slice, Store, Tombstone, damage, fact, fact::Fact, mark, notice, pack,
-    quarantine, receipt, run, tombstone, walk as packs,
+    quarantine, receipt, run, tombstone,
 };
 use crate::{
     expiry::receipt::{Receipt, ShreddedKey},
@@ -168,7 +168,7 @@ impl Store {
                 let stone = Tombstone::of(&row, receipt, now);
                 tombstone::insert(&*write, &stone).await?;
                 notice::add_deletion(&*write, &stone).await?;
-                packs::remove(&*write, id).await?;
+                pack::remove(&*write, id).await?;
             }
             mark::remove(&*write, id).await?;
             damage::forget(&*write, id).await?;
@@ -184,14 +184,14 @@ impl Store {
         receipt::newest(self.database.readers()).await
     }
 
-    /// Forgets tombstones and receipts from before a moment.
+    /// Forgets receipts that were effective before a moment, and the tombstones of what they destroyed.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn prune(&self, before: Timestamp) -> Result<(), Error> {
         let write = self.database.write().await?;
-        tombstone::prune(&*write, before.unix_nanos()).await?;
-        receipt::prune(&*write, before.unix_nanos()).await?;
+        let receipts = receipt::prune(&*write, before.unix_nanos()).await?;
+        tombstone::prune(&*write, &receipts).await?;
         Ok(write.commit().await?)
     }
 }
@@ -208,7 +208,6 @@ pub(super) fn tables(backend: DbBackend) -> Vec<Statement> {
         create_table(backend, damage::Entity),
         create_table(backend, damage::chunk_sums::Entity),
         create_table(backend, quarantine::Entity),
-        packs::index(backend),
     ]
     .concat()
 }
@@ -225,9 +224,9 @@ async fn next_unmarked(database: &impl ConnectionTrait) -> Result<Option<Shredde
 pub(super) async fn mark_late(
     database: &impl ConnectionTrait,
     row: &PackRow,
-    entries: &[Entry],
     shredded: &[Shredded],
 ) -> Result<Option<Marks>, Error> {
+    let entries = &row.directory.entries;
     let of_pack = |shredded: &&Shredded| entries.iter().any(|entry| entry.header.key_id == shredded.key.key);
     let shredded: Vec<&Shredded> = shredded.iter().filter(of_pack).collect();
     let mut marks = Marks::none(row.segments);
@@ -260,7 +259,7 @@ async fn mark_packs(
         let mut before = mark::of(database, &ids).await?;
         for row in &rows {
             let mut marks = before.remove(&row.pack).unwrap_or_else(|| Marks::none(row.segments));
-            let new = newly_marked(row, &mut marks, &shredded.key)?;
+            let new = newly_marked(row, &mut marks, &shredded.key);
             if !new.is_empty() {
                 mark::put(database, row, &marks, shredded.receipt).await?;
                 lost.extend(new);
@@ -273,11 +272,10 @@ async fn mark_packs(
     }
 }
 
-fn newly_marked(row: &PackRow, marks: &mut Marks, key: &ShreddedKey) -> Result<Vec<(Place, Span)>, Error> {
-    let entries = entries(row)?;
-    let covered = (0..).zip(&entries).filter(|(_, entry)| key.covers(entry));
+fn newly_marked(row: &PackRow, marks: &mut Marks, key: &ShreddedKey) -> Vec<(Place, Span)> {
+    let covered = (0..).zip(&row.directory.entries).filter(|(_, entry)| key.covers(entry));
     let new = covered.filter(|(segment, _)| marks.insert(*segment));
-    Ok(new.map(|(segment, entry)| ((row.pack, segment), entry.span)).collect())
+    new.map(|(segment, entry)| ((row.pack, segment), entry.span)).collect()
 }
 
 /// Takes lost segments out of the runs of their camera and layer.
@@ -318,9 +316,7 @@ async fn shrink(
             if walk(&mut shrinking, &mut order, Some(row.span.start())) {
                 return Ok(shrinking.finish());
             }
-            of_run(row, marks.get(&row.pack), &run, lost)?
-                .into_iter()
-                .for_each(|segment| order.push(segment));
+            of_run(row, marks.get(&row.pack), &run, lost).into_iter().for_each(|segment| order.push(segment));
         }
         let Some(next) = slice.behind(&rows) else {
             walk(&mut shrinking, &mut order, None);
@@ -331,20 +327,14 @@ async fn shrink(
 }
 
 /// The segments of a pack that made up the run until now.
-fn of_run(
-    row: &PackRow,
-    marks: Option<&Marks>,
-    run: &Run,
-    lost: &BTreeMap<Place, Span>,
-) -> Result<Vec<Passing>, Error> {
-    let entries = entries(row)?;
+fn of_run(row: &PackRow, marks: Option<&Marks>, run: &Run, lost: &BTreeMap<Place, Span>) -> Vec<Passing> {
     let passing = |(segment, entry): (u32, &Entry)| {
         let is_lost = lost.contains_key(&(row.pack, segment));
         let was_lost = !is_lost && marks.is_some_and(|marks| marks.contains(segment));
         let passing = Passing { span: entry.span, bytes: entry.length, is_lost };
         (!was_lost && run.holds(entry.span)).then_some(passing)
     };
-    Ok((0..).zip(&entries).filter_map(passing).collect())
+    (0..).zip(&row.directory.entries).filter_map(passing).collect()
 }
 
 /// Tells segments that start before `bound`; returns whether the rest is known.
@@ -355,10 +345,4 @@ fn walk(shrinking: &mut Shrinking, order: &mut InOrder, bound: Option<Timestamp>
         }
     }
     false
-}
-
-/// The index takes only heads that can be read.
-pub(super) fn entries(row: &PackRow) -> Result<Vec<Entry>, Error> {
-    let directory = row.directory().map_err(|_| Error::Corrupt("the head of a pack that cannot be read"))?;
-    Ok(directory.entries)
 }

@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// What the bucket does not know.
-const LOST: &str = "Gaps cannot be rebuilt from objects: those from before are lost with the index, and recorders \
-                    report new ones. The count of deleted objects starts anew.";
+const LOST: &str = "The count of deleted objects cannot be rebuilt from the bucket and starts anew.";
 
 /// Rebuilds the index. May be repeated; goes on where it was cut short.
 pub async fn run(session: &Session) -> Result<ExitCode> {
@@ -69,6 +68,9 @@ mod tests {
         let nothing = ReindexResponse { objects: 5, ..ReindexResponse::default() };
         assert_eq!(words(&nothing, &findings), "Looked at 5 objects; 0 were not in the index before.");
         let some = ReindexResponse { indexed: 1, ..nothing };
-        assert!(words(&some, &findings).contains("1 was not in the index before.\nGaps cannot be rebuilt"));
+        assert!(
+            words(&some, &findings)
+                .contains("1 was not in the index before.\nThe count of deleted objects cannot be rebuilt")
+        );
     }
 }

@@ -47,7 +47,7 @@ async fn one_that_cannot_be_inserted_does_not_take_others_with_it() {
     for store in stores {
         let mut packs: Vec<_> =
             (0..20_u8).map(|number| arriving(number, i64::from(number) * 10_000)).collect();
-        packs[7].0.head = bytes::Bytes::from_static(b"no head");
+        packs[7].0.directory.entries.clear();
         let inserts = packs.iter().map(|(row, runs)| store.insert_pack(row, runs, at(0)));
         let outcomes = futures::future::join_all(inserts).await;
         let refused: Vec<_> = (0..20).filter(|number| outcomes[*number].is_err()).collect();
@@ -70,24 +70,4 @@ async fn a_caller_that_goes_away_neither_stops_others_nor_loses_the_next() {
             assert!(matches!(again, Inserted::New | Inserted::Before(_)));
         }
     }
-}
-
-#[tokio::test]
-async fn rows_from_before_heads_were_compressed_are_read_as_they_are() {
-    let (_directory, stores) = both().await;
-    for store in stores {
-        let (row, runs) = arriving(1, 0);
-        store.insert_pack(&row, &runs, at(0)).await.unwrap();
-        let raw = match store.database.backend() {
-            sea_orm::DbBackend::Postgres => format!("'\\x{}'", hex(&row.head)),
-            _ => format!("x'{}'", hex(&row.head)),
-        };
-        let before = format!("UPDATE packs SET head = {raw}");
-        store.database.readers().execute_unprepared(&before).await.unwrap();
-        assert_eq!(store.pack(id(1)).await.unwrap(), Some(row));
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -80,7 +80,7 @@ async fn days_of_which_nothing_is_left_go_when_a_day_begins_and_come_again_when_
     for (number, day) in [(1, 0), (2, 1), (3, 5)] {
         insert(&store, number, &[(day * DAY, day * DAY + 4_000)]).await.unwrap();
     }
-    let gone = format!("DELETE FROM packs WHERE start_ns <> {}", at(DAY).unix_nanos());
+    let gone = format!("DELETE FROM packs_of_days WHERE start_ns <> {}", at(DAY).unix_nanos());
     store.database.readers().execute_unprepared(&gone).await.unwrap();
     insert(&store, 4, &[(10 * DAY, 10 * DAY + 4_000)]).await.unwrap();
     let names = async || days(&store).await.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
@@ -96,7 +96,7 @@ async fn a_backup_that_reads_for_long_keeps_no_new_day_waiting() {
     insert(&store, 1, &[(0, 4_000)]).await.unwrap();
     let backup = other.database.readers().begin().await.unwrap();
     backup.execute_unprepared("LOCK TABLE packs, runs, gaps IN ACCESS SHARE MODE").await.unwrap();
-    store.database.readers().execute_unprepared("DELETE FROM packs").await.unwrap();
+    store.database.readers().execute_unprepared("DELETE FROM packs_of_days").await.unwrap();
     let began = insert(&store, 2, &[(20 * DAY, 20 * DAY + 4_000)]);
     let began = tokio::time::timeout(Duration::from_secs(10), began).await.unwrap();
     assert_eq!(began.unwrap(), Inserted::New);
