@@ -11,7 +11,10 @@ mod migration;
 mod tests;
 mod write;
 
-use sea_orm::{ConnectionTrait as _, Database as Connector, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, Database as Connector, DatabaseConnection, DbBackend, DbErr,
+    Statement,
+};
 use tokio::sync::Mutex;
 
 pub use location::{Location, PostgresUrl};
@@ -20,9 +23,12 @@ pub use write::Write;
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
-/// Connections to write with. Only one writes at a time; on a server a second one does not wait for the
-/// first when a caller went away and left it waiting for its turn.
-const WRITERS: u32 = 2;
+/// Connections to a server to write with. Only one writes at a time; a second one does not wait for the first when a
+/// caller went away and left it waiting for its turn.
+const SERVER_WRITERS: u32 = 2;
+/// Connections to write with in SQLite, where two would write in turns and each forget its pages, because the other
+/// has changed them.
+const FILE_WRITERS: u32 = 1;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,10 +103,12 @@ impl Database {
     /// [`Error`] says what to do.
     pub async fn open(location: &Location, migrations: &[Migration]) -> Result<Self, Error> {
         location.prepare()?;
-        let writer = connect(location, WRITERS).await?;
-        location::check_durability(&writer).await?;
-        migration::run(&writer, location, migrations).await?;
-        let readers = connect(location, READERS).await?;
+        let migrating = connect(location, location.options(1)).await?;
+        location::check_durability(&migrating).await?;
+        migration::run(&migrating, location, migrations).await?;
+        migrating.close().await?;
+        let writer = connect(location, location.to_write()).await?;
+        let readers = connect(location, location.options(READERS)).await?;
         Ok(Self { writer, readers, turn: Mutex::new(()), location: location.clone() })
     }
 
@@ -155,8 +163,8 @@ impl Database {
     }
 }
 
-async fn connect(location: &Location, connections: u32) -> Result<DatabaseConnection, Error> {
-    Connector::connect(location.options(connections)).await.map_err(|source| match location {
+async fn connect(location: &Location, options: ConnectOptions) -> Result<DatabaseConnection, Error> {
+    Connector::connect(options).await.map_err(|source| match location {
         Location::Sqlite(_) => Error::Database(source),
         Location::Postgres { url, .. } => Error::Connect { server: url.server(), source },
     })

@@ -17,7 +17,7 @@ use sqlx::{
 };
 use url::Url;
 
-use crate::Error;
+use crate::{Error, FILE_WRITERS, SERVER_WRITERS};
 
 /// How long a statement of SQLite waits for a lock.
 const BUSY: Duration = Duration::from_secs(10);
@@ -146,16 +146,24 @@ impl Location {
 
     pub(crate) fn options(&self, connections: u32) -> ConnectOptions {
         let options = match self {
-            Self::Sqlite(path) => sqlite(path.clone(), BUSY),
+            Self::Sqlite(path) => sqlite(path.clone(), BUSY, TemporaryIn::Files),
             Self::Postgres { url, schema } => postgres(url, schema),
         };
         limited(options, connections)
     }
 
+    /// For short transactions: see [`TemporaryIn::Memory`].
+    pub(crate) fn to_write(&self) -> ConnectOptions {
+        match self {
+            Self::Sqlite(path) => limited(sqlite(path.clone(), BUSY, TemporaryIn::Memory), FILE_WRITERS),
+            Self::Postgres { .. } => self.options(SERVER_WRITERS),
+        }
+    }
+
     /// Where deleted rows stay in files until these are cut.
     pub(crate) fn to_scrub(&self) -> Option<ConnectOptions> {
         match self {
-            Self::Sqlite(path) => Some(limited(sqlite(path.clone(), SCRUB_BUSY), 1)),
+            Self::Sqlite(path) => Some(limited(sqlite(path.clone(), SCRUB_BUSY, TemporaryIn::Files), 1)),
             Self::Postgres { .. } => None,
         }
     }
@@ -166,10 +174,31 @@ fn limited(mut options: ConnectOptions, connections: u32) -> ConnectOptions {
     options
 }
 
+/// Where SQLite keeps what it needs for one statement only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TemporaryIn {
+    /// In files, as large as it has to be: what a migration sorts is as large as a table.
+    Files,
+    /// In memory. A statement that inserts many rows keeps the pages that it changes, to undo itself where one row is
+    /// refused; beyond 64 KiB that is otherwise a file that is made, written and removed, and a quarter of what
+    /// such an insert costs. It is no larger than what one statement changes.
+    Memory,
+}
+
+impl TemporaryIn {
+    /// Value of `PRAGMA temp_store`.
+    const fn pragma(self) -> &'static str {
+        match self {
+            Self::Files => "FILE",
+            Self::Memory => "MEMORY",
+        }
+    }
+}
+
 /// The name is given here and not in the URL, where `?`, `#` and `%` would mean something. Nothing of the
 /// URL is kept: one of a database in memory would make connections share a cache, and then readers wait
 /// for writers and fail where they should wait. What is deleted is overwritten: it may name somebody.
-fn sqlite(path: PathBuf, busy: Duration) -> ConnectOptions {
+fn sqlite(path: PathBuf, busy: Duration, temporary: TemporaryIn) -> ConnectOptions {
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.map_sqlx_sqlite_opts(move |_| {
         SqliteConnectOptions::new()
@@ -178,6 +207,7 @@ fn sqlite(path: PathBuf, busy: Duration) -> ConnectOptions {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(busy)
             .pragma("secure_delete", "ON")
+            .pragma("temp_store", temporary.pragma())
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .disable_statement_logging()
     });

@@ -250,6 +250,13 @@ async fn every_connection_of_sqlite_writes_ahead_and_waits_for_the_disk() {
         assert_eq!(text(connection, "PRAGMA journal_mode").await, "wal");
         assert_eq!(text(connection, "PRAGMA synchronous").await, "2");
     }
+    // 1 is in files, 2 is in memory.
+    assert_eq!(text(&database.writer, "PRAGMA temp_store").await, "2");
+    assert_eq!(
+        text(&database.readers, "PRAGMA temp_store").await,
+        "1",
+        "what is read may be sorted, and large"
+    );
     for entry in fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?}", entry.file_name());

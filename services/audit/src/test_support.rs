@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use obscura_blob::{BlobStore, LocalDirectory};
@@ -23,7 +24,7 @@ use crate::{
     fault::{Faults, NoFaults, Step},
     log::{Log, Parts},
     metrics::AuditMetrics,
-    persons::{Lock, Persons},
+    persons::{FileError, Lock, Persons},
     projection::{self, Projection},
     proving::Proof,
     roles::{Reader, Roles},
@@ -94,9 +95,22 @@ impl Place {
         Bench { place: self, log, blobs, projection: tokio::sync::Mutex::new(projection) }
     }
 
+    /// A program that another test starts at this moment has our files from its fork to its exec, and with them the
+    /// lock that was just given back.
+    async fn lock(&self) -> Result<Lock, FileError> {
+        let file = self.path("person-keys.json");
+        for _ in 0..500 {
+            match Lock::take(&file) {
+                Err(FileError::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                taken => return taken,
+            }
+        }
+        Lock::take(&file)
+    }
+
     pub async fn open(&self, faults: Arc<dyn Faults>) -> anyhow::Result<(Arc<Log>, Arc<dyn BlobStore>)> {
         let clock: SharedClock = self.clock.clone();
-        let lock = Lock::take(&self.path("person-keys.json"))?;
+        let lock = self.lock().await?;
         let store = Arc::new(Store::open(&self.location).await?);
         let blobs: Arc<dyn BlobStore> = Arc::new(LocalDirectory::open(&self.path("log"))?);
         let persons =
