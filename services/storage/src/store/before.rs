@@ -73,7 +73,9 @@ pub(super) async fn take_over(database: &Database) -> Result<(), Error> {
 async fn is_there(database: &impl ConnectionTrait) -> Result<bool, DbErr> {
     let backend = database.get_database_backend();
     let look = match backend {
-        DbBackend::Postgres => "SELECT 1 WHERE to_regclass('packs_before') IS NOT NULL",
+        // From the catalogue itself: `to_regclass` alone goes on seeing a table that another replica has dropped
+        // while this transaction waited for its turn.
+        DbBackend::Postgres => "SELECT 1 FROM pg_catalog.pg_class WHERE oid = to_regclass('packs_before')",
         _ => "SELECT 1 FROM sqlite_master WHERE name = 'packs_before'",
     };
     Ok(database.query_one_raw(Statement::from_string(backend, look)).await?.is_some())

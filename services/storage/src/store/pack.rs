@@ -107,7 +107,9 @@ const STRETCH: &str = "\
     SELECT * FROM (SELECT COLUMNS FROM packs_long WHERE stream = $1 AND start_ns < $3 AND end_ns >= $4 \
         AND BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_long \
     ORDER BY start_ns, id LIMIT $7";
-const BEHIND: &str = "(start_ns > $5 OR (start_ns = $5 AND pack_id > AFTER_ID))";
+/// With a plus before a column SQLite does not take it for where to begin: that is what `$2` says, which is never
+/// before `$5`. It had begun with the first pack of the stream, and read on to the one that was asked for.
+const BEHIND: &str = "(+start_ns > $5 OR (+start_ns = $5 AND pack_id > AFTER_ID))";
 const OF_DAYS: &str =
     "SELECT * FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 AND end_ns >= $4";
 
