@@ -33,8 +33,8 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// Permits a copy of the published log, or where nothing was published yet of the log of this moment, or refuses
-    /// it. The log hears of either.
+    /// Permits a copy of the published log, or where nothing is `published` that will do of the log of this moment,
+    /// or refuses it. The log hears of either.
     ///
     /// # Errors
     /// [`Error::NotAuditor`]; those of the log.

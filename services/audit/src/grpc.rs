@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use obscura_identity::Peer;
@@ -15,7 +15,10 @@ use obscura_proto::audit::v1::{
     SendTestEventResponse, Test, audit_service_server::AuditService, event::Body, prove_request::What,
 };
 use obscura_status::{Code, Failure};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::timeout,
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -33,6 +36,8 @@ use crate::{
 
 /// Messages that may wait for a slow caller.
 const STREAM_QUEUE: usize = 64;
+/// How long a copy waits until what is in the log is published too, cosignatures included.
+const PUBLISHING: Duration = Duration::from_secs(10);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -60,6 +65,15 @@ impl AuditGrpc {
 
     fn published(&self) -> Published {
         self.published.borrow().clone()
+    }
+
+    /// What is published once it covers the log of this moment, or nothing where publishing waits for too long.
+    async fn published_up_to_now(&self) -> Result<Published, Error> {
+        let size = self.log.parts.store.head().await?.size;
+        let mut published = self.published.clone();
+        let covers = |note: &Published| note.as_ref().is_some_and(|note| note.checkpoint().size >= size);
+        let waited = timeout(PUBLISHING, published.wait_for(covers)).await;
+        Ok(waited.ok().and_then(Result::ok).and_then(|note| note.clone()))
     }
 
     async fn status(&self) -> Result<GetAuditStatusResponse, Error> {
@@ -181,7 +195,8 @@ impl AuditService for AuditGrpc {
         request: Request<ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
         let reader = reader(&request)?;
-        let copying = Copying::admit(&self.log, self.published(), reader).await.map_err(status)?;
+        let published = self.published_up_to_now().await.map_err(status)?;
+        let copying = Copying::admit(&self.log, published, reader).await.map_err(status)?;
         let (to, answers) = mpsc::channel(STREAM_QUEUE);
         tokio::spawn(copying.send(self.log.clone(), to));
         Ok(Response::new(streamed(answers)))

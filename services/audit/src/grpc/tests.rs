@@ -148,6 +148,7 @@ async fn who_asks_is_in_the_metadata_and_whoever_is_no_auditor_is_told_so() {
         [0, 2, 4],
         "and that she read; 3 is of the program alone"
     );
+    bench.publish().await;
     let copy = service.export_log(from(CLI, "user:alice", ExportLogRequest {})).await.err().unwrap();
     assert_eq!(copy.code(), tonic::Code::PermissionDenied);
     let proof = from(CLI, "user:alice", ProveRequest { what: Some(What::LeafIndex(1)) });
@@ -193,9 +194,10 @@ async fn an_exported_copy_verifies_offline_and_a_flipped_bit_does_not() {
         bench.append(&search_by("user:alice", "Alice", &"x".repeat(3_900))).await;
     }
     bench.publish().await;
-    bench.append(&test_event("after the checkpoint")).await;
+    bench.append(&test_event("not yet published")).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut pieces = service.export_log(from_cli(ExportLogRequest {})).await.unwrap().into_inner();
+    let (answer, ()) = tokio::join!(service.export_log(from_cli(ExportLogRequest {})), bench.publish());
+    let mut pieces = answer.unwrap().into_inner();
     let mut bytes = std::collections::BTreeMap::<String, Vec<u8>>::new();
     let mut pieces_of_bundle = 0;
     while let Some(piece) = pieces.next().await {
@@ -210,13 +212,29 @@ async fn an_exported_copy_verifies_offline_and_a_flipped_bit_does_not() {
         std::fs::write(path, bytes).unwrap();
     }
     assert_eq!(pieces_of_bundle, 2);
-    assert_eq!(crate::test_support::verify(folder.path(), &[]).checkpoint().size, 300);
+    assert_eq!(crate::test_support::verify(folder.path(), &[]).checkpoint().size, 301);
     let bundle = folder.path().join("tile/entries/000");
     let mut changed = std::fs::read(&bundle).unwrap();
     changed[1_000_000] ^= 1;
     std::fs::write(bundle, changed).unwrap();
     let judged = std::panic::catch_unwind(|| crate::test_support::verify(folder.path(), &[]));
     assert!(judged.is_err(), "a flipped bit was not found");
+}
+
+#[tokio::test]
+async fn a_copy_holds_all_that_was_in_the_log_even_where_nothing_is_published_any_more() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    bench.append(&test_event("published")).await;
+    bench.publish().await;
+    let (ended, published) = watch::channel(service.published());
+    let service = AuditGrpc { published, ..service };
+    drop(ended);
+    bench.append(&test_event("not published")).await;
+    let mut pieces = service.export_log(from_cli(ExportLogRequest {})).await.unwrap().into_inner();
+    let first = pieces.next().await.unwrap().unwrap();
+    let checkpoint = std::str::from_utf8(&first.data).unwrap();
+    assert_eq!(Place::key().verifier().verify(checkpoint).unwrap().checkpoint().size, 2);
 }
 
 #[tokio::test]
