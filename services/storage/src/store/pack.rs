@@ -214,15 +214,23 @@ pub(super) fn is_long(row: &PackRow) -> bool {
     row.span.duration() > LONG
 }
 
-/// The tables of their days are there.
+/// Inserts new packs. The tables of their days are there.
 pub(super) async fn insert_many<'a>(
     database: &impl ConnectionTrait,
     rows: impl Iterator<Item = &'a PackRow>,
 ) -> Result<(), Error> {
+    insert_into(database, partition::table_of_new(database.get_database_backend()), rows).await
+}
+
+/// Inserts packs: those that are not long into this table. The tables of their days are there.
+pub(super) async fn insert_into<'a>(
+    database: &impl ConnectionTrait,
+    by_start: &str,
+    rows: impl Iterator<Item = &'a PackRow>,
+) -> Result<(), Error> {
     let rows: Vec<&PackRow> = rows.collect();
     let streams = stream::assign(database, &rows).await?;
-    let of_new = partition::table_of_new(database.get_database_backend());
-    for (table, long) in [(of_new, false), ("packs_long", true)] {
+    for (table, long) in [(by_start, false), ("packs_long", true)] {
         let here = rows.iter().zip(&streams).filter(|(row, _)| is_long(row) == long);
         let values = here.map(|(row, numbered)| values(row, numbered)).collect::<Result<_, _>>()?;
         insert(database, table, values).await?;

@@ -69,7 +69,9 @@ async fn packs_from_before_they_were_compact_come_over_as_they_were() {
         for row in &rows {
             assert_eq!(store.as_ref().unwrap().pack(row.pack).await.unwrap().as_ref(), Some(row));
         }
-        assert_eq!(other.unwrap().totals().await.unwrap().packs, 222, "each once");
+        let other = other.unwrap();
+        assert_eq!(other.totals().await.unwrap().packs, 222, "each once");
+        assert_eq!(other.settle(at(30 * day)).await.unwrap(), 0, "they are where they belong");
     }
 }
 
