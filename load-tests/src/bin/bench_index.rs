@@ -2,7 +2,8 @@
 //! Obscura's layer.
 //!
 //! The index is filled with plain SQL, as if 1,000 cameras had recorded for 30 days (650 million segments
-//! in packs; a tenth of it on SQLite), and then asked through the functions of the service: the segments of
+//! in packs; a tenth of it on SQLite). On PostgreSQL packs go into the table of new ones, and the service's own function
+//! moves them from there after each hour. Then the index is asked through the functions of the service: the segments of
 //! an hour of a camera, with their directories decoded, and the runs and gaps of a day of a camera. Then
 //! packs are committed one by one, each durably. The peer reads and writes the same rows and does nothing
 //! with them; the two take turns, so that neither has a warmer cache.
@@ -13,11 +14,16 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use obscura_clock::{SharedClock, Span, SystemClock};
+use obscura_clock::{SharedClock, Span, SystemClock, Timestamp};
 use obscura_database::{Location, PostgresUrl};
 use obscura_ids::{CameraId, Layer};
 use obscura_load_tests::{
-    index::{Plan, SEGMENTS_OF_PACK, bulk::Plain, directory, pack, row::Row},
+    index::{
+        Plan, SEGMENTS_OF_PACK,
+        bulk::Plain,
+        directory, pack,
+        row::{Row, make_rows, stream_of},
+    },
     report::{Line, quantile_ms},
 };
 use obscura_storage::{SCHEMA, Slice, Store};
@@ -26,12 +32,15 @@ use rand::Rng as _;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-/// Packs that are sent together while filling.
-const BATCH: usize = 2_000;
 /// Such heaps that are made before the database takes them.
 const BATCHES_AHEAD: usize = 4;
+/// How long after the end of an hour it settles, at most.
+const GRACE: Duration = Duration::from_secs(300);
+/// After each hour the server has that long to free what was moved; here the next one comes within seconds.
+const FREE: &str = "VACUUM packs_recent";
 /// Minutes of a search for segments.
 const RANGE_MINUTES: i64 = 60;
+const NANOS_OF_HOUR: i64 = 3_600_000_000_000;
 /// Minutes of a question for coverage.
 const COVERAGE_MINUTES: i64 = 1_440;
 /// Packs that are committed at the same time.
@@ -84,6 +93,18 @@ struct Bench<'a> {
     store: Store,
     plain: Plain,
     clock: SharedClock,
+    filling: Filling,
+}
+
+/// How long filling took.
+#[derive(Clone, Copy, Default)]
+struct Filling {
+    /// Packs that settled.
+    settled: u64,
+    /// Time that they took.
+    settling: Duration,
+    /// Time that it took to add all packs before.
+    adding: Duration,
 }
 
 /// What ours took, and what the peer took.
@@ -123,7 +144,9 @@ async fn on_postgres(arguments: &Arguments, url: &str) -> Result<()> {
     let plan = Plan::new(arguments.segments, arguments.days)?;
     let plain = Plain::postgres(url).await?;
     let clock = SystemClock::shared();
-    Bench { arguments, kind: Kind::Postgres, plan, store, plain, clock }.run().await
+    Bench { arguments, kind: Kind::Postgres, plan, store, plain, clock, filling: Filling::default() }
+        .run()
+        .await
 }
 
 async fn sqlite(arguments: &Arguments) -> Result<()> {
@@ -137,7 +160,9 @@ async fn sqlite(arguments: &Arguments) -> Result<()> {
     let plan = Plan::new(segments, arguments.days)?;
     let plain = Plain::sqlite(&file).await?;
     let clock = SystemClock::shared();
-    Bench { arguments, kind: Kind::Sqlite, plan, store, plain, clock }.run().await
+    Bench { arguments, kind: Kind::Sqlite, plan, store, plain, clock, filling: Filling::default() }
+        .run()
+        .await
 }
 
 impl Bench<'_> {
@@ -151,6 +176,7 @@ impl Bench<'_> {
         let coverage = self.coverage().await?;
         self.print_time("query_ms_p99", segments, RANGE_MINUTES, range);
         self.print_time("coverage_ms_p99", segments, COVERAGE_MINUTES, coverage);
+        self.print_settling(segments);
         let (ours, peer) = self.inserts().await?;
         let params = json!({ "database": self.name(), "segments": segments, "packs": self.arguments.inserts,
             "at_the_same_time": COMMITTERS });
@@ -196,13 +222,21 @@ impl Bench<'_> {
         let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
         let plan = self.plan.clone();
         let maker = tokio::task::spawn_blocking(move || make_rows(&plan, &sender));
-        let mut packs = 0;
+        let (mut packs, mut hour) = (0, 0);
         while let Some(rows) = batches.recv().await {
+            let start = self.clock.monotonic();
             self.plain.add(&rows).await?;
+            self.filling.adding += self.clock.monotonic().since(start);
             packs += rows.len() as u64;
             progress.inc(rows.len() as u64);
+            // Rows come in the order of minutes, so every hour before that of the last one is whole.
+            let last = rows.last().map_or(0, |row| row.start);
+            if std::mem::replace(&mut hour, last / NANOS_OF_HOUR) != last / NANOS_OF_HOUR {
+                self.settle(Timestamp::from_unix_nanos(last)).await?;
+            }
         }
         maker.await??;
+        self.settle(Plan::moment(self.plan.minutes + 60)).await?;
         self.plain.add_runs(&self.plan).await?;
         if self.kind == Kind::Postgres {
             self.plain.run("VACUUM ANALYZE").await?;
@@ -210,6 +244,18 @@ impl Bench<'_> {
         }
         progress.finish_and_clear();
         Ok(packs * SEGMENTS_OF_PACK)
+    }
+
+    /// Puts packs of the hours before that of this moment in order.
+    async fn settle(&mut self, moment: Timestamp) -> Result<()> {
+        let start = self.clock.monotonic();
+        let moved = self.store.settle(moment + GRACE).await?;
+        if moved > 0 {
+            self.filling.settling += self.clock.monotonic().since(start);
+            self.filling.settled += moved;
+            self.plain.run(FREE).await?;
+        }
+        Ok(())
     }
 
     /// The service makes what it needs for the days; its packs are as good as others, and go again.
@@ -220,7 +266,7 @@ impl Bench<'_> {
             let (row, runs) = pack(camera, minute)?;
             self.store.insert_pack(&row, &runs, self.clock.wall()).await?;
         }
-        self.plain.run("DELETE FROM runs; DELETE FROM packs_of_days").await
+        self.plain.clear_new().await
     }
 
     async fn ranges(&mut self) -> Result<Times> {
@@ -318,6 +364,26 @@ impl Bench<'_> {
         (stream_of(place).unwrap_or(0), camera, from, from + minutes)
     }
 
+    /// Beside adding them, which is without Obscura's layer.
+    fn print_settling(&self, segments: u64) {
+        let Filling { settled, settling, adding } = self.filling;
+        if settled == 0 {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate to three digits")]
+        let rate = |time: Duration| settled as f64 / time.as_secs_f64();
+        Line {
+            bench: "index",
+            metric: "settled_per_s",
+            value: rate(settling),
+            unit: "packs/s",
+            peer: Some("COPY of the same packs into the table of new ones"),
+            peer_value: Some(rate(adding)),
+            params: json!({ "database": self.name(), "segments": segments, "packs": settled }),
+        }
+        .print();
+    }
+
     fn print_time(&self, metric: &str, segments: u64, minutes: i64, mut times: Times) {
         times.ours.sort();
         times.peer.sort();
@@ -341,29 +407,6 @@ impl Times {
     fn add(&mut self, ours: bool, time: Duration) {
         if ours { self.ours.push(time) } else { self.peer.push(time) }
     }
-}
-
-/// The number of the stream of the camera at this place.
-fn stream_of(place: usize) -> Result<i32> {
-    Ok(i32::try_from(place + 1)?)
-}
-
-/// Makes all rows of the plan, in the order in which recorders bring them, until nobody takes them any more.
-fn make_rows(plan: &Plan, sender: &mpsc::Sender<Vec<Row>>) -> Result<()> {
-    let mut batch = Vec::with_capacity(BATCH);
-    for minute in (0..plan.minutes).filter(|minute| !Plan::is_away(*minute)) {
-        for (place, camera) in plan.cameras.iter().enumerate() {
-            batch.push(Row::of(stream_of(place)?, &directory(*camera, minute)?));
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                if sender.blocking_send(full).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-    sender.blocking_send(batch).ok();
-    Ok(())
 }
 
 fn progress(name: &'static str, packs: u64) -> ProgressBar {

@@ -20,7 +20,7 @@ use super::{
 const CONNECTION_LOST: i32 = 5;
 pub(super) const LAYER: i16 = 1; // `original`
 const COPY: &str =
-    "COPY packs_of_days (start_ns, end_ns, stream, pack_id, directory) FROM STDIN (FORMAT BINARY)";
+    "COPY packs_recent (start_ns, end_ns, stream, pack_id, directory) FROM STDIN (FORMAT BINARY)";
 const DIRECTORIES: &str = "SELECT directory FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 \
                            AND start_ns < $3 ORDER BY start_ns";
 const RUNS: &str = "SELECT start_ns, end_ns FROM runs WHERE camera = $1 AND start_ns < $3 AND end_ns > $2";
@@ -132,7 +132,24 @@ impl Plain {
         self.run("COMMIT").await
     }
 
-    /// Adds packs in one transaction; their tables of days are there.
+    /// The table to which storage adds new packs.
+    const fn table_of_new(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "packs_recent",
+            Self::Sqlite(_) => "packs_of_days",
+        }
+    }
+
+    /// Removes all new packs, and the runs.
+    ///
+    /// # Errors
+    /// Where the database refuses it.
+    pub async fn clear_new(&mut self) -> Result<()> {
+        let sql = format!("DELETE FROM runs; DELETE FROM {}", self.table_of_new());
+        self.run(&sql).await
+    }
+
+    /// Adds new packs in one transaction; the tables of their days are there.
     ///
     /// # Errors
     /// Where the database refuses them.
@@ -150,14 +167,15 @@ impl Plain {
         self.run("COMMIT").await
     }
 
-    /// Inserts one pack, and nothing else.
+    /// Inserts one new pack, and nothing else.
     ///
     /// # Errors
     /// Where the database refuses it.
     pub async fn insert(&mut self, row: &Row) -> Result<()> {
         let id = if matches!(self, Self::Postgres(_)) { "encode($4, 'hex')::uuid" } else { "$4" };
         let sql = format!(
-            "INSERT INTO packs_of_days (start_ns, end_ns, stream, pack_id, directory) VALUES ($1, $2, $3, {id}, $5)"
+            "INSERT INTO {} (start_ns, end_ns, stream, pack_id, directory) VALUES ($1, $2, $3, {id}, $5)",
+            self.table_of_new()
         );
         let pack = row.pack.as_bytes().to_vec();
         let Changed =

@@ -28,6 +28,10 @@ pub struct Metrics {
     pub failed_deletions: Counter,
     /// Rounds in which custody was away or not believed.
     pub failed_rounds: Counter,
+    /// Packs that moved to the table of their day.
+    pub settled_packs: Counter,
+    /// Rounds of moving them that failed and are tried again.
+    pub failed_settlings: Counter,
     /// Objects that the scrub read.
     pub scrubbed_packs: Counter,
     /// Bytes that the scrub read.
@@ -53,6 +57,8 @@ impl Metrics {
             ("deleted_objects", "Objects deleted after their keys", &metrics.deleted_objects),
             ("failed_deletions", "Deletions that will be tried again", &metrics.failed_deletions),
             ("failed_rounds", "Rounds in which custody was away or not believed", &metrics.failed_rounds),
+            ("settled_packs", "Packs moved to the table of their day", &metrics.settled_packs),
+            ("failed_settlings", "Rounds of moving packs that are tried again", &metrics.failed_settlings),
             ("scrubbed_packs", "Objects that the scrub read", &metrics.scrubbed_packs),
             ("scrubbed_bytes", "Bytes that the scrub read", &metrics.scrubbed_bytes),
             ("damage_found", "Times that the scrub found damage", &metrics.damage_found),

@@ -17,6 +17,7 @@ mod quarantine;
 mod receipt;
 mod run;
 mod schema;
+mod settling;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What goes on in the background: custody is followed, the audit log is told, objects are read again,
-//! the journal of gaps is tidied, and once a day everything is accounted for.
+//! the journal of gaps is tidied, packs of hours that are over are put in order, and once a day everything is
+//! accounted for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +40,8 @@ const DUE: Duration = Duration::from_secs(600);
 const DAILY: Duration = Duration::from_hours(24);
 /// How often the journal of gaps is tidied: until then each report of a recorder is an object of its own.
 const TIDY: Duration = Duration::from_hours(6);
+/// How often packs of hours that are over are put in order. Those that came late meanwhile lie together.
+const SETTLE: Duration = Duration::from_secs(300);
 /// How long the scrub rests after a fault, or where there is nothing to read.
 const REST: Duration = Duration::from_secs(60);
 /// Shortest pause between two packs of the scrub.
@@ -84,14 +87,15 @@ pub struct Upkeep {
 impl Upkeep {
     /// Starts what goes on in the background, until shutdown. A step that is under way is finished.
     pub fn spawn(self: &Arc<Self>, shutdown: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let [follow, tell, scrub, daily, journal] = [(); 5].map(|()| Arc::clone(self));
-        let [first, second, third, fourth, fifth] = [(); 5].map(|()| shutdown.clone());
+        let [follow, tell, scrub, daily, journal, settle] = [(); 6].map(|()| Arc::clone(self));
+        let [first, second, third, fourth, fifth, sixth] = [(); 6].map(|()| shutdown.clone());
         vec![
             tokio::spawn(async move { follow.follow(&first).await }),
             tokio::spawn(async move { tell.tell(&second).await }),
             tokio::spawn(async move { scrub.scrub(&third).await }),
             tokio::spawn(async move { daily.account(&fourth).await }),
             tokio::spawn(async move { journal.keep_journal(&fifth).await }),
+            tokio::spawn(async move { settle.settle(&sixth).await }),
         ]
     }
 
@@ -256,6 +260,38 @@ impl Upkeep {
         outcome
     }
 
+    async fn settle(&self, shutdown: &CancellationToken) {
+        if !self.store.settles() {
+            return;
+        }
+        while rest(shutdown, SETTLE).await {
+            tokio::select! {
+                outcome = self.settle_if_due() => if let Err(error) = outcome {
+                    self.metrics.failed_settlings.inc();
+                    tracing::warn!(%error, "packs of hours that are over were not all put in order; this is tried again");
+                },
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Of several replicas one does it. Where two do, each moves other packs.
+    async fn settle_if_due(&self) -> Result<(), Error> {
+        let now = self.clock.wall();
+        let before = self.store.number(Fact::PacksSettled).await?;
+        if !self.store.claim(Fact::PacksSettled, moment(now - SETTLE), moment(now)).await? {
+            return Ok(());
+        }
+        match self.store.settle(now).await {
+            Ok(moved) => self.metrics.settled_packs.inc_by(moved),
+            Err(error) => {
+                self.store.set_number(Fact::PacksSettled, before).await?;
+                return Err(error.into());
+            }
+        };
+        Ok(())
+    }
+
     /// Of several replicas one does it.
     async fn account_if_due(&self) -> Result<(), Error> {
         let now = self.clock.wall();
@@ -325,13 +361,15 @@ async fn rest(shutdown: &CancellationToken, pause: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use obscura_database::{Location, PostgresUrl};
     use obscura_outbox::{Limits, Outbox};
+    use obscura_test_servers::postgres::shared;
     use tempfile::TempDir;
 
     use super::*;
     use crate::{
         fake_custody::Wrong,
-        store::Subject,
+        store::{SCHEMA, Subject},
         zone_bench::{Zone, key, pack},
     };
 
@@ -439,6 +477,26 @@ mod tests {
         assert!(follower.has_all().await.unwrap());
         zone.custody.is(Wrong::Away);
         assert!(follower.has_all().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn of_several_replicas_one_puts_packs_in_order_and_the_next_one_when_it_is_due_again() {
+        let url = PostgresUrl::try_new(&shared().new_database()).unwrap();
+        let location = Location::Postgres { url, schema: SCHEMA };
+        let replicas = [Zone::on(location.clone()).await, Zone::on(location).await];
+        let [one, other] = &replicas;
+        let settled = || replicas.each_ref().map(|zone| zone.upkeep.metrics.settled_packs.get());
+        one.record(&pack(1, 1, 0)).await;
+        one.installation.clock.advance(Duration::from_hours(2));
+        other.installation.clock.advance(Duration::from_hours(2));
+        one.upkeep.settle_if_due().await.unwrap();
+        assert_eq!(settled(), [1, 0]);
+        one.record(&pack(1, 2, 16)).await;
+        other.upkeep.settle_if_due().await.unwrap();
+        assert_eq!(settled(), [1, 0], "one has just done it");
+        other.installation.clock.advance(SETTLE);
+        other.upkeep.settle_if_due().await.unwrap();
+        assert_eq!(settled(), [1, 1]);
     }
 
     #[tokio::test]

@@ -98,7 +98,8 @@ async fn step(database: &impl ConnectionTrait) -> Result<(), Error> {
     for row in packs.iter().filter(|row| !pack::is_long(row)) {
         partition::make_day(database, row.span.start()).await?;
     }
-    pack::insert_many(database, packs.iter()).await?;
+    // Not among new ones, which are few: all packs of an installation may come here.
+    pack::insert_into(database, "packs_of_days", packs.iter()).await?;
     forget(database, packs.iter().map(|row| row.pack)).await
 }
 

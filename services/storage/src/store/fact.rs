@@ -47,6 +47,8 @@ pub enum Fact {
     ReconcileFindings,
     /// When the journal of gaps was last begun to be tidied.
     GapsTidied,
+    /// When packs of hours that are over were last begun to be moved.
+    PacksSettled,
 }
 
 impl Fact {
@@ -63,6 +65,7 @@ impl Fact {
             Self::Reconciled => "reconciled",
             Self::ReconcileFindings => "reconcile findings",
             Self::GapsTidied => "gaps tidied",
+            Self::PacksSettled => "packs settled",
         }
     }
 }

@@ -19,7 +19,7 @@ use obscura_ids::{CameraId, Layer, PackId};
 use obscura_pack::{Directory, Stream, object_key};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
 
-use super::{Error, stream};
+use super::{Error, partition, stream};
 use crate::index::PackRow;
 
 /// A pack that is longer has its own corner of the index, so that a search for packs that reach into a
@@ -99,26 +99,30 @@ pub(super) async fn summaries(
     Ok(rows.map(|PackRow { pack, key, span, bytes, .. }| PackSummary { pack, key, span, bytes }).collect())
 }
 
-/// Packs of one stream, those of days and the long ones, in one round trip: `$1` the stream, from `$2` (of days) to
-/// before `$3`, that end at `$4` or later, behind the start `$5` and the id `$6`, at most `$7`.
+/// Packs of one stream from all tables, in one round trip and as they are at one moment: `$1` the stream, from `$2`
+/// (those that are not long) to before `$3`, that end at `$4` or later, behind the start `$5` and the id `$6`, at most
+/// `$7`.
 const STRETCH: &str = "\
-    SELECT * FROM (SELECT COLUMNS FROM OF_DAYS WHERE BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_days \
-    UNION ALL \
+    BY_START \
     SELECT * FROM (SELECT COLUMNS FROM packs_long WHERE stream = $1 AND start_ns < $3 AND end_ns >= $4 \
         AND BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_long \
     ORDER BY start_ns, id LIMIT $7";
 /// With a plus before a column SQLite does not take it for where to begin: that is what `$2` says, which is never
 /// before `$5`. It had begun with the first pack of the stream, and read on to the one that was asked for.
 const BEHIND: &str = "(+start_ns > $5 OR (+start_ns = $5 AND pack_id > AFTER_ID))";
-const OF_DAYS: &str =
-    "SELECT * FROM packs_of_days WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 AND end_ns >= $4";
+const OF_TABLE: &str = "\
+    SELECT * FROM (SELECT COLUMNS FROM (\
+            SELECT * FROM TABLE WHERE stream = $1 AND start_ns >= $2 AND start_ns < $3 AND end_ns >= $4FENCE\
+        ) AS found WHERE BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_TABLE \
+    UNION ALL ";
 
 /// How PostgreSQL shall read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// All of the stretch at once and then put in order (`OFFSET 0` lets it not see that this is wanted). Rows of a
-    /// camera lie a page of the table apart, because all cameras write in turn: this way it finds all pages first,
-    /// in the index, and asks the disk for many at a time, instead of for each after the one before.
+pub(super) enum Way {
+    /// All of the stretch at once and then put in order (`OFFSET 0` lets it not see that this is wanted). This way it
+    /// finds all pages first, in the index, and asks the disk for many at a time, instead of for each after the one
+    /// before. Few pages are asked for where packs have settled; those of before there was settling, and those that came
+    /// late, lie a page apart.
     AtOnce,
     /// In order, so that it can stop: for stretches of which nobody knows how many packs they hold.
     InOrder,
@@ -179,13 +183,7 @@ async fn stretch(
     stretch: Stretch,
     way: Way,
 ) -> Result<Vec<Model>, Error> {
-    let backend = database.get_database_backend();
-    let fence = if way == Way::AtOnce { " OFFSET 0" } else { "" };
-    let sql = STRETCH
-        .replace("OF_DAYS", &format!("({OF_DAYS}{fence}) AS found"))
-        .replace("BEHIND", BEHIND)
-        .replace("AFTER_ID", &id_value(backend, 6))
-        .replace("COLUMNS", columns(backend));
+    let sql = stretch_sql(database.get_database_backend(), way);
     let Stretch { from, start, to, after: (after, pack), limit } = stretch;
     let pack = pack.as_bytes().to_vec();
     let values =
@@ -193,24 +191,46 @@ async fn stretch(
     query(database, sql, values).await
 }
 
+/// One statement for all tables: a pack that moves from one to the other meanwhile is in it once.
+pub(super) fn stretch_sql(backend: DbBackend, way: Way) -> String {
+    let fence = if way == Way::AtOnce { " OFFSET 0" } else { "" };
+    let tables = partition::tables_by_start(backend);
+    let by_start: String = tables.iter().map(|table| OF_TABLE.replace("TABLE", table)).collect();
+    STRETCH
+        .replace("BY_START", &by_start)
+        .replace("FENCE", fence)
+        .replace("BEHIND", BEHIND)
+        .replace("AFTER_ID", &id_value(backend, 6))
+        .replace("COLUMNS", columns(backend))
+}
+
 /// No pack of a day that ends behind this moment starts earlier, nanoseconds since the Unix epoch.
 pub(super) fn earliest_of_days(end: i64) -> i64 {
     (Timestamp::from_unix_nanos(end) - LONG).unix_nanos()
 }
 
-/// Whether it rests in the corner of long packs instead of a table of its day.
+/// Whether it rests in the corner of long packs instead of among those by start.
 pub(super) fn is_long(row: &PackRow) -> bool {
     row.span.duration() > LONG
 }
 
-/// The tables of their days are there.
+/// Inserts new packs. The tables of their days are there.
 pub(super) async fn insert_many<'a>(
     database: &impl ConnectionTrait,
     rows: impl Iterator<Item = &'a PackRow>,
 ) -> Result<(), Error> {
+    insert_into(database, partition::table_of_new(database.get_database_backend()), rows).await
+}
+
+/// Inserts packs: those that are not long into this table. The tables of their days are there.
+pub(super) async fn insert_into<'a>(
+    database: &impl ConnectionTrait,
+    by_start: &str,
+    rows: impl Iterator<Item = &'a PackRow>,
+) -> Result<(), Error> {
     let rows: Vec<&PackRow> = rows.collect();
     let streams = stream::assign(database, &rows).await?;
-    for (table, long) in [("packs_of_days", false), ("packs_long", true)] {
+    for (table, long) in [(by_start, false), ("packs_long", true)] {
         let here = rows.iter().zip(&streams).filter(|(row, _)| is_long(row) == long);
         let values = here.map(|(row, numbered)| values(row, numbered)).collect::<Result<_, _>>()?;
         insert(database, table, values).await?;
@@ -255,9 +275,10 @@ fn values(row: &PackRow, numbered: &stream::Numbered) -> Result<[Value; 5], Erro
     ])
 }
 
+/// Call it within a transaction of the writer: then the pack does not move meanwhile.
 pub(super) async fn remove(database: &impl ConnectionTrait, pack: PackId) -> Result<(), Error> {
     let backend = database.get_database_backend();
-    for table in ["packs_of_days", "packs_long"] {
+    for table in partition::tables_by_start(backend).iter().chain(&["packs_long"]) {
         let sql = format!("DELETE FROM {table} WHERE pack_id = {}", id_value(backend, 1));
         let values = [Value::from(pack.as_bytes().to_vec())];
         database.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;

@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "gaps have a writer", statements: writers_of_gaps },
     Migration { version: 5, name: "packs are compact", statements: compact_packs },
     Migration { version: 6, name: "gaps by day", statements: gaps_by_start },
+    Migration { version: 7, name: "new packs by themselves", statements: partition::table_of_recent },
 ];
 
 /// Rows from before are read as they are; programs from before must not read newer ones.

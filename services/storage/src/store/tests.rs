@@ -4,6 +4,7 @@ mod arrivals;
 mod before;
 mod receipts;
 mod replicas;
+mod settling;
 mod walks;
 
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl Store {
     }
 
     async fn empty(&self) {
-        for table in ["packs_of_days", "packs_long", "runs"] {
+        let tables = partition::tables_by_start(self.database.backend());
+        for table in tables.iter().chain(&["packs_long", "runs"]) {
             self.database.readers().execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
         }
     }

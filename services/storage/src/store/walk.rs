@@ -12,7 +12,7 @@ use obscura_pack::{Day, Stream, parse_object_key};
 use sea_orm::{ConnectionTrait, Statement, Value};
 
 use super::{
-    Error, Slice, pack, run,
+    Error, Slice, pack, partition, run,
     stream::{self, Numbered},
 };
 use crate::index::PackRow;
@@ -134,8 +134,10 @@ async fn next_start(
     let (before, behind) = walk.bounds();
     let from_day = pack::earliest_of_days(behind).max(day);
     // Each stream by itself: the first entry of its part of an index, where that of several would be all entries.
+    let tables = partition::tables_by_start(database.get_database_backend()).iter().map(|table| (*table, 1));
+    let tables = tables.chain([("packs_long", 2)]);
     let firsts =
-        group.numbers.iter().flat_map(|stream| [("packs_of_days", 1, stream), ("packs_long", 2, stream)]);
+        tables.flat_map(|(table, place)| group.numbers.iter().map(move |stream| (table, place, stream)));
     let firsts = firsts.map(|(table, place, stream)| {
         format!(
             "SELECT MIN(start_ns) AS first FROM {table} WHERE stream = {stream} AND start_ns >= ${place} \

@@ -69,7 +69,46 @@ async fn packs_from_before_they_were_compact_come_over_as_they_were() {
         for row in &rows {
             assert_eq!(store.as_ref().unwrap().pack(row.pack).await.unwrap().as_ref(), Some(row));
         }
-        assert_eq!(other.unwrap().totals().await.unwrap().packs, 222, "each once");
+        let other = other.unwrap();
+        assert_eq!(other.totals().await.unwrap().packs, 222, "each once");
+        assert_eq!(other.settle(at(30 * day)).await.unwrap(), 0, "they are where they belong");
+    }
+}
+
+/// A row as programs of version 6 wrote it.
+async fn insert_of_6(database: &Database, row: &PackRow) {
+    let write = database.write().await.unwrap();
+    let numbered = stream::assign(&*write, &[row]).await.unwrap().remove(0);
+    partition::make_day(&*write, row.span.start()).await.unwrap();
+    let sql = format!(
+        "INSERT INTO packs_of_days (start_ns, end_ns, stream, pack_id, directory) VALUES ($1, $2, $3, {}, $5)",
+        pack::id_value(database.backend(), 4)
+    );
+    let values: [sea_orm::Value; 5] = [
+        row.span.start().unix_nanos().into(),
+        row.span.end().unix_nanos().into(),
+        numbered.number.into(),
+        row.pack.as_bytes().to_vec().into(),
+        row.directory.to_compact(&numbered.stream).into(),
+    ];
+    write.execute_raw(Statement::from_sql_and_values(database.backend(), sql, values)).await.unwrap();
+    write.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn packs_from_before_new_ones_had_a_table_stay_where_they_are_and_are_found() {
+    let (_directory, locations, databases) = older(6).await;
+    for (location, database) in locations.iter().zip(databases) {
+        let (old, _) = row(&make_pack(1, id(1), &[(0, 4_000)]));
+        insert_of_6(&database, &old).await;
+        database.close().await.unwrap();
+        let store = Store::open(location).await.unwrap();
+        insert(&store, 2, &[(4_000, 8_000)]).await.unwrap();
+        for moved in [u64::from(store.settles()), 0] {
+            assert_eq!(store.pack(id(1)).await.unwrap().as_ref(), Some(&old));
+            assert_eq!(ids(&store, slice(0, 10_000)).await, [id(1), id(2)]);
+            assert_eq!(store.settle(at(7_200_000)).await.unwrap(), moved, "only the new one");
+        }
     }
 }
 

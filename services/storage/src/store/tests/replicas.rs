@@ -69,6 +69,8 @@ async fn each_day_has_a_table_and_long_packs_have_theirs() {
     }
     insert(&store, 5, &[(5 * DAY, 5 * DAY + 4_000), (6 * DAY, 6 * DAY + 4_000)]).await.unwrap();
     let day = |start, rows| (partition::name(at(start)), rows);
+    assert_eq!(days(&store).await.iter().map(|(_, rows)| rows).sum::<i64>(), 0, "they are new");
+    assert_eq!(store.settle(at(30_000 * DAY)).await.unwrap(), 4);
     assert_eq!(days(&store).await, [day(midnight - 1, 1), day(midnight, 2), day(midnight + 20_000 * DAY, 1)]);
     assert_eq!(ids(&store, slice(midnight - 10_000, midnight + 10_000)).await, [id(1), id(2), id(3)]);
     assert_eq!(ids(&store, slice(5 * DAY + 10_000, 6 * DAY)).await, [id(5)]);
@@ -80,6 +82,7 @@ async fn days_of_which_nothing_is_left_go_when_a_day_begins_and_come_again_when_
     for (number, day) in [(1, 0), (2, 1), (3, 5)] {
         insert(&store, number, &[(day * DAY, day * DAY + 4_000)]).await.unwrap();
     }
+    assert_eq!(store.settle(at(30 * DAY)).await.unwrap(), 3);
     let gone = format!("DELETE FROM packs_of_days WHERE start_ns <> {}", at(DAY).unix_nanos());
     store.database.readers().execute_unprepared(&gone).await.unwrap();
     insert(&store, 4, &[(10 * DAY, 10 * DAY + 4_000)]).await.unwrap();
@@ -94,6 +97,7 @@ async fn days_of_which_nothing_is_left_go_when_a_day_begins_and_come_again_when_
 async fn a_backup_that_reads_for_long_keeps_no_new_day_waiting() {
     let [store, other] = replicas().await;
     insert(&store, 1, &[(0, 4_000)]).await.unwrap();
+    assert_eq!(store.settle(at(DAY)).await.unwrap(), 1);
     let backup = other.database.readers().begin().await.unwrap();
     backup.execute_unprepared("LOCK TABLE packs, runs, gaps IN ACCESS SHARE MODE").await.unwrap();
     store.database.readers().execute_unprepared("DELETE FROM packs_of_days").await.unwrap();

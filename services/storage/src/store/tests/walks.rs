@@ -2,6 +2,7 @@
 
 use obscura_ids::Digest;
 use obscura_pack::Directory;
+use sea_orm::{DbBackend, Statement};
 
 use super::*;
 
@@ -80,6 +81,25 @@ async fn slices_of_any_size_give_every_pack_of_a_layer_once_in_the_order_of_time
             }
         }
     }
+}
+
+/// `EXPLAIN QUERY PLAN` says the same whichever of the bounds SQLite begins at, so the steps of the statement are looked
+/// at: the last two values that are put in place before the table is searched are the stream and the start from which it
+/// is.
+#[tokio::test]
+async fn a_search_in_sqlite_begins_where_the_slice_does_and_not_at_the_first_pack_of_the_stream() {
+    let (_directory, [store, _]) = both().await;
+    let explain = format!("EXPLAIN {}", pack::stretch_sql(DbBackend::Sqlite, pack::Way::InOrder));
+    let steps = store.database.readers();
+    let steps = steps.query_all_raw(Statement::from_string(DbBackend::Sqlite, explain)).await.unwrap();
+    let steps = steps.iter().map(|step| {
+        let name: String = step.try_get_by_index(1).unwrap();
+        let parameter: i64 = step.try_get_by_index(2).unwrap();
+        (name, parameter)
+    });
+    let before: Vec<(String, i64)> = steps.take_while(|(name, _)| !name.starts_with("Seek")).collect();
+    let values = before.iter().rev().filter(|(name, _)| name == "Variable").map(|(_, parameter)| *parameter);
+    assert_eq!(values.take(2).collect::<Vec<_>>(), [2, 1], "`$2` is the start and `$1` the stream");
 }
 
 #[tokio::test]
