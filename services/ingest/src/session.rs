@@ -26,6 +26,11 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a camera may send nothing before the session is given up.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The end of [`FRAME_TIMEOUT`], kept for one more look at the socket. A recorder that stood still (stopped by a
+/// signal, a suspended machine) wakes up to a watchdog that is due and to pictures that wait: they are
+/// read first, or a camera that sent all the time would be said to have been silent.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// No real camera sends a larger picture.
 const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -50,6 +55,8 @@ pub struct Session {
     clock: SharedClock,
     watchdog: Pin<Box<Sleep>>,
     last_frame: Monotonic,
+    /// Whether the socket is looked at for the last time before the session is given up.
+    last_look: bool,
     /// How many pieces of the picture that had begun before the session are still left out.
     pieces_before: u32,
 }
@@ -87,9 +94,16 @@ impl Session {
         let playing = session.play(play_options()).await.map_err(|e| Failure::of_rtsp(&e))?;
         let demuxed = playing.demuxed().map_err(|e| Failure::of_rtsp(&e))?;
         let last_frame = clock.monotonic();
-        let watchdog = Box::pin(tokio::time::sleep(FRAME_TIMEOUT));
-        let pieces_before = MAX_PIECES_BEFORE;
-        Ok(Self { demuxed, stream, parameters: None, clock, watchdog, last_frame, pieces_before })
+        Ok(Self {
+            demuxed,
+            stream,
+            parameters: None,
+            clock,
+            watchdog: Box::pin(tokio::time::sleep(FRAME_TIMEOUT.saturating_sub(LAST_LOOK))),
+            last_frame,
+            last_look: false,
+            pieces_before: MAX_PIECES_BEFORE,
+        })
     }
 
     /// The next event. Frames before the first parameter sets cannot be decoded and are left out.
@@ -134,10 +148,17 @@ impl Session {
     /// once in a while, and then sleeps until the camera could have been silent for too long.
     fn check_silence(&mut self) -> Result<(), Failure> {
         let silent = self.clock.monotonic().since(self.last_frame);
-        if silent >= FRAME_TIMEOUT {
+        let nearly = FRAME_TIMEOUT.saturating_sub(LAST_LOOK);
+        let wait = if silent < nearly {
+            self.last_look = false;
+            nearly.saturating_sub(silent)
+        } else if self.last_look {
             return Err(Failure::frame_timeout(FRAME_TIMEOUT, self.parameters.is_none()));
-        }
-        self.watchdog.as_mut().reset(Instant::now() + FRAME_TIMEOUT.saturating_sub(silent));
+        } else {
+            self.last_look = true;
+            LAST_LOOK
+        };
+        self.watchdog.as_mut().reset(Instant::now() + wait);
         Ok(())
     }
 
