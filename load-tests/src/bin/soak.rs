@@ -16,6 +16,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use obscura_journeys::{Auth, Installation, MovedTime, Outcome, TestCamera, back_ends, unaccounted};
 use obscura_load_tests::small_disk::SmallDisk;
+use obscura_proto::footage::v1::GapReason;
 use obscura_test_servers::{postgres::Postgres, seaweedfs::SeaweedFs};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
@@ -283,7 +284,8 @@ fn verdict(installation: &Installation) -> Value {
     let part = |outcome: &Outcome| json!({ "good": outcome.code == Some(0), "said": said(outcome) });
     json!({
         "recording": part(&verified),
-        "every_second": { "good": is_list && holes.is_empty(), "holes": holes, "gaps": gaps },
+        "every_second": { "good": is_list && holes.is_empty(), "holes": holes, "gaps": gaps,
+            "blamed": blamed(&installation.log("ingest")) },
         "reconcile": part(&reconciled),
         "export": part(&exported),
         "log": part(&log),
@@ -305,6 +307,12 @@ fn at_rest(installation: &Installation, arguments: &[&str]) -> Outcome {
 
 fn said(outcome: &Outcome) -> String {
     outcome.out.chars().chain(outcome.err.chars()).take(2_000).collect()
+}
+
+/// What the recorder wrote down where it found that the camera broke the protocol, which this camera does
+/// not do: then the client or its judge is wrong.
+fn blamed(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains(GapReason::ProtocolError.as_str_name())).take(20).collect()
 }
 
 /// How many gaps there are for each reason.

@@ -1,5 +1,7 @@
 //! What can be wrong with a source, in words that name the next step.
 
+pub mod rtsp;
+
 use std::time::Duration;
 
 use obscura_proto::footage::v1::GapReason;
@@ -16,47 +18,19 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The failure behind an error of the RTSP client.
-    #[must_use]
-    pub fn of_rtsp(error: &retina::Error) -> Self {
-        match error.status_code() {
-            Some(401 | 403) => Self::unauthorized(),
-            Some(404 | 454 | 459) => Self::no_such_stream(),
-            Some(status) => Self::protocol(format!("the camera answered with RTSP status {status}")),
-            None => Self::of_text(&error.to_string()),
-        }
-    }
-
-    /// The client tells these apart in its text only.
-    fn of_text(text: &str) -> Self {
-        let first = text.lines().next().unwrap_or_default();
-        if first.starts_with("Unable to connect") {
-            return Self::unreachable(first);
-        }
-        if first.starts_with("Error reading")
-            || first.starts_with("Error writing")
-            || first.starts_with("Timeout")
-        {
-            return Self::lost();
-        }
-        if text.contains("Received Unauthorized") || text.contains("credentials") {
-            return Self::unauthorized();
-        }
-        Self::protocol(first.chars().take(160).collect())
-    }
-
     fn unreachable(cause: &str) -> Self {
+        let network = "check the address, the cable and the network of the recorder";
         let (finding, next_step) = if cause.contains("refused") {
-            (
-                "the host is up but nothing listens on this port",
-                "check the port; cameras use 554 unless told otherwise",
-            )
+            let port = "check the port; cameras use 554 unless told otherwise";
+            ("the host is up but nothing listens on this port".into(), port)
         } else if cause.contains("lookup") || cause.contains("Name or service") {
-            ("the host name is not known", "check the name, or give the camera's IP address")
+            ("the host name is not known".into(), "check the name, or give the camera's IP address")
+        } else if cause.contains("No route") || cause.contains("unreachable") {
+            ("there is no route to the host".into(), network)
         } else {
-            ("there is no route to the host", "check the address, the cable and the network of the recorder")
+            (format!("no connection could be made: {cause}"), network)
         };
-        Self { reason: GapReason::Unreachable, finding: finding.into(), next_step }
+        Self { reason: GapReason::Unreachable, finding, next_step }
     }
 
     fn unauthorized() -> Self {
@@ -64,6 +38,22 @@ impl Failure {
             reason: GapReason::Unauthorized,
             finding: "the camera refuses the user name or the password".into(),
             next_step: "check both on the camera's own page; many cameras want a user made for RTSP or ONVIF",
+        }
+    }
+
+    fn credentials_wanted() -> Self {
+        Self {
+            finding: "the camera asks for a user name and a password, and none is given".into(),
+            next_step: "add the camera with a user name and a password",
+            ..Self::unauthorized()
+        }
+    }
+
+    fn unknown_authentication() -> Self {
+        Self {
+            finding: "the camera asks for the password in a way that is not understood".into(),
+            next_step: "choose digest authentication for RTSP on the camera's own page",
+            ..Self::unauthorized()
         }
     }
 
@@ -111,7 +101,11 @@ impl Failure {
     /// The camera ended the session.
     #[must_use]
     pub fn ended() -> Self {
-        Self { finding: "the camera ended the session".into(), ..Self::lost() }
+        Self::lost_because("the camera ended the session")
+    }
+
+    fn lost_because(finding: &str) -> Self {
+        Self { finding: finding.into(), ..Self::lost() }
     }
 
     fn lost() -> Self {
@@ -119,6 +113,23 @@ impl Failure {
             reason: GapReason::ConnectionLost,
             finding: "the connection broke".into(),
             next_step: "check the camera's power and network",
+        }
+    }
+
+    /// The camera says that it cannot serve the stream now.
+    fn not_ready(request: &str, status: u16) -> Self {
+        Self {
+            reason: GapReason::NotReady,
+            finding: format!("the camera answered {request} with RTSP status {status}: it is not ready"),
+            next_step: "wait while it starts; if it stays so, close other viewers of it or restart it",
+        }
+    }
+
+    /// Only RTP in the RTSP connection is taken.
+    fn no_tcp() -> Self {
+        Self {
+            next_step: "switch on RTP over RTSP (TCP) on the camera's own page",
+            ..Self::protocol("the camera does not send RTP over TCP".into())
         }
     }
 
@@ -145,12 +156,10 @@ mod tests {
 
     #[test]
     fn connection_errors_are_told_apart_by_their_cause() {
-        let refused = Failure::of_text("Unable to connect to RTSP server: Connection refused (os error 111)");
-        let unknown =
-            Failure::of_text("Unable to connect to RTSP server: failed to lookup address information");
+        let refused = Failure::unreachable("Connection refused (os error 111)");
+        let unknown = Failure::unreachable("failed to lookup address information");
         assert_eq!((refused.reason, unknown.reason), (GapReason::Unreachable, GapReason::Unreachable));
         assert_ne!(refused.next_step, unknown.next_step);
-        assert_eq!(Failure::of_text("Error reading from RTSP peer: x").reason, GapReason::ConnectionLost);
     }
 
     #[test]

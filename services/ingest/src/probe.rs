@@ -15,7 +15,7 @@ use crate::{
 /// How long a key frame may take to come.
 const KEY_FRAME_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a source is tried whose connection broke or that sent nonsense.
+/// How often a source is tried whose connection broke, that is starting or that sent nonsense.
 const ATTEMPTS: u32 = 3;
 /// How long to wait before the next attempt.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
 }
 
 const fn may_pass(reason: GapReason) -> bool {
-    matches!(reason, GapReason::ProtocolError | GapReason::ConnectionLost)
+    matches!(reason, GapReason::ProtocolError | GapReason::ConnectionLost | GapReason::NotReady)
 }
 
 async fn try_source(source: &Source, clock: SharedClock) -> Result<TestSourceResponse, Failure> {

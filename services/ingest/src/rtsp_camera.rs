@@ -70,16 +70,7 @@ impl Viewer {
     }
 
     async fn answer(&mut self, request: &str) -> std::io::Result<()> {
-        let number = request.lines().find_map(|line| line.strip_prefix("CSeq: ")).unwrap_or("0");
-        let (headers, body) = match request.split(' ').next().unwrap_or_default() {
-            "DESCRIBE" => {
-                (format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n", SDP.len()), SDP)
-            }
-            "SETUP" => ("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 7\r\n".into(), ""),
-            _ => ("Session: 7\r\n".into(), ""),
-        };
-        let answer = format!("RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{headers}\r\n{body}");
-        self.stream.write_all(answer.as_bytes()).await?;
+        self.stream.write_all(answer(request).as_bytes()).await?;
         if request.starts_with("PLAY") {
             self.playing = true;
         }
@@ -109,21 +100,47 @@ impl Viewer {
     }
 
     async fn send(&mut self, time: u32, marker: bool, payload: &[&[u8]]) -> std::io::Result<()> {
-        let payload = payload.concat();
-        let mut packet = vec![b'$', 0];
-        packet.extend(u16::try_from(12 + payload.len()).unwrap().to_be_bytes());
-        packet.extend([0x80, 96 | u8::from(marker) << 7]);
-        packet.extend(self.sequence.to_be_bytes());
-        packet.extend(time.to_be_bytes());
-        packet.extend([0, 0, 0, 9]);
-        packet.extend(payload);
+        let packet = packet(self.sequence, time, marker, &payload.concat());
         self.sequence = self.sequence.wrapping_add(1);
         self.stream.write_all(&packet).await
     }
 }
 
+/// The answer of a camera that works.
+pub fn answer(request: &str) -> String {
+    match request.split(' ').next().unwrap_or_default() {
+        "DESCRIBE" => {
+            let headers = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n", SDP.len());
+            respond(request, "200 OK", &headers) + SDP
+        }
+        "SETUP" => {
+            let headers = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 7\r\n";
+            respond(request, "200 OK", headers)
+        }
+        _ => respond(request, "200 OK", "Session: 7\r\n"),
+    }
+}
+
+/// The head of an answer to a request.
+pub fn respond(request: &str, status: &str, headers: &str) -> String {
+    let number = request.lines().find_map(|line| line.strip_prefix("CSeq: ")).unwrap_or("0");
+    format!("RTSP/1.0 {status}\r\nCSeq: {number}\r\n{headers}\r\n")
+}
+
+/// An RTP packet, interleaved in channel 0.
+pub fn packet(sequence: u16, time: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![b'$', 0];
+    packet.extend(u16::try_from(12 + payload.len()).unwrap().to_be_bytes());
+    packet.extend([0x80, 96 | u8::from(marker) << 7]);
+    packet.extend(sequence.to_be_bytes());
+    packet.extend(time.to_be_bytes());
+    packet.extend([0, 0, 0, 9]);
+    packet.extend(payload);
+    packet
+}
+
 /// SPS and PPS from the sample entry's `avcC` (ISO/IEC 14496-15, section 5.3.3).
-fn parameter_sets() -> (&'static [u8], &'static [u8]) {
+pub fn parameter_sets() -> (&'static [u8], &'static [u8]) {
     let at = SAMPLE_ENTRY.windows(4).position(|name| name == b"avcC").unwrap() + 4;
     let record = &SAMPLE_ENTRY[at + 6..];
     let (sps, rest) = with_length(record);

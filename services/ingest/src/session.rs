@@ -7,14 +7,16 @@ use futures::StreamExt as _;
 use obscura_clock::{Monotonic, SharedClock, Timestamp};
 use obscura_media::{SenderReport, VideoParameters};
 use retina::{
-    client::{Demuxed, PlayOptions, Session as Rtsp, SessionOptions, SetupOptions},
+    client::{
+        Demuxed, InitialSequenceNumberPolicy, PlayOptions, Session as Rtsp, SessionOptions, SetupOptions,
+    },
     codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame},
 };
 
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, rtsp::begins_in_the_middle},
     frame::{Clear, Frame, Picture},
     source::Source,
 };
@@ -24,8 +26,17 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a camera may send nothing before the session is given up.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The end of [`FRAME_TIMEOUT`], kept for one more look at the socket. A recorder that stood still (stopped by a
+/// signal, a suspended machine) wakes up to a watchdog that is due and to pictures that wait: they are
+/// read first, or a camera that sent all the time would be said to have been silent.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// No real camera sends a larger picture.
 const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
+
+/// In how many packets a picture may end that had begun before the session: as many as the largest
+/// picture has in packets of an Ethernet.
+const MAX_PIECES_BEFORE: u32 = 8 * 1024;
 
 /// Something that came from the camera.
 #[derive(Debug)]
@@ -44,6 +55,10 @@ pub struct Session {
     clock: SharedClock,
     watchdog: Pin<Box<Sleep>>,
     last_frame: Monotonic,
+    /// Whether the socket is looked at for the last time before the session is given up.
+    last_look: bool,
+    /// How many pieces of the picture that had begun before the session are still left out.
+    pieces_before: u32,
 }
 
 impl std::fmt::Debug for Session {
@@ -76,11 +91,19 @@ impl Session {
             .ok_or_else(|| Failure::unsupported_codec(&offered().collect::<Vec<_>>()))?;
         let setup = SetupOptions::default().frame_format(FrameFormat::MP4);
         session.setup(stream, setup).await.map_err(|e| Failure::of_rtsp(&e))?;
-        let playing = session.play(PlayOptions::default()).await.map_err(|e| Failure::of_rtsp(&e))?;
+        let playing = session.play(play_options()).await.map_err(|e| Failure::of_rtsp(&e))?;
         let demuxed = playing.demuxed().map_err(|e| Failure::of_rtsp(&e))?;
         let last_frame = clock.monotonic();
-        let watchdog = Box::pin(tokio::time::sleep(FRAME_TIMEOUT));
-        Ok(Self { demuxed, stream, parameters: None, clock, watchdog, last_frame })
+        Ok(Self {
+            demuxed,
+            stream,
+            parameters: None,
+            clock,
+            watchdog: Box::pin(tokio::time::sleep(FRAME_TIMEOUT.saturating_sub(LAST_LOOK))),
+            last_frame,
+            last_look: false,
+            pieces_before: MAX_PIECES_BEFORE,
+        })
     }
 
     /// The next event. Frames before the first parameter sets cannot be decoded and are left out.
@@ -97,8 +120,16 @@ impl Session {
                     continue;
                 }
             };
-            match item.map_err(|error| Failure::of_rtsp(&error))? {
+            let item = match item {
+                Err(error) if self.pieces_before > 0 && begins_in_the_middle(&error) => {
+                    self.pieces_before -= 1;
+                    continue;
+                }
+                item => item.map_err(|error| Failure::of_rtsp(&error))?,
+            };
+            match item {
                 CodecItem::VideoFrame(frame) => {
+                    self.pieces_before = 0;
                     if let Some(frame) = self.receive(frame)? {
                         return Ok(Event::Frame(frame));
                     }
@@ -117,10 +148,17 @@ impl Session {
     /// once in a while, and then sleeps until the camera could have been silent for too long.
     fn check_silence(&mut self) -> Result<(), Failure> {
         let silent = self.clock.monotonic().since(self.last_frame);
-        if silent >= FRAME_TIMEOUT {
+        let nearly = FRAME_TIMEOUT.saturating_sub(LAST_LOOK);
+        let wait = if silent < nearly {
+            self.last_look = false;
+            nearly.saturating_sub(silent)
+        } else if self.last_look {
             return Err(Failure::frame_timeout(FRAME_TIMEOUT, self.parameters.is_none()));
-        }
-        self.watchdog.as_mut().reset(Instant::now() + FRAME_TIMEOUT.saturating_sub(silent));
+        } else {
+            self.last_look = true;
+            LAST_LOOK
+        };
+        self.watchdog.as_mut().reset(Instant::now() + wait);
         Ok(())
     }
 
@@ -160,6 +198,13 @@ impl Session {
     }
 }
 
+/// The first packet says itself which one it is. What the answer to PLAY says about it (`RTP-Info`,
+/// RFC 2326, section 12.33) is too late by a packet where a server that others watch already sends
+/// between reading the number and answering; the client would take the first packet for an old one.
+fn play_options() -> PlayOptions {
+    PlayOptions::default().initial_seq(InitialSequenceNumberPolicy::Ignore)
+}
+
 fn sender_report(packet: &retina::rtcp::ReceivedCompoundPacket, received: Timestamp) -> Option<SenderReport> {
     packet.pkts().find_map(|packet| {
         let report = packet.as_sender_report().ok().flatten()?;
@@ -167,5 +212,7 @@ fn sender_report(packet: &retina::rtcp::ReceivedCompoundPacket, received: Timest
     })
 }
 
+#[cfg(test)]
+mod broken_camera;
 #[cfg(test)]
 mod tests;

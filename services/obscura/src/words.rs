@@ -21,6 +21,7 @@ pub fn gap_reason(reason: GapReason) -> &'static str {
         GapReason::NotPermitted => "the configuration does not permit recording",
         GapReason::ProtocolError => "the camera broke the RTSP protocol",
         GapReason::ClockStep => "the recorder's clock was set forward",
+        GapReason::NotReady => "the camera answered that it is not ready",
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn no_reason_is_told_as_a_code() {
-        for code in 0..=13 {
+        for code in 0..=14 {
             let reason = GapReason::try_from(code).unwrap();
             assert!(gap_reason(reason).contains(' ') && !gap_reason(reason).contains('_'));
         }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use obscura_clock::SystemClock;
+use obscura_clock::{SharedClock, SimulatedClock, SystemClock};
 use obscura_proto::{footage::v1::GapReason, ingest::v1 as proto};
 
 use super::*;
@@ -10,10 +10,14 @@ use crate::{
 };
 
 async fn session(picture: fn(u64) -> Vec<u8>) -> Session {
+    session_with(SystemClock::shared(), picture).await
+}
+
+async fn session_with(clock: SharedClock, picture: fn(u64) -> Vec<u8>) -> Session {
     let address = rtsp_camera::start(Duration::from_millis(5), picture).await;
     let url = format!("rtsp://{address}/video");
     let source = Source::try_new(proto::Source { url, ..proto::Source::default() }).unwrap();
-    Session::open(&source, SystemClock::shared()).await.unwrap()
+    Session::open(&source, clock).await.unwrap()
 }
 
 async fn next_picture(session: &mut Session) -> Result<usize, Failure> {
@@ -60,4 +64,20 @@ async fn a_camera_that_falls_silent_is_left_with_a_reason() {
     let failure = tokio::time::timeout(Duration::from_secs(60), silent).await.expect("it is left");
     assert_eq!(failure.reason, GapReason::FrameTimeout);
     assert!(failure.finding.contains("10 s"), "{}", failure.finding);
+}
+
+#[tokio::test]
+async fn a_recorder_that_stood_still_reads_what_waits_before_it_calls_a_camera_silent() {
+    let clock = SimulatedClock::at(Timestamp::from_unix_nanos(0));
+    let mut session = session_with(clock.clone(), small_picture).await;
+    next_picture(&mut session).await.unwrap();
+    for _ in 0..2 {
+        clock.advance(Duration::from_secs(20));
+        session.check_silence().expect("the watchdog is due, but pictures may wait");
+        next_picture(&mut session).await.unwrap();
+        session.check_silence().expect("a picture came");
+    }
+    clock.advance(Duration::from_secs(20));
+    session.check_silence().expect("the last look");
+    assert_eq!(session.check_silence().unwrap_err().reason, GapReason::FrameTimeout);
 }
