@@ -19,6 +19,7 @@ use obscura_snapshot::AuthorityKey;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
+    damage::Damage,
     epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
@@ -69,6 +70,8 @@ pub struct Custody {
     pub(crate) parts: Parts,
     pub(crate) intake: RecipientKeyPair,
     pub(crate) receipt_key: ReceiptKey,
+    /// Rows that do not open.
+    pub(crate) damage: Damage,
     /// Held by the one rotation that may be under way.
     pub(crate) rotating: Mutex<()>,
     /// Held by whoever changes what is held or destroyed: one at a time.
@@ -130,6 +133,7 @@ impl Custody {
             parts,
             intake,
             receipt_key,
+            damage: Damage::default(),
             rotating: Mutex::new(()),
             changing: Mutex::new(()),
             serving: RwLock::new(()),

@@ -196,12 +196,14 @@ impl Custody {
         let (zone, camera) = (&self.parts.zone, selection.camera);
         let mut keyring = Keyring::new(self, writer.tx());
         let mut found = BTreeMap::new();
-        for row in kept_key::of_camera(writer.tx(), zone, camera, selection.hours()).await? {
-            let nodes = keyring.kept(&row).await?;
+        let kept = kept_key::of_camera(writer.tx(), zone, camera, selection.hours()).await?;
+        for row in self.damage.sift(kept)? {
+            let nodes = self.damage.opened(keyring.kept(&row).await)?;
             found.insert(row.context.key_id, Openable { context: row.context, expiry: row.expiry, nodes });
         }
-        for row in held_key::of_camera(writer.tx(), zone, camera, selection.hours()).await? {
-            let nodes = keyring.held(&row).await?;
+        let held = held_key::of_camera(writer.tx(), zone, camera, selection.hours()).await?;
+        for row in self.damage.sift(held)? {
+            let nodes = self.damage.opened(keyring.held(&row).await)?;
             let HeldRow { context, expiry, .. } = row;
             let known = found.remove(&context.key_id).map(|openable| openable.nodes);
             let nodes = known.unwrap_or_else(|| NodeSet::new(Vec::new())).join(&nodes);
@@ -213,17 +215,18 @@ impl Custody {
     /// What no longer opens when this hold ends.
     async fn released(&self, writer: &Writer<'_>, id: HoldId) -> Result<Decision, Error> {
         let mut keyring = Keyring::new(self, writer.tx());
-        let rows = held_key::of_hold(writer.tx(), id).await?;
+        let rows = self.damage.sift(held_key::of_hold(writer.tx(), id).await?)?;
         let ids: Vec<_> = rows.iter().map(|row| row.context.key_id).collect();
         let mut holds: BTreeMap<LayerKeyId, BTreeMap<HoldId, SlotSet>> = BTreeMap::new();
-        for row in held_key::of_keys(writer.tx(), &ids).await? {
-            let slots = keyring.held(&row).await?.slots();
+        for row in self.damage.sift(held_key::of_keys(writer.tx(), &ids).await?)? {
+            let slots = self.damage.opened(keyring.held(&row).await)?.slots();
             holds.entry(row.context.key_id).or_default().insert(row.hold, slots);
         }
         let mut decision = Decision::default();
         for row in rows {
-            let live = match kept_key::get(writer.tx(), row.context.key_id).await? {
-                Some(kept) => keyring.kept(&kept).await?.slots(),
+            let kept = self.damage.readable(kept_key::get(writer.tx(), row.context.key_id).await)?;
+            let live = match kept.flatten() {
+                Some(kept) => self.damage.opened(keyring.kept(&kept).await)?.slots(),
                 None => SlotSet::EMPTY,
             };
             let holds = holds.remove(&row.context.key_id).unwrap_or_default();

@@ -21,6 +21,7 @@
 mod config;
 mod custody;
 mod daily;
+mod damage;
 mod describe;
 mod destruction;
 mod epoch_key;
@@ -158,6 +159,8 @@ async fn expire_for_ever(
         metrics.expired(custody.expire().await.ok());
         custody.tell_refusals().await;
         reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
+        metrics.damaged(custody.damage.rows());
+        reporting.alarm("keys_damaged_rows", custody.damage.told().as_deref()).await;
         if let Ok(passed) = custody.reviews_passed().await {
             let review = "a hold is past its review date: decide whether it stands";
             reporting.alarm("hold_review", (passed > 0).then_some(review)).await;

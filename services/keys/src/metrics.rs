@@ -19,6 +19,7 @@ pub struct KeyMetrics {
     destruction_stopped: Gauge,
     receipts: Gauge,
     holds: Gauge,
+    damaged: Gauge,
 }
 
 impl KeyMetrics {
@@ -42,6 +43,11 @@ impl KeyMetrics {
         );
         registry.register("keys_shred_receipts", "Receipts of destruction", self.receipts.clone());
         registry.register("keys_holds", "Holds that stand", self.holds.clone());
+        registry.register(
+            "keys_damaged_rows",
+            "Rows that did not open since the start: an alarm",
+            self.damaged.clone(),
+        );
     }
 
     /// A key was imported.
@@ -71,6 +77,11 @@ impl KeyMetrics {
         self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
     }
 
+    /// So many rows were met that do not open.
+    pub fn damaged(&self, rows: u64) {
+        self.damaged.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
     /// A rotation got this far.
     pub fn rotating(&self, progress: Progress) {
         self.key_version.set(progress.version.0.into());
@@ -96,6 +107,7 @@ mod tests {
         metrics.expired(Some(Destroyed { epochs: 1, layer_keys: 6 }));
         metrics.expired(None);
         metrics.counted(7, 8);
+        metrics.damaged(9);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -108,6 +120,7 @@ mod tests {
             "keys_destruction_stopped 1",
             "keys_shred_receipts 7",
             "keys_holds 8",
+            "keys_damaged_rows 9",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

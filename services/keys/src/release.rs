@@ -133,7 +133,7 @@ impl Custody {
     async fn covered(&self, grant: &Grant, key_id: LayerKeyId) -> Result<Covered, Error> {
         let reader = self.parts.store.reader();
         let kept = kept_key::get(reader, key_id).await?;
-        let held = held_key::of_keys(reader, &[key_id]).await?;
+        let held = self.damage.sift(held_key::of_keys(reader, &[key_id]).await?)?;
         let context = kept.as_ref().map(|row| &row.context).or(held.first().map(|row| &row.context));
         let (camera, layer, hour) = match context {
             Some(context) if context.zone != self.parts.zone => {

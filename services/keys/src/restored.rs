@@ -49,7 +49,7 @@ impl Custody {
     async fn mend(&self, writer: &Writer<'_>, epoch: &EpochRow) -> Result<(), Error> {
         let (zone, hour) = (&self.parts.zone, epoch.hour);
         let half = self.half_of(epoch).await?;
-        let rows = kept_key::of_epoch(writer.tx(), zone, hour).await?;
+        let rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
         if let Some(mended) = self.succeeded(hour, &half, &rows).await? {
             tracing::warn!(%hour, "an epoch of an old copy of the database has its newer secret again");
             return epoch::put(writer.tx(), zone, &mended).await;

@@ -81,9 +81,10 @@ impl Custody {
     ) -> Result<Decision, Error> {
         let mut keyring = Keyring::new(self, writer.tx());
         let (zone, mut left) = (&self.parts.zone, Punctures::default());
-        for row in kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await? {
+        let rows = kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await?;
+        for row in self.damage.sift(rows)? {
             let wanted = selection.slots(row.context.hour, row.context.layer);
-            let live = keyring.kept(&row).await?.slots();
+            let live = self.damage.opened(keyring.kept(&row).await)?.slots();
             // Held slots refused the whole request above, so no hold matters here.
             let taken = KeyLedger::new(live, BTreeMap::new()).shred(&wanted);
             if !taken.is_empty() {
