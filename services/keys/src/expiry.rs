@@ -98,6 +98,7 @@ impl Custody {
     async fn destroy_due(&self, confirmed: bool) -> Result<Destroyed, Error> {
         self.check_may_destroy()?;
         self.finish().await?;
+        self.complete_stand_ins().await?;
         self.apply_retentions().await?;
         let (now, hours) = self.believed_hours().await?;
         let current = ExpiryHour::now(now.wall);

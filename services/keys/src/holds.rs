@@ -142,21 +142,28 @@ impl Custody {
     ) -> Result<(), Error> {
         let Some(span) = hour_span(context.hour) else { return Ok(()) };
         let holds = hold::touching(writer.tx(), &self.parts.zone, context.camera, span).await?;
+        let (holds, holders) = (self.damage.sift(holds)?, self.holders(writer, context).await?);
         let mut keyring = Keyring::new(self, writer.tx());
-        let mut rows = Vec::new();
-        for HoldRow { hold, .. } in holds {
+        let (mut rows, mut made) = (Vec::new(), Vec::new());
+        for HoldRow { hold, .. } in holds.iter().filter(|row| !holders.contains(&row.hold.id)) {
             let held = nodes.restrict(&hold.selection().slots(context.hour, context.layer));
             if held.is_empty() {
                 continue;
             }
-            let key = keyring.hold(hold.id).await?;
-            let key = key.ok_or_else(|| Error::NoSecret { row: format!("hold {}", hold.id) })?;
-            rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+            if let Some(key) = self.damage.readable(keyring.hold(hold.id).await)?.flatten() {
+                rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+            } else if let Some((stand_in, key)) =
+                self.make_stand_in(writer, &mut keyring, hold, &holds, &made).await?
+            {
+                rows.push(held_row(stand_in.id, &key, context, expiry, &held)?);
+                made.push(stand_in);
+            }
         }
         held_key::insert(writer.tx(), &rows).await
     }
 
-    /// Copies the cover of everything that the hold wants and that still opens, for any reason.
+    /// Copies the cover of everything that the hold wants and that still opens, for any reason, and that it does
+    /// not have yet.
     async fn hold_what_is_there(
         &self,
         writer: &Writer<'_>,
@@ -170,13 +177,15 @@ impl Custody {
         {
             counts.wanted(gone.key, gone.hour, gone.layer, &selection);
         }
+        let known = self.damage.sift(held_key::of_hold(writer.tx(), hold.id).await?)?;
+        let known: BTreeSet<_> = known.into_iter().map(|row| row.context.key_id).collect();
         let mut rows = Vec::new();
         for (id, openable) in self.openable(writer, &selection).await? {
             let (hour, layer) = (openable.context.hour, openable.context.layer);
             let wanted = counts.wanted(id, hour, layer, &selection);
             let slots = KeyLedger::new(openable.nodes.slots(), BTreeMap::new()).hold(hold.id, &wanted);
             let held = openable.nodes.restrict(&slots);
-            if !held.is_empty() {
+            if !held.is_empty() && !known.contains(&id) {
                 counts.held(id, hour, layer, &slots);
                 rows.push(held_row(hold.id, key, &openable.context, openable.expiry, &held)?);
             }
@@ -290,7 +299,6 @@ fn gone(row: &HeldRow) -> DestroyedRow {
 }
 
 /// The whole hour.
-/// The whole hour.
 pub fn hour_span(hour: Hour) -> Option<obscura_clock::Span> {
     let all = obscura_seal::SlotRange::WHOLE_HOUR;
     let end = hour.slot_start(all.last()) + obscura_seal::SLOT_DURATION;
@@ -302,5 +310,6 @@ pub fn layers_touch(hold: &Hold, layers: &BTreeSet<Layer>) -> bool {
     hold.layers.iter().any(|layer| layers.contains(layer))
 }
 
+mod stand_in;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,8 @@ pub struct KeyMetrics {
     receipts: Gauge,
     holds: Gauge,
     damaged: Gauge,
+    keyless: Gauge,
+    renewed: Gauge,
 }
 
 impl KeyMetrics {
@@ -48,6 +50,16 @@ impl KeyMetrics {
             "Rows that did not open since the start: an alarm",
             self.damaged.clone(),
         );
+        registry.register(
+            "keys_holds_without_key",
+            "Standing holds whose key is gone: an alarm",
+            self.keyless.clone(),
+        );
+        registry.register(
+            "keys_epochs_renewed",
+            "Epochs whose secret was gone and that got another since the start: an alarm",
+            self.renewed.clone(),
+        );
     }
 
     /// A key was imported.
@@ -75,6 +87,16 @@ impl KeyMetrics {
     pub fn counted(&self, receipts: u64, holds: u64) {
         self.receipts.set(i64::try_from(receipts).unwrap_or(i64::MAX));
         self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
+    }
+
+    /// So many standing holds have lost their keys.
+    pub fn keyless(&self, holds: usize) {
+        self.keyless.set(i64::try_from(holds).unwrap_or(i64::MAX));
+    }
+
+    /// So many epochs got a new secret since the start.
+    pub fn renewed(&self, epochs: usize) {
+        self.renewed.set(i64::try_from(epochs).unwrap_or(i64::MAX));
     }
 
     /// So many rows were met that do not open.
@@ -108,6 +130,8 @@ mod tests {
         metrics.expired(None);
         metrics.counted(7, 8);
         metrics.damaged(9);
+        metrics.keyless(10);
+        metrics.renewed(11);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -121,6 +145,8 @@ mod tests {
             "keys_shred_receipts 7",
             "keys_holds 8",
             "keys_damaged_rows 9",
+            "keys_holds_without_key 10",
+            "keys_epochs_renewed 11",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

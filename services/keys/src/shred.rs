@@ -67,6 +67,8 @@ impl Custody {
 
     async fn check_not_held(&self, writer: &Writer<'_>, selection: &Selection) -> Result<(), Error> {
         let holds = hold::touching(writer.tx(), &self.parts.zone, selection.camera, selection.span).await?;
+        // One that cannot be read may hold anything.
+        let holds = holds.into_iter().collect::<Result<Vec<_>, _>>()?;
         let holds = holds.into_iter().filter(|row| layers_touch(&row.hold, &selection.layers));
         let ids: Vec<String> = holds.map(|row| row.hold.id.to_string()).collect();
         if ids.is_empty() { Ok(()) } else { Err(Error::Held(ids)) }
