@@ -90,6 +90,14 @@ impl Custody {
         Ok(rows.into_iter().map(|row| row.hold).collect())
     }
 
+    /// How many holds stand, and how many may.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hold_quota(&self) -> Result<(u64, u64), Error> {
+        Ok((hold::count(self.parts.store.reader()).await?, self.parts.limits.holds))
+    }
+
     /// Standing holds whose review date has passed. They hold on: only a person ends them.
     ///
     /// # Errors
