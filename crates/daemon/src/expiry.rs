@@ -1,4 +1,4 @@
-//! The one metric that warns before mutual TLS stops working.
+//! The metrics that warn before mutual TLS stops working.
 
 use obscura_identity::Identity;
 use obscura_telemetry::Metrics;
@@ -8,7 +8,8 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-/// Adds `obscura_identity_not_after_seconds`, read at every scrape: a reload changes it.
+/// Adds `obscura_identity_not_after_seconds` and `obscura_identity_authority_not_after_seconds`, read at every
+/// scrape: a reload changes them.
 pub fn register(metrics: &Metrics, identity: &Identity) {
     let collector = Box::new(Expiry(identity.clone()));
     metrics.register(|registry| registry.register_collector(collector));
@@ -19,10 +20,22 @@ struct Expiry(Identity);
 
 impl Collector for Expiry {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let gauge = ConstGauge::new(self.0.served_not_after().unix_nanos() / 1_000_000_000);
-        let help = "End of validity of the served certificate, seconds since the Unix epoch.";
-        let metric =
-            encoder.encode_descriptor("identity_not_after_seconds", help, None, gauge.metric_type())?;
-        gauge.encode(metric)
+        let authority = self.0.authority_validity().not_after;
+        for (name, help, end) in [
+            (
+                "identity_not_after_seconds",
+                "End of validity of the served certificate, seconds since the Unix epoch.",
+                self.0.served_not_after(),
+            ),
+            (
+                "identity_authority_not_after_seconds",
+                "End of validity of the authority that signed it, seconds since the Unix epoch.",
+                authority,
+            ),
+        ] {
+            let gauge = ConstGauge::new(end.unix_nanos() / 1_000_000_000);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }

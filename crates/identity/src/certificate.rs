@@ -66,6 +66,13 @@ impl Authority {
     }
 }
 
+/// When a certificate counts, whosever it is.
+pub fn validity(der: &CertificateDer<'_>) -> Result<Validity, InvalidCertificate> {
+    let certificate = parse(der)?;
+    let validity = certificate.validity();
+    Ok(Validity { not_before: timestamp(validity.not_before), not_after: timestamp(validity.not_after) })
+}
+
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InvalidCertificate> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     Concern, Error, SpiffeId, Validity,
-    certificate::{Authority, Leaf},
+    certificate::{self, Authority, Leaf},
     tls,
 };
 
@@ -80,6 +80,13 @@ impl Identity {
         self.validity().concern(tls::now())
     }
 
+    /// When the authority counts that signed that certificate: its end is the end of everything that it signs.
+    /// While it is replaced, and two roots in `ca.pem` vouch for the certificate, the one that ends later.
+    #[must_use]
+    pub fn authority_validity(&self) -> Validity {
+        self.0.current.borrow().authority
+    }
+
     /// Looks at the folder now. Returns whether new files were taken up; connections that exist
     /// keep what they have.
     ///
@@ -101,8 +108,8 @@ impl Identity {
     }
 
     /// Looks at the folder again and again until every clone is gone. New files that are not good
-    /// are warned about once, and the old ones stay in use. Also warns when the certificate in use comes to
-    /// its end or is outside of its validity.
+    /// are warned about once, and the old ones stay in use. Also warns when the certificate in use, or the
+    /// authority behind it, comes to its end or is outside of its validity.
     pub fn spawn_reload(&self, every: Duration) {
         tokio::spawn(reload_forever(Arc::downgrade(&self.0), every));
     }
@@ -125,10 +132,13 @@ impl Identity {
 
 async fn reload_forever(inner: Weak<Inner>, every: Duration) {
     let mut complained_about = String::new();
-    let mut concern = None;
+    let (mut concern, mut of_authority) = (None, None);
     loop {
         let Some(current) = inner.upgrade() else { return };
-        warn_once(&Identity(current), &mut concern);
+        let current = Identity(current);
+        warn_once(&current, &mut concern);
+        warn_of_authority_once(&current, &mut of_authority);
+        drop(current);
         tokio::time::sleep(every).await;
         let Some(inner) = inner.upgrade() else { return };
         let identity = Identity(inner);
@@ -163,6 +173,35 @@ fn warn_once(identity: &Identity, told: &mut Option<Concern>) {
     } else {
         tracing::warn!(%id, %not_after, "own certificate: {concern}; renew it");
     }
+}
+
+fn warn_of_authority_once(identity: &Identity, told: &mut Option<Concern>) {
+    let validity = identity.authority_validity();
+    let Some((concern, notice)) = authority_notice(validity, tls::now(), told) else { return };
+    let (id, not_after) = (identity.id(), validity.not_after);
+    if concern.is_refused() {
+        tracing::error!(%id, %not_after, "{notice}");
+    } else {
+        tracing::warn!(%id, %not_after, "{notice}");
+    }
+}
+
+/// What to say of the authority, where that is something else than the last time.
+fn authority_notice(
+    validity: Validity,
+    now: Timestamp,
+    told: &mut Option<Concern>,
+) -> Option<(Concern, String)> {
+    let concern = validity.concern(now);
+    if concern == *told {
+        return None;
+    }
+    *told = concern;
+    concern.map(|concern| {
+        let next = "every certificate ends with it: replace it and issue all certificates anew (the runbook of one \
+                    machine says how)";
+        (concern, format!("certificate authority: {concern}; {next}"))
+    })
 }
 
 /// The bytes of the three files.
@@ -204,6 +243,7 @@ impl Files {
 struct Material {
     files: Files,
     leaf: Leaf,
+    authority: Validity,
     own: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
     server: Arc<ServerConfig>,
@@ -266,14 +306,33 @@ impl Material {
         let algorithms = tls::provider().signature_verification_algorithms;
         let verify = |moment| tls::verify_chain(end_entity, intermediates, &roots, moment, &algorithms);
         verify_at(&when.moments(&leaf), verify).map_err(invalid)?;
+        let vouches = |root: &RootCertStore| {
+            let verify = |moment| tls::verify_chain(end_entity, intermediates, root, moment, &algorithms);
+            verify_at(&When::AnyTime.moments(&leaf), verify).is_ok()
+        };
+        let authority = authority_of(&certificates(&roots_path, &files.roots)?, vouches);
+        let authority = authority.unwrap_or_else(|| leaf.validity());
         let key =
             PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| Error::invalid(&key_path, error))?;
         let own = CertifiedKey::from_der(chain, key, &tls::provider())
             .map_err(|error| Error::invalid(&key_path, error))?;
         let own = Arc::new(own);
         let server = tls::server_config(Arc::clone(&own), Arc::clone(&roots), leaf.id.trust_domain().clone());
-        Ok(Self { server: Arc::new(server.map_err(invalid)?), files, leaf, own, roots })
+        Ok(Self { server: Arc::new(server.map_err(invalid)?), files, leaf, authority, own, roots })
     }
+}
+
+/// When the last of those roots ends that vouch for the own certificate.
+fn authority_of(
+    roots: &[CertificateDer<'static>],
+    vouches: impl Fn(&RootCertStore) -> bool,
+) -> Option<Validity> {
+    let vouching = roots.iter().filter(|root| {
+        let mut alone = RootCertStore::empty();
+        alone.add((*root).clone()).is_ok() && vouches(&alone)
+    });
+    let validities = vouching.filter_map(|root| certificate::validity(root).ok());
+    validities.max_by_key(|validity| validity.not_after)
 }
 
 const EMPTY: &str = "no certificate in it; expected PEM, the service's own first";
@@ -309,4 +368,66 @@ fn refuse_exposed(key: &Path) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use obscura_clock::{Clock as _, SimulatedClock, SystemClock};
+
+    use super::*;
+    use crate::Ca;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn the_end_of_an_authority_is_told_a_month_a_week_and_a_day_before_each_once() {
+        let clock = SimulatedClock::at("2036-10-01T00:00:00Z".parse().unwrap());
+        let not_after = clock.wall() + DAY * 45;
+        let validity = Validity { not_before: not_after - DAY * 3_650, not_after };
+        let (mut told, mut notices) = (None, Vec::new());
+        for hour in 0..46 * 24 {
+            if let Some((concern, notice)) = authority_notice(validity, clock.wall(), &mut told) {
+                assert!(notice.contains("issue all certificates anew"), "{notice}");
+                notices.push((hour, concern.to_string()));
+            }
+            clock.advance(DAY / 24);
+        }
+        let expected = [
+            (15 * 24, "expires within 30 days"),
+            (38 * 24, "expires within 7 days"),
+            (44 * 24, "expires within 24 h"),
+            (45 * 24 + 1, "expired"),
+        ];
+        assert_eq!(notices, expected.map(|(hour, words)| (hour, words.to_owned())));
+    }
+
+    /// A CA of this name that ends so long from now.
+    fn ca_ending_in(folder: &Path, left: Duration) -> Ca {
+        let made = SystemClock::shared().wall() + left - DAY * 3_650;
+        Ca::create(folder, &"shop.example".parse().unwrap(), &*SimulatedClock::at(made)).unwrap()
+    }
+
+    #[test]
+    fn an_identity_knows_when_its_authority_ends_and_while_that_is_replaced_the_later_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (old, new) = (ca_ending_in(&at("old"), DAY * 6), ca_ending_in(&at("new"), DAY * 3_000));
+        old.issue("keys", &at("keys"), DAY, &*SystemClock::shared()).unwrap();
+        let keys = Identity::load(&at("keys")).unwrap();
+        assert_eq!(keys.concern(), None, "its own certificate is fresh");
+        let concern = keys.authority_validity().concern(SystemClock::shared().wall());
+        assert_eq!(concern, Some(Concern::EndsWithin(DAY * 7)));
+
+        // Another root in the same file vouches for others only.
+        let both = [at("old"), at("new")].map(|ca| fs::read_to_string(ca.join("ca.pem")).unwrap()).concat();
+        fs::write(at("keys").join(ROOTS), &both).unwrap();
+        assert!(keys.reload().unwrap());
+        let concern = keys.authority_validity().concern(SystemClock::shared().wall());
+        assert_eq!(concern, Some(Concern::EndsWithin(DAY * 7)));
+
+        new.issue("keys", &at("keys"), DAY, &*SystemClock::shared()).unwrap();
+        fs::write(at("keys").join(ROOTS), &both).unwrap();
+        assert!(keys.reload().unwrap());
+        assert_eq!(keys.authority_validity().concern(SystemClock::shared().wall()), None);
+    }
 }

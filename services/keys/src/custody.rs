@@ -1,6 +1,7 @@
 //! Custody: what it is made of, and who may change it when.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc, Mutex as StdMutex, MutexGuard, PoisonError,
@@ -19,11 +20,12 @@ use obscura_snapshot::AuthorityKey;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
+    damage::Damage,
     epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
     guard::{Guard, Reading, Trusted},
-    hold::Limits,
+    hold::{HoldId, Limits},
     intake,
     journal::Refusals,
     key_encryption::KeyEncryption,
@@ -69,6 +71,8 @@ pub struct Custody {
     pub(crate) parts: Parts,
     pub(crate) intake: RecipientKeyPair,
     pub(crate) receipt_key: ReceiptKey,
+    /// Rows that do not open.
+    pub(crate) damage: Damage,
     /// Held by the one rotation that may be under way.
     pub(crate) rotating: Mutex<()>,
     /// Held by whoever changes what is held or destroyed: one at a time.
@@ -95,6 +99,12 @@ pub(crate) struct Watch {
     pub(crate) rehearsed: Option<Monotonic>,
     /// What was refused lately.
     pub(crate) refusals: Refusals,
+    /// Standing holds whose key is gone, as far as is known.
+    pub(crate) keyless_holds: BTreeSet<HoldId>,
+    /// Those of them whose stand-in has everything of their span that still opens.
+    pub(crate) completed_holds: BTreeSet<HoldId>,
+    /// Epochs whose secret was gone and that got another since the start.
+    pub(crate) renewed_epochs: BTreeSet<ExpiryHour>,
 }
 
 impl Parts {
@@ -130,6 +140,7 @@ impl Custody {
             parts,
             intake,
             receipt_key,
+            damage: Damage::default(),
             rotating: Mutex::new(()),
             changing: Mutex::new(()),
             serving: RwLock::new(()),
@@ -137,6 +148,7 @@ impl Custody {
             watch: StdMutex::new(watch),
         };
         custody.mend_restored_epochs().await?;
+        custody.gather_epochs().await?;
         custody.move_daily_epochs().await?;
         custody.finish_interrupted().await;
         Ok(custody)
@@ -206,15 +218,20 @@ impl Custody {
         }
     }
 
-    /// The key of an epoch, which is made where there is none.
+    /// The key of an epoch, which is made where there is none, or where it is gone.
     pub(crate) async fn epoch_for(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<EpochKey, Error> {
-        if epoch::get(writer.tx(), &self.parts.zone, hour).await?.is_some() {
-            let key = self.stored_epoch(writer.tx(), hour).await?;
-            return key.ok_or_else(|| Error::NoSecret { row: self.epoch_name(hour) });
+        let stored = epoch::get(writer.tx(), &self.parts.zone, hour).await;
+        if matches!(stored, Ok(None)) {
+            let (row, key) = self.make_epoch(hour).await?;
+            epoch::put(writer.tx(), &self.parts.zone, &row).await?;
+            return Ok(key);
         }
-        let (row, key) = self.make_epoch(hour).await?;
-        epoch::put(writer.tx(), &self.parts.zone, &row).await?;
-        Ok(key)
+        let stored = self.damage.readable(stored)?.flatten();
+        let key = self.damage.readable(self.stored_epoch(writer.tx(), hour).await)?.flatten();
+        match key {
+            Some(key) => Ok(key),
+            None => self.renew_epoch(writer, hour, stored).await,
+        }
     }
 
     pub(crate) async fn finish_interrupted(&self) {
@@ -248,6 +265,9 @@ async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Er
         heard: Heard { restored: is_restored(&parts.restored_file), ..Heard::default() },
         rehearsed: None,
         refusals: Refusals::default(),
+        keyless_holds: BTreeSet::new(),
+        completed_holds: BTreeSet::new(),
+        renewed_epochs: BTreeSet::new(),
     })
 }
 

@@ -55,35 +55,24 @@ impl Custody {
     async fn known(&self, ids: &[LayerKeyId]) -> Result<BTreeMap<LayerKeyId, Known>, Error> {
         let _serving = self.serving().await;
         let reader = self.parts.store.reader();
+        // Damaged rows open nothing, and reconciliation is there to find that.
         let mut keyring = Keyring::new(self, reader);
         let mut known: BTreeMap<LayerKeyId, Known> = BTreeMap::new();
         for row in destroyed_key::of_ids(reader, ids).await? {
             known.entry(row.key).or_default().expiry = Some(row.expiry);
         }
-        for row in held_key::of_keys(reader, ids).await? {
-            let slots = opened(keyring.held(&row).await)?;
+        for row in self.damage.sift(held_key::of_keys(reader, ids).await?)? {
+            let slots = self.damage.opened(keyring.held(&row).await)?.slots();
             let key = known.entry(row.context.key_id).or_default();
             key.holds.insert(row.hold, slots);
             key.expiry = Some(row.expiry);
         }
         for row in kept_key::of_ids(reader, ids).await? {
-            let slots = opened(keyring.kept(&row).await)?;
+            let slots = self.damage.opened(keyring.kept(&row).await)?.slots();
             let key = known.entry(row.context.key_id).or_default();
             (key.live, key.expiry) = (slots, Some(row.expiry));
         }
         Ok(known)
-    }
-}
-
-/// A damaged row opens nothing, and reconciliation is there to find that.
-fn opened(nodes: Result<obscura_seal::NodeSet, Error>) -> Result<SlotSet, Error> {
-    match nodes {
-        Ok(nodes) => Ok(nodes.slots()),
-        Err(Error::Damaged { row }) => {
-            tracing::error!(%row, "a row of custody does not open");
-            Ok(SlotSet::EMPTY)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -258,7 +258,7 @@ impl Custody {
         let writer = self.parts.store.write().await?;
         let zone = &self.parts.zone;
         let Some(old) = epoch::get(writer.tx(), zone, hour).await? else { return Ok(()) };
-        let rows = kept_key::of_epoch(writer.tx(), zone, hour).await?;
+        let rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
         if rows.is_empty() {
             epoch::delete(writer.tx(), zone, hour).await?;
         } else if !self.reseal(&writer, hour, rows).await? {
@@ -273,7 +273,8 @@ impl Custody {
 
     /// Seals rows under a new key of their epoch; `false` where there is no old one to open them with.
     async fn reseal(&self, writer: &Writer<'_>, hour: ExpiryHour, rows: Vec<KeptRow>) -> Result<bool, Error> {
-        let Some(old) = self.stored_epoch(writer.tx(), hour).await? else { return Ok(false) };
+        let old = self.damage.readable(self.stored_epoch(writer.tx(), hour).await)?;
+        let Some(old) = old.flatten() else { return Ok(false) };
         let (epoch, new) = self.make_epoch(hour).await?;
         self.move_rows(writer, rows, Vec::new(), &old, &new).await?;
         epoch::put(writer.tx(), &self.parts.zone, &epoch).await?;

@@ -139,15 +139,6 @@ pub enum Error {
     /// Rehearsals come too fast.
     #[error("a recovery was rehearsed a moment ago: try again in 5 seconds")]
     TooSoon,
-    /// A row whose secret is not there although nothing says that it was destroyed.
-    #[error(
-        "the secret of {row} is missing in `epoch-secrets`: mount or restore that folder, or restore a newer backup \
-         of the database"
-    )]
-    NoSecret {
-        /// Which row.
-        row: String,
-    },
     /// A secret outside the database cannot be kept or erased.
     #[error("secrets outside the database: {0}")]
     Secrets(#[from] secrets::Error),
@@ -223,7 +214,6 @@ impl Error {
             Self::KeyEncryption(_)
             | Self::Store(_)
             | Self::Secrets(_)
-            | Self::NoSecret { .. }
             | Self::Unconfirmed(_)
             | Self::LogAway(_)
             | Self::Untold
@@ -241,7 +231,7 @@ impl From<Error> for Failure {
             Error::KeyEncryption(key_encryption::Error::NoRoot | key_encryption::Error::Rotating(_)) => {
                 Self::new(code, error.to_string())
             }
-            Error::KeyEncryption(_) | Error::Store(_) | Error::Secrets(_) | Error::NoSecret { .. } => {
+            Error::KeyEncryption(_) | Error::Store(_) | Error::Secrets(_) => {
                 // A recorder keeps its key and tries again, so only this line tells the operator.
                 tracing::error!(%error, "custody cannot reach its own keys");
                 Self::new(

@@ -98,6 +98,7 @@ impl Custody {
     async fn destroy_due(&self, confirmed: bool) -> Result<Destroyed, Error> {
         self.check_may_destroy()?;
         self.finish().await?;
+        self.complete_stand_ins().await?;
         self.apply_retentions().await?;
         let (now, hours) = self.believed_hours().await?;
         let current = ExpiryHour::now(now.wall);
@@ -205,16 +206,16 @@ impl Custody {
     /// its keys stays under theirs. Returns how many rows there were.
     async fn decide_epoch(&self, writer: &Writer<'_>, hour: ExpiryHour) -> Result<usize, Error> {
         let zone = &self.parts.zone;
-        let rows = kept_key::of_epoch(writer.tx(), zone, hour).await?;
+        let rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
         let decision = self.expired(writer, &rows).await?;
         let gone: Vec<DestroyedRow> = rows.iter().map(DestroyedRow::from).collect();
-        let ids: Vec<_> = gone.iter().map(|row| row.key).collect();
         destroyed_key::put(writer.tx(), zone, &gone).await?;
-        kept_key::delete(writer.tx(), &ids).await?;
-        if let Some(row) = epoch::get(writer.tx(), zone, hour).await? {
+        kept_key::delete_of_epoch(writer.tx(), zone, hour).await?;
+        // The secret of a row that cannot be read goes with the strays of its hour.
+        if let Some(row) = self.damage.readable(epoch::get(writer.tx(), zone, hour).await)?.flatten() {
             doomed_secret::put(writer.tx(), &row.secret).await?;
-            epoch::delete(writer.tx(), zone, hour).await?;
         }
+        epoch::delete(writer.tx(), zone, hour).await?;
         self.await_receipts(writer, ShredCause::Expiry, Some(hour), decision).await?;
         Ok(rows.len())
     }
@@ -224,18 +225,15 @@ impl Custody {
         let mut keyring = Keyring::new(self, writer.tx());
         let ids: Vec<_> = rows.iter().map(|row| row.context.key_id).collect();
         let mut holds: BTreeMap<_, BTreeMap<HoldId, SlotSet>> = BTreeMap::new();
-        for row in held_key::of_keys(writer.tx(), &ids).await? {
-            let slots = keyring.held(&row).await?.slots();
+        for row in self.damage.sift(held_key::of_keys(writer.tx(), &ids).await?)? {
+            let slots = self.damage.opened(keyring.held(&row).await)?.slots();
             holds.entry(row.context.key_id).or_default().insert(row.hold, slots);
         }
         let mut decision = Decision::default();
         for row in rows {
-            let live = match keyring.kept(row).await {
-                Ok(nodes) if !nodes.is_empty() => nodes.slots(),
-                // Damaged or under a lost secret: it opens nothing, and the receipt says so.
-                Ok(_) | Err(Error::Damaged { .. }) => SlotSet::whole_hour(),
-                Err(error) => return Err(error),
-            };
+            let nodes = self.damage.opened(keyring.kept(row).await)?;
+            // Damaged or under a lost secret: it opens nothing, and the receipt says so.
+            let live = if nodes.is_empty() { SlotSet::whole_hour() } else { nodes.slots() };
             let held = holds.remove(&row.context.key_id).unwrap_or_default();
             decision.add(&row.into(), &KeyLedger::new(live, held).expire());
         }

@@ -149,7 +149,9 @@ impl KeysService for KeysGrpc {
     ) -> Result<Response<ListHoldsResponse>, Status> {
         let ListHoldsRequest { camera_id, include_released } = request.into_inner();
         let holds = self.custody.list_holds(&camera_id, include_released).await.map_err(status)?;
-        Ok(Response::new(ListHoldsResponse { holds: holds.into_iter().map(Into::into).collect() }))
+        let (standing, most) = self.custody.hold_quota().await.map_err(status)?;
+        let holds = holds.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListHoldsResponse { holds, standing, most }))
     }
 
     async fn release_hold(

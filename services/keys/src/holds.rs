@@ -90,6 +90,14 @@ impl Custody {
         Ok(rows.into_iter().map(|row| row.hold).collect())
     }
 
+    /// How many holds stand, and how many may.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hold_quota(&self) -> Result<(u64, u64), Error> {
+        Ok((hold::count(self.parts.store.reader()).await?, self.parts.limits.holds))
+    }
+
     /// Standing holds whose review date has passed. They hold on: only a person ends them.
     ///
     /// # Errors
@@ -142,21 +150,28 @@ impl Custody {
     ) -> Result<(), Error> {
         let Some(span) = hour_span(context.hour) else { return Ok(()) };
         let holds = hold::touching(writer.tx(), &self.parts.zone, context.camera, span).await?;
+        let (holds, holders) = (self.damage.sift(holds)?, self.holders(writer, context).await?);
         let mut keyring = Keyring::new(self, writer.tx());
-        let mut rows = Vec::new();
-        for HoldRow { hold, .. } in holds {
+        let (mut rows, mut made) = (Vec::new(), Vec::new());
+        for HoldRow { hold, .. } in holds.iter().filter(|row| !holders.contains(&row.hold.id)) {
             let held = nodes.restrict(&hold.selection().slots(context.hour, context.layer));
             if held.is_empty() {
                 continue;
             }
-            let key = keyring.hold(hold.id).await?;
-            let key = key.ok_or_else(|| Error::NoSecret { row: format!("hold {}", hold.id) })?;
-            rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+            if let Some(key) = self.damage.readable(keyring.hold(hold.id).await)?.flatten() {
+                rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+            } else if let Some((stand_in, key)) =
+                self.make_stand_in(writer, &mut keyring, hold, &holds, &made).await?
+            {
+                rows.push(held_row(stand_in.id, &key, context, expiry, &held)?);
+                made.push(stand_in);
+            }
         }
         held_key::insert(writer.tx(), &rows).await
     }
 
-    /// Copies the cover of everything that the hold wants and that still opens, for any reason.
+    /// Copies the cover of everything that the hold wants and that still opens, for any reason, and that it does
+    /// not have yet.
     async fn hold_what_is_there(
         &self,
         writer: &Writer<'_>,
@@ -170,13 +185,15 @@ impl Custody {
         {
             counts.wanted(gone.key, gone.hour, gone.layer, &selection);
         }
+        let known = self.damage.sift(held_key::of_hold(writer.tx(), hold.id).await?)?;
+        let known: BTreeSet<_> = known.into_iter().map(|row| row.context.key_id).collect();
         let mut rows = Vec::new();
         for (id, openable) in self.openable(writer, &selection).await? {
             let (hour, layer) = (openable.context.hour, openable.context.layer);
             let wanted = counts.wanted(id, hour, layer, &selection);
             let slots = KeyLedger::new(openable.nodes.slots(), BTreeMap::new()).hold(hold.id, &wanted);
             let held = openable.nodes.restrict(&slots);
-            if !held.is_empty() {
+            if !held.is_empty() && !known.contains(&id) {
                 counts.held(id, hour, layer, &slots);
                 rows.push(held_row(hold.id, key, &openable.context, openable.expiry, &held)?);
             }
@@ -196,12 +213,14 @@ impl Custody {
         let (zone, camera) = (&self.parts.zone, selection.camera);
         let mut keyring = Keyring::new(self, writer.tx());
         let mut found = BTreeMap::new();
-        for row in kept_key::of_camera(writer.tx(), zone, camera, selection.hours()).await? {
-            let nodes = keyring.kept(&row).await?;
+        let kept = kept_key::of_camera(writer.tx(), zone, camera, selection.hours()).await?;
+        for row in self.damage.sift(kept)? {
+            let nodes = self.damage.opened(keyring.kept(&row).await)?;
             found.insert(row.context.key_id, Openable { context: row.context, expiry: row.expiry, nodes });
         }
-        for row in held_key::of_camera(writer.tx(), zone, camera, selection.hours()).await? {
-            let nodes = keyring.held(&row).await?;
+        let held = held_key::of_camera(writer.tx(), zone, camera, selection.hours()).await?;
+        for row in self.damage.sift(held)? {
+            let nodes = self.damage.opened(keyring.held(&row).await)?;
             let HeldRow { context, expiry, .. } = row;
             let known = found.remove(&context.key_id).map(|openable| openable.nodes);
             let nodes = known.unwrap_or_else(|| NodeSet::new(Vec::new())).join(&nodes);
@@ -213,17 +232,18 @@ impl Custody {
     /// What no longer opens when this hold ends.
     async fn released(&self, writer: &Writer<'_>, id: HoldId) -> Result<Decision, Error> {
         let mut keyring = Keyring::new(self, writer.tx());
-        let rows = held_key::of_hold(writer.tx(), id).await?;
+        let rows = self.damage.sift(held_key::of_hold(writer.tx(), id).await?)?;
         let ids: Vec<_> = rows.iter().map(|row| row.context.key_id).collect();
         let mut holds: BTreeMap<LayerKeyId, BTreeMap<HoldId, SlotSet>> = BTreeMap::new();
-        for row in held_key::of_keys(writer.tx(), &ids).await? {
-            let slots = keyring.held(&row).await?.slots();
+        for row in self.damage.sift(held_key::of_keys(writer.tx(), &ids).await?)? {
+            let slots = self.damage.opened(keyring.held(&row).await)?.slots();
             holds.entry(row.context.key_id).or_default().insert(row.hold, slots);
         }
         let mut decision = Decision::default();
         for row in rows {
-            let live = match kept_key::get(writer.tx(), row.context.key_id).await? {
-                Some(kept) => keyring.kept(&kept).await?.slots(),
+            let kept = self.damage.readable(kept_key::get(writer.tx(), row.context.key_id).await)?;
+            let live = match kept.flatten() {
+                Some(kept) => self.damage.opened(keyring.kept(&kept).await)?.slots(),
                 None => SlotSet::EMPTY,
             };
             let holds = holds.remove(&row.context.key_id).unwrap_or_default();
@@ -287,7 +307,6 @@ fn gone(row: &HeldRow) -> DestroyedRow {
 }
 
 /// The whole hour.
-/// The whole hour.
 pub fn hour_span(hour: Hour) -> Option<obscura_clock::Span> {
     let all = obscura_seal::SlotRange::WHOLE_HOUR;
     let end = hour.slot_start(all.last()) + obscura_seal::SLOT_DURATION;
@@ -299,5 +318,6 @@ pub fn layers_touch(hold: &Hold, layers: &BTreeSet<Layer>) -> bool {
     hold.layers.iter().any(|layer| layers.contains(layer))
 }
 
+mod stand_in;
 #[cfg(test)]
 mod tests;

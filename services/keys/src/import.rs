@@ -82,8 +82,11 @@ impl Custody {
         key: &LayerKey,
     ) -> Result<(), Error> {
         let writer = self.parts.store.write().await?;
-        if let Some(stored) = kept_key::get(writer.tx(), context.key_id).await? {
-            return self.check_same(&writer, &stored, &context, key).await;
+        match self.damage.readable(kept_key::get(writer.tx(), context.key_id).await)? {
+            Some(Some(stored)) if self.is_same(&writer, &stored, &context, key).await? => return Ok(()),
+            Some(None) => {}
+            // The recorder still has it: it is kept anew.
+            _ => kept_key::delete(writer.tx(), &[context.key_id]).await?,
         }
         if destroyed_key::get(writer.tx(), context.key_id).await?.is_some() {
             return Ok(());
@@ -127,17 +130,18 @@ impl Custody {
         kept_key::put(writer.tx(), &[row]).await
     }
 
-    /// What is left of the stored key must be of this one.
-    async fn check_same(
+    /// What is left of the stored key must be of this one; `false` where it opens nothing any more, because it is
+    /// damaged or its secret is gone.
+    async fn is_same(
         &self,
         writer: &Writer<'_>,
         stored: &KeptRow,
         context: &LayerKeyContext,
         key: &LayerKey,
-    ) -> Result<(), Error> {
-        let kept = Keyring::new(self, writer.tx()).kept(stored).await?;
+    ) -> Result<bool, Error> {
+        let kept = self.damage.opened(Keyring::new(self, writer.tx()).kept(stored).await)?;
         let same = kept.is_part_of(key) && stored.context == *context;
-        if same { Ok(()) } else { Err(Error::Conflict(context.key_id)) }
+        if same { Ok(!kept.is_empty()) } else { Err(Error::Conflict(context.key_id)) }
     }
 }
 

@@ -21,6 +21,7 @@
 mod config;
 mod custody;
 mod daily;
+mod damage;
 mod describe;
 mod destruction;
 mod epoch_key;
@@ -38,6 +39,7 @@ pub mod key_encryption;
 mod keyring;
 mod late;
 mod ledger;
+mod lost_epoch;
 mod machine;
 #[cfg(feature = "measure")]
 pub mod measured;
@@ -158,6 +160,7 @@ async fn expire_for_ever(
         metrics.expired(custody.expire().await.ok());
         custody.tell_refusals().await;
         reporting.alarm("destruction_stopped", custody.stopped().as_deref()).await;
+        report_loss(&custody, &metrics, &reporting).await;
         if let Ok(passed) = custody.reviews_passed().await {
             let review = "a hold is past its review date: decide whether it stands";
             reporting.alarm("hold_review", (passed > 0).then_some(review)).await;
@@ -169,6 +172,18 @@ async fn expire_for_ever(
         if shutdown.run_until_cancelled(sleep(rest)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Tells what of custody itself is damaged or gone.
+async fn report_loss(custody: &Custody, metrics: &KeyMetrics, reporting: &Reporting) {
+    metrics.damaged(custody.damage.rows());
+    reporting.alarm("keys_damaged_rows", custody.damage.told().as_deref()).await;
+    metrics.keyless(custody.watch().keyless_holds.len());
+    reporting.alarm("hold_keys_lost", custody.keyless_holds().as_deref()).await;
+    if let Ok(lost) = custody.lost_epochs().await {
+        metrics.renewed(custody.watch().renewed_epochs.len());
+        reporting.alarm("epoch_secrets_lost", lost.as_deref()).await;
     }
 }
 

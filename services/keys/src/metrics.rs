@@ -19,6 +19,9 @@ pub struct KeyMetrics {
     destruction_stopped: Gauge,
     receipts: Gauge,
     holds: Gauge,
+    damaged: Gauge,
+    keyless: Gauge,
+    renewed: Gauge,
 }
 
 impl KeyMetrics {
@@ -42,6 +45,21 @@ impl KeyMetrics {
         );
         registry.register("keys_shred_receipts", "Receipts of destruction", self.receipts.clone());
         registry.register("keys_holds", "Holds that stand", self.holds.clone());
+        registry.register(
+            "keys_damaged_rows",
+            "Rows that did not open since the start: an alarm",
+            self.damaged.clone(),
+        );
+        registry.register(
+            "keys_holds_without_key",
+            "Standing holds whose key is gone: an alarm",
+            self.keyless.clone(),
+        );
+        registry.register(
+            "keys_epochs_renewed",
+            "Epochs whose secret was gone and that got another since the start: an alarm",
+            self.renewed.clone(),
+        );
     }
 
     /// A key was imported.
@@ -71,6 +89,21 @@ impl KeyMetrics {
         self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
     }
 
+    /// So many standing holds have lost their keys.
+    pub fn keyless(&self, holds: usize) {
+        self.keyless.set(i64::try_from(holds).unwrap_or(i64::MAX));
+    }
+
+    /// So many epochs got a new secret since the start.
+    pub fn renewed(&self, epochs: usize) {
+        self.renewed.set(i64::try_from(epochs).unwrap_or(i64::MAX));
+    }
+
+    /// So many rows were met that do not open.
+    pub fn damaged(&self, rows: u64) {
+        self.damaged.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
     /// A rotation got this far.
     pub fn rotating(&self, progress: Progress) {
         self.key_version.set(progress.version.0.into());
@@ -96,6 +129,9 @@ mod tests {
         metrics.expired(Some(Destroyed { epochs: 1, layer_keys: 6 }));
         metrics.expired(None);
         metrics.counted(7, 8);
+        metrics.damaged(9);
+        metrics.keyless(10);
+        metrics.renewed(11);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -108,6 +144,9 @@ mod tests {
             "keys_destruction_stopped 1",
             "keys_shred_receipts 7",
             "keys_holds 8",
+            "keys_damaged_rows 9",
+            "keys_holds_without_key 10",
+            "keys_epochs_renewed 11",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

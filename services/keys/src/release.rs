@@ -14,6 +14,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::{
     custody::Custody,
+    damage::Damage,
     error::Error,
     guard::Witness,
     keyring::Keyring,
@@ -105,7 +106,7 @@ impl Custody {
         let mut keyring = Keyring::new(self, self.parts.store.reader());
         let mut released = Vec::with_capacity(covered.len());
         for key in &covered {
-            released.push(released_part(&open_covered(key, &mut keyring).await?, key));
+            released.push(released_part(&open_covered(key, &mut keyring, &self.damage).await?, key));
         }
         Ok((released, exchanges))
     }
@@ -133,7 +134,7 @@ impl Custody {
     async fn covered(&self, grant: &Grant, key_id: LayerKeyId) -> Result<Covered, Error> {
         let reader = self.parts.store.reader();
         let kept = kept_key::get(reader, key_id).await?;
-        let held = held_key::of_keys(reader, &[key_id]).await?;
+        let held = self.damage.sift(held_key::of_keys(reader, &[key_id]).await?)?;
         let context = kept.as_ref().map(|row| &row.context).or(held.first().map(|row| &row.context));
         let (camera, layer, hour) = match context {
             Some(context) if context.zone != self.parts.zone => {
@@ -160,10 +161,11 @@ impl Custody {
 }
 
 /// The granted slots that still open, by their retention or by a hold; keys of one epoch or hold share
-/// its key.
+/// its key. A hold that does not open is no reason to refuse what another one has.
 async fn open_covered(
     key: &Covered,
     keyring: &mut Keyring<'_, DatabaseConnection>,
+    damage: &Damage,
 ) -> Result<NodeSet, Error> {
     let mut nodes = NodeSet::new(Vec::new());
     if let Some(row) = &key.kept {
@@ -173,7 +175,7 @@ async fn open_covered(
         if nodes.slots() == key.slots {
             break;
         }
-        nodes = nodes.join(&keyring.held(row).await?.restrict(&key.slots));
+        nodes = nodes.join(&damage.opened(keyring.held(row).await)?.restrict(&key.slots));
     }
     Ok(nodes)
 }

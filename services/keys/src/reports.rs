@@ -19,6 +19,9 @@ use crate::{hold::Hold, release::ReleasedPart};
 /// Most spans of one event: the log takes no more (`crates/ocsf`, `key.released`).
 const MAX_SPANS: usize = 400;
 
+/// Who acts where this program does by itself what otherwise persons do.
+const PROGRAM: &str = "keys";
+
 /// Something was done with keys by a person, where one is known.
 pub fn act_event(clock: &SharedClock, actor: Option<Person>, act: Act, version: u32, detail: &str) -> Event {
     let body = KeyAct { act: act.into(), version, detail: words(detail), ..KeyAct::default() };
@@ -72,6 +75,13 @@ pub fn hold_event(clock: &SharedClock, actor: Person, act: hold_act::Act, hold: 
         review_on: message.review_on,
     };
     Event { actor: Some(actor), ..event(clock, Outcome::Success, Body::Hold(body)) }
+}
+
+/// A hold was placed in the place of one whose key is gone. This program did that, and what a person wrote about
+/// that one is not told again in its name.
+pub fn stand_in_event(clock: &SharedClock, hold: &Hold) -> Event {
+    let program = Person { id: PROGRAM.to_owned(), ..Person::default() };
+    hold_event(clock, program, hold_act::Act::Placed, &Hold { basis: String::new(), ..hold.clone() })
 }
 
 /// Something was destroyed. `requested_by` is empty unless somebody asked for it before its time.

@@ -32,7 +32,8 @@ impl Custody {
         }
         let writer = self.parts.store.write().await?;
         for hour in epoch::all(writer.tx(), &self.parts.zone).await? {
-            if let Some(row) = epoch::get(writer.tx(), &self.parts.zone, hour).await?
+            let row = self.damage.readable(epoch::get(writer.tx(), &self.parts.zone, hour).await)?;
+            if let Some(row) = row.flatten()
                 && self.parts.secrets.read(&row.secret)?.is_none()
             {
                 match self.mend(&writer, &row).await {
@@ -49,7 +50,7 @@ impl Custody {
     async fn mend(&self, writer: &Writer<'_>, epoch: &EpochRow) -> Result<(), Error> {
         let (zone, hour) = (&self.parts.zone, epoch.hour);
         let half = self.half_of(epoch).await?;
-        let rows = kept_key::of_epoch(writer.tx(), zone, hour).await?;
+        let rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
         if let Some(mended) = self.succeeded(hour, &half, &rows).await? {
             tracing::warn!(%hour, "an epoch of an old copy of the database has its newer secret again");
             return epoch::put(writer.tx(), zone, &mended).await;
@@ -163,7 +164,7 @@ mod tests {
         // Also where the log has said that the directory was put back.
         note_restored(&bench.data("")).unwrap();
         let custody = bench.open().await;
-        assert!(custody.import(&bench.import_of(&custody, &bench.made_key(HOUR))).await.is_err());
+        bench.import(&custody, &bench.made_key(HOUR)).await;
         bench.close(custody).await;
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::rename(&away, &folder).unwrap();

@@ -127,6 +127,7 @@ impl Custody {
         let writer = self.parts.store.write().await?;
         let periods = table::of_camera(writer.tx(), camera).await?;
         let rows = kept_key::of_camera(writer.tx(), &self.parts.zone, camera, 0..=u32::MAX).await?;
+        let rows = self.damage.sift(rows)?;
         let mut keyring = Keyring::new(self, writer.tx());
         let (mut moved, mut left) = (Vec::new(), Punctures::default());
         for row in rows {
@@ -134,7 +135,7 @@ impl Custody {
             if expiry >= row.expiry {
                 continue;
             }
-            let nodes = keyring.kept(&row).await?;
+            let nodes = self.damage.opened(keyring.kept(&row).await)?;
             if nodes.is_empty() {
                 continue;
             }

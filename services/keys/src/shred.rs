@@ -67,6 +67,8 @@ impl Custody {
 
     async fn check_not_held(&self, writer: &Writer<'_>, selection: &Selection) -> Result<(), Error> {
         let holds = hold::touching(writer.tx(), &self.parts.zone, selection.camera, selection.span).await?;
+        // One that cannot be read may hold anything.
+        let holds = holds.into_iter().collect::<Result<Vec<_>, _>>()?;
         let holds = holds.into_iter().filter(|row| layers_touch(&row.hold, &selection.layers));
         let ids: Vec<String> = holds.map(|row| row.hold.id.to_string()).collect();
         if ids.is_empty() { Ok(()) } else { Err(Error::Held(ids)) }
@@ -81,9 +83,10 @@ impl Custody {
     ) -> Result<Decision, Error> {
         let mut keyring = Keyring::new(self, writer.tx());
         let (zone, mut left) = (&self.parts.zone, Punctures::default());
-        for row in kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await? {
+        let rows = kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await?;
+        for row in self.damage.sift(rows)? {
             let wanted = selection.slots(row.context.hour, row.context.layer);
-            let live = keyring.kept(&row).await?.slots();
+            let live = self.damage.opened(keyring.kept(&row).await)?.slots();
             // Held slots refused the whole request above, so no hold matters here.
             let taken = KeyLedger::new(live, BTreeMap::new()).shred(&wanted);
             if !taken.is_empty() {

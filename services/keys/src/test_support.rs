@@ -170,6 +170,13 @@ impl Bench {
 
     /// Runs a statement behind custody's back; returns how many rows it changed.
     pub async fn run(&self, statement: &str) -> u64 {
+        if matches!(self.location, Location::Postgres { .. }) {
+            let store = Store::open(&self.location).await.unwrap();
+            let writer = store.write().await.unwrap();
+            let changed = writer.tx().execute_unprepared(statement).await.unwrap();
+            writer.commit().await.unwrap();
+            return changed.rows_affected();
+        }
         let url = format!("sqlite://{}", self.data("keys.sqlite").display());
         let database = Database::connect(url).await.unwrap();
         let changed = database.execute_unprepared(statement).await.unwrap();

@@ -143,6 +143,7 @@ pub async fn collect(
     let certificates = certificates::read(services.installation());
     let mut alarms = alarms(ingest.as_ref().ok(), custody.as_ref().ok());
     alarms.extend(certificates::alarms(&certificates, now));
+    alarms.extend(certificates::authority_alarm(certificates::authority(services.installation()), now));
     let status = Status {
         state_directory: services.installation().root().display().to_string(),
         supervisor: report.map(supervisor),

@@ -309,3 +309,80 @@ async fn a_promised_destruction_is_done_within_an_hour_whatever_stands_in_the_wa
         assert_eq!(custody.stopped(), None, "{hindrance:?}");
     }
 }
+
+#[tokio::test]
+async fn a_damaged_row_of_a_hold_keeps_no_one_elses_footage_beyond_its_time_and_its_hold_is_released() {
+    for (bench, zeros) in [(Bench::new(), "zeroblob(66)"), (Bench::on_postgres(), "'\\x00'::bytea")] {
+        let (custody, key) = bench.with_key().await;
+        let beside = bench.sibling(&key, HOUR);
+        let (same_hour, later) = (bench.made_key(HOUR), bench.made_key(HOUR + 1));
+        for key in [&beside, &same_hour, &later] {
+            bench.import(&custody, key).await;
+        }
+        let hold = bench.held(&custody, &key, 100, 199).await;
+        let of_key = format!("WHERE key_id = '{}'", key.context.key_id);
+        bench.sql(&format!("UPDATE held_key SET sealed_key = {zeros} {of_key}")).await;
+
+        bench.wait_hours(RETENTION_HOURS + 1);
+        assert_eq!(custody.expire().await.unwrap(), Destroyed { epochs: 2, layer_keys: 4 });
+        assert_eq!(custody.stopped(), None);
+        assert_eq!(custody.damage.rows(), 1, "an operator sees that there is one");
+        assert!(bench.opens(&custody, &same_hour).await.is_empty());
+        assert!(bench.opens(&custody, &later).await.is_empty());
+        assert_eq!(bench.opens(&custody, &beside).await, slots(100, 199), "the rest of the hold holds on");
+        assert!(bench.describes(&custody, &key).await.is_empty());
+
+        let again = custody.place_hold(&bench.hold(&beside, 150, 300), nobody()).await.unwrap();
+        assert_eq!((again.keys, again.slots), (1, 50), "another hold takes what the first one still opens");
+        custody.release_hold(&hold, nobody()).await.unwrap();
+        assert_eq!(bench.opens(&custody, &beside).await, slots(150, 199));
+        custody.release_hold(&again.hold.id.to_string(), nobody()).await.unwrap();
+        assert!(bench.opens(&custody, &beside).await.is_empty());
+        let dead: Vec<_> =
+            bench.receipts(&custody).await.into_iter().flat_map(|receipt| receipt.keys).collect();
+        let id = key.context.key_id.to_string();
+        let of_key: Vec<_> = dead.iter().filter(|dead| dead.key_id == id).collect();
+        assert_eq!(of_key.len(), 1, "a receipt says that nothing of the damaged key opens");
+        assert_eq!((of_key[0].first_slot, of_key[0].last_slot), (0, 1_799));
+    }
+}
+
+#[tokio::test]
+async fn rows_whose_very_columns_are_damaged_stop_neither_expiry_nor_the_end_of_their_hold() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let (broken, other) = (bench.sibling(&key, HOUR), bench.made_key(HOUR));
+    for key in [&broken, &other] {
+        bench.import(&custody, key).await;
+    }
+    let hold = bench.held(&custody, &key, 100, 199).await;
+    bench.sql(&format!("UPDATE held_key SET layer = 77 WHERE key_id = '{}'", key.context.key_id)).await;
+    bench.sql(&format!("UPDATE kept_key SET leaf = -3 WHERE key_id = '{}'", broken.context.key_id)).await;
+    bench.wait_hours(RETENTION_HOURS);
+    custody.expire().await.unwrap();
+    assert!(bench.opens(&custody, &other).await.is_empty());
+    assert_eq!(custody.parts.store.counts().await.unwrap().layer_keys, 0, "it is gone with its epoch");
+    custody.release_hold(&hold, nobody()).await.unwrap();
+    assert!(custody.list_holds("", false).await.unwrap().is_empty());
+    assert!(custody.damage.rows() >= 2);
+}
+
+#[tokio::test]
+async fn a_damaged_layer_key_does_not_keep_the_others_of_its_camera_beyond_a_shorter_retention() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let beside = bench.sibling(&key, HOUR);
+    bench.import(&custody, &beside).await;
+    bench
+        .sql(&format!(
+            "UPDATE kept_key SET sealed_key = zeroblob(66) WHERE key_id = '{}'",
+            key.context.key_id
+        ))
+        .await;
+    let shorter = bench.placement_version(key.context.camera, 24, 2);
+    let next = bench.sibling(&key, HOUR + 1);
+    custody.import(&bench.import_with(&custody, &next, shorter)).await.unwrap();
+    custody.expire().await.unwrap();
+    let placed = custody.place_hold(&bench.hold(&key, 0, 9), nobody()).await.unwrap();
+    assert_eq!((placed.keys, placed.slots), (1, 10), "a hold takes what of the hour still opens");
+}

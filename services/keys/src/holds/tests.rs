@@ -97,6 +97,7 @@ async fn there_is_a_quota_of_holds() {
     custody.place_hold(&bench.hold(&key, 3, 3), nobody()).await.unwrap();
     let of_camera = custody.list_holds(&key.context.camera.to_string(), true).await.unwrap();
     assert_eq!(of_camera.len(), 3);
+    assert_eq!(custody.hold_quota().await.unwrap(), (2, 2), "released ones make room");
     assert!(custody.list_holds(&CameraId::generate().to_string(), true).await.unwrap().is_empty());
 }
 

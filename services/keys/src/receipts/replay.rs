@@ -125,7 +125,8 @@ impl Custody {
         for chunk in ids.chunks(256) {
             for row in kept_key::of_ids(writer.tx(), chunk).await? {
                 let Some((_, slots)) = unknown.remove(&row.context.key_id) else { continue };
-                if !keyring.kept(&row).await?.slots().intersection(&slots).is_empty() {
+                let opens = self.damage.opened(keyring.kept(&row).await)?.slots();
+                if !opens.intersection(&slots).is_empty() {
                     alive.insert(row.context.key_id);
                     self.puncture(writer, &mut keyring, row, &slots, &mut left).await?;
                 }
@@ -166,9 +167,10 @@ impl Custody {
         named: &Named,
     ) -> Result<Vec<LayerKeyId>, Error> {
         let mut touched = BTreeMap::new();
-        for row in held_key::of_keys(writer.tx(), ids).await? {
+        for row in self.damage.sift(held_key::of_keys(writer.tx(), ids).await?)? {
             let Some((_, slots)) = named.get(&row.context.key_id) else { continue };
-            if !keyring.held(&row).await?.slots().intersection(slots).is_empty() {
+            let opens = self.damage.opened(keyring.held(&row).await)?.slots();
+            if !opens.intersection(slots).is_empty() {
                 touched.entry(row.hold).or_insert_with(Vec::new).push(row.context.key_id);
             }
         }
@@ -189,9 +191,9 @@ impl Custody {
         let old = hold::get(writer.tx(), id).await?.ok_or_else(damaged)?;
         let (secret, half, key) = self.make_hold_key(id).await?;
         let mut resealed = Vec::new();
-        for row in held_key::of_hold(writer.tx(), id).await? {
+        for row in self.damage.sift(held_key::of_hold(writer.tx(), id).await?)? {
             let slots = named.get(&row.context.key_id).map(|(_, slots)| slots.clone()).unwrap_or_default();
-            let left = keyring.held(&row).await?.puncture(&slots);
+            let left = self.damage.opened(keyring.held(&row).await)?.puncture(&slots);
             if !left.is_empty() {
                 let place = Place { hold: Some(id), expiry: row.expiry, context: &row.context };
                 resealed.push(HeldRow { sealed: key.seal(place, &left)?, ..row });

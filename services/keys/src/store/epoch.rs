@@ -154,6 +154,12 @@ pub async fn count_not_under(
     Ok((stale.count(database).await?, count(database).await?))
 }
 
+/// Names of the secrets of all epochs.
+pub async fn secrets(database: &impl ConnectionTrait, zone: &ZoneId) -> Result<Vec<String>, DbErr> {
+    let query = Entity::find().filter(Column::Zone.eq(zone.as_str()));
+    query.select_only().column(Column::Secret).into_tuple().all(database).await
+}
+
 /// Number of epochs.
 pub async fn count(database: &impl ConnectionTrait) -> Result<u64, DbErr> {
     Entity::find().count(database).await

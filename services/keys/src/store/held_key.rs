@@ -60,35 +60,41 @@ pub async fn insert(database: &impl ConnectionTrait, rows: &[HeldRow]) -> Result
     Ok(())
 }
 
-/// What is held of these layer keys, by key.
-pub async fn of_keys(database: &impl ConnectionTrait, ids: &[LayerKeyId]) -> Result<Vec<HeldRow>, Error> {
+/// What is held of these layer keys, by key; [`Error::Damaged`] for a row that cannot be read.
+pub async fn of_keys(
+    database: &impl ConnectionTrait,
+    ids: &[LayerKeyId],
+) -> Result<Vec<Result<HeldRow, Error>>, DbErr> {
     let mut found = Vec::new();
     for ids in ids.chunks(CHUNK) {
         let ids = ids.iter().map(ToString::to_string);
         let rows = Entity::find().filter(Column::KeyId.is_in(ids)).order_by_asc(Column::KeyId);
-        found.extend(rows.all(database).await?.into_iter().map(row).collect::<Result<Vec<_>, _>>()?);
+        found.extend(rows.all(database).await?.into_iter().map(row));
     }
     Ok(found)
 }
 
-/// What one hold holds.
-pub async fn of_hold(database: &impl ConnectionTrait, hold: HoldId) -> Result<Vec<HeldRow>, Error> {
+/// What one hold holds; [`Error::Damaged`] for a row that cannot be read.
+pub async fn of_hold(
+    database: &impl ConnectionTrait,
+    hold: HoldId,
+) -> Result<Vec<Result<HeldRow, Error>>, DbErr> {
     let rows = Entity::find().filter(Column::HoldId.eq(hold.to_string())).order_by_asc(Column::KeyId);
-    rows.all(database).await?.into_iter().map(row).collect()
+    Ok(rows.all(database).await?.into_iter().map(row).collect())
 }
 
-/// What is held of a camera's layer keys for these hours.
+/// What is held of a camera's layer keys for these hours; [`Error::Damaged`] for a row that cannot be read.
 pub async fn of_camera(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     camera: CameraId,
     hours: RangeInclusive<u32>,
-) -> Result<Vec<HeldRow>, Error> {
+) -> Result<Vec<Result<HeldRow, Error>>, DbErr> {
     let rows = Entity::find()
         .filter(Column::Zone.eq(zone.as_str()))
         .filter(Column::CameraId.eq(camera.to_string()))
         .filter(Column::Hour.between(i64::from(*hours.start()), i64::from(*hours.end())));
-    rows.order_by_asc(Column::KeyId).all(database).await?.into_iter().map(row).collect()
+    Ok(rows.order_by_asc(Column::KeyId).all(database).await?.into_iter().map(row).collect())
 }
 
 /// Removes what a hold holds.

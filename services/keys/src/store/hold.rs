@@ -94,13 +94,23 @@ pub async fn list(
     query.limit(limit).all(database).await?.into_iter().map(row).collect()
 }
 
-/// Standing holds of a camera that touch the span.
+/// Holds that stand, by time of placing; [`Error::Damaged`] for one that cannot be read.
+pub async fn standing(
+    database: &impl ConnectionTrait,
+    zone: &ZoneId,
+) -> Result<Vec<Result<HoldRow, Error>>, DbErr> {
+    let rows = Entity::find().filter(Column::Zone.eq(zone.as_str()));
+    let rows = rows.filter(Column::ReleasedUnixNs.is_null()).order_by_asc(Column::PlacedUnixNs);
+    Ok(rows.all(database).await?.into_iter().map(row).collect())
+}
+
+/// Standing holds of a camera that touch the span; [`Error::Damaged`] for one that cannot be read.
 pub async fn touching(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     camera: CameraId,
     span: Span,
-) -> Result<Vec<HoldRow>, Error> {
+) -> Result<Vec<Result<HoldRow, Error>>, DbErr> {
     let rows = Entity::find()
         .filter(Column::Zone.eq(zone.as_str()))
         .filter(Column::CameraId.eq(camera.to_string()))
@@ -110,7 +120,7 @@ pub async fn touching(
         .order_by_asc(Column::PlacedUnixNs)
         .all(database)
         .await?;
-    rows.into_iter().map(row).collect()
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Number of holds that stand.

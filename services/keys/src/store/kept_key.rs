@@ -73,14 +73,14 @@ pub async fn of_ids(database: &impl ConnectionTrait, ids: &[LayerKeyId]) -> Resu
     Entity::find().filter(Column::KeyId.is_in(ids)).all(database).await?.into_iter().map(row).collect()
 }
 
-/// Every layer key that expires with this epoch, by id.
+/// Every layer key that expires with this epoch, by id; [`Error::Damaged`] for a row that cannot be read.
 pub async fn of_epoch(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     hour: ExpiryHour,
-) -> Result<Vec<KeptRow>, Error> {
+) -> Result<Vec<Result<KeptRow, Error>>, DbErr> {
     let rows = in_epoch(zone, hour).order_by_asc(Column::KeyId).all(database).await?;
-    rows.into_iter().map(row).collect()
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Layer keys that expire with this epoch and are under one of these leaves, by id.
@@ -121,13 +121,13 @@ fn in_epoch(zone: &ZoneId, hour: ExpiryHour) -> Select<Entity> {
     rows.filter(Column::ExpiryHour.eq(i64::from(hour.number())))
 }
 
-/// Layer keys of a camera for these hours, by id.
+/// Layer keys of a camera for these hours, by id; [`Error::Damaged`] for a row that cannot be read.
 pub async fn of_camera(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     camera: CameraId,
     hours: RangeInclusive<u32>,
-) -> Result<Vec<KeptRow>, Error> {
+) -> Result<Vec<Result<KeptRow, Error>>, DbErr> {
     let rows = Entity::find()
         .filter(Column::Zone.eq(zone.as_str()))
         .filter(Column::CameraId.eq(camera.to_string()))
@@ -135,7 +135,7 @@ pub async fn of_camera(
         .order_by_asc(Column::KeyId)
         .all(database)
         .await?;
-    rows.into_iter().map(row).collect()
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Adds rows, or replaces what is sealed in them, under which leaf and when they expire.
@@ -147,6 +147,17 @@ pub async fn put(database: &impl ConnectionTrait, rows: &[KeptRow]) -> Result<()
         let insert = Entity::insert_many(models.into_iter().map(ActiveModel::from)).on_conflict(replace);
         insert.exec_without_returning(database).await?;
     }
+    Ok(())
+}
+
+/// Removes every row that expires with this epoch, also those that cannot be read.
+pub async fn delete_of_epoch(
+    database: &impl ConnectionTrait,
+    zone: &ZoneId,
+    hour: ExpiryHour,
+) -> Result<(), DbErr> {
+    let rows = Entity::delete_many().filter(Column::Zone.eq(zone.as_str()));
+    rows.filter(Column::ExpiryHour.eq(i64::from(hour.number()))).exec(database).await?;
     Ok(())
 }
 

@@ -165,14 +165,16 @@ async fn list(session: &Session, services: &Services, camera: Option<&str>, all:
     };
     let mut keys = services.keys();
     let call = keys.list_holds(ListHoldsRequest { camera_id, include_released: all });
-    let holds = services.ask("keys", "list holds", PROMPT, call).await?.holds;
+    let answer = services.ask("keys", "list holds", PROMPT, call).await?;
+    let (holds, quota) = (&answer.holds, quota(answer.standing, answer.most));
     let cameras = services.cameras(true).await?;
     let names: BTreeMap<&str, &str> =
         cameras.iter().map(|camera| (&*camera.camera_id, &*camera.name)).collect();
     let name = |hold: &Message| names.get(&*hold.camera_id).copied().unwrap_or(&hold.camera_id).to_owned();
     let shown: Vec<Shown> = holds.iter().map(|hold| Shown::new(hold, &name(hold))).collect();
+    let value = json!({ "holds": shown, "standing": answer.standing, "most": answer.most });
     if shown.is_empty() {
-        return session.out.result(&shown, "No holds.");
+        return session.out.result(&value, format_args!("No holds. {quota}"));
     }
     let mut table =
         Table::with_heading(["HOLD", "CAMERA", "FROM", "TO", "OWNER", "BASIS", "REVIEW", "STATE"]);
@@ -189,7 +191,12 @@ async fn list(session: &Session, services: &Services, camera: Option<&str>, all:
             state.to_owned(),
         ]);
     }
-    session.out.result(&shown, format_args!("{table}\n{}", count(holds.len() as u64, "hold")))
+    session.out.result(&value, format_args!("{table}\n{}. {quota}", count(holds.len() as u64, "hold")))
+}
+
+/// How much of the quota of the whole installation is used.
+fn quota(standing: u64, most: u64) -> String {
+    format!("{standing} of at most {most} stand.")
 }
 
 async fn release(session: &Session, services: &Services, hold: String) -> Result<()> {
@@ -212,6 +219,11 @@ async fn release(session: &Session, services: &Services, hold: String) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_quota_says_how_many_may_stand() {
+        assert_eq!(quota(3, 1_000), "3 of at most 1000 stand.");
+    }
 
     #[test]
     fn slots_are_told_as_a_time() {
