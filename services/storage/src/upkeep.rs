@@ -207,7 +207,7 @@ impl Upkeep {
             match sample {
                 Ok(found) => found.into_iter().flatten().for_each(|finding| self.damage(&finding)),
                 Err(error) => {
-                    tracing::warn!(%error, "the scrub rests: the object store or the index could not be read")
+                    tracing::warn!(%error, "the scrub rests: the object store or the index could not be read");
                 }
             }
         }
