@@ -33,6 +33,8 @@ pub enum Fault {
     ResetBefore,
     /// The connection is reset after it was done.
     ResetAfter,
+    /// The disk cannot do it (EIO), and nothing was done.
+    BadSector,
 }
 
 /// A store to whose calls the faults of a script happen, one call after the other; then none.
@@ -107,6 +109,7 @@ async fn afflict<T>(
         }
         Fault::HalfUpload | Fault::ResetBefore => Err(reset(doing)),
         Fault::ResetAfter => call.await.and(Err(reset(doing))),
+        Fault::BadSector => Err(Error::Io { doing, source: io::Error::other("input/output error") }),
         Fault::Late(delay) => {
             let outcome = call.await;
             tokio::time::sleep(delay).await;
@@ -212,6 +215,7 @@ mod tests {
             (Fault::FalseSuccess, false),
             (Fault::ResetBefore, false),
             (Fault::ResetAfter, true),
+            (Fault::BadSector, false),
             (Fault::Slow(Duration::from_millis(1)), true),
             (Fault::Late(Duration::from_millis(1)), true),
         ] {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use obscura_proto::audit::v1::Event;
+use obscura_proto::audit::v1::{Event, event::Body};
 use serde_json::Value;
 
 use crate::{
@@ -41,6 +41,7 @@ pub fn catalogue_markdown() -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(page, "{}", row.cells());
     }
+    page.push_str("\n\\* No service produces it yet: it comes with accounts and with masks.\n");
     page.push_str("\nA refused or failed act has `status_id` 2 and at least severity low.\n");
     for name in KINDS {
         if let Some(row) = rows.iter().find(|row| row.kind == name) {
@@ -51,15 +52,26 @@ pub fn catalogue_markdown() -> String {
     page
 }
 
+/// Whether nothing produces such an event yet.
+pub fn is_awaited(event: &Event) -> bool {
+    match &event.body {
+        Some(Body::Session(_)) => true,
+        Some(Body::Grant(decision)) => decision.lift,
+        _ => false,
+    }
+}
+
 struct Row {
     kind: &'static str,
+    is_awaited: bool,
     leaf: Value,
 }
 
 impl Row {
     fn of(event: &Event) -> Option<Self> {
         let leaf = encode(event, &example_source(), &mut ExamplePersons).ok()?;
-        Some(Self { kind: kind(event)?, leaf: serde_json::from_slice(&leaf.bytes).ok()? })
+        let leaf = serde_json::from_slice(&leaf.bytes).ok()?;
+        Some(Self { kind: kind(event)?, is_awaited: is_awaited(event), leaf })
     }
 
     fn cells(&self) -> String {
@@ -69,8 +81,9 @@ impl Row {
         let own: Vec<_> =
             sealed.filter(|pointer| is_own(pointer)).map(|pointer| format!("`{pointer}`")).collect();
         format!(
-            "| `{}` | {} {} | {} {} | {} | {} |",
+            "| `{}`{} | {} {} | {} {} | {} | {} |",
             text("/data/metadata/event_code"),
+            if self.is_awaited { "\\*" } else { "" },
             self.at("/data/class_uid"),
             text("/data/class_name"),
             self.at("/data/activity_id"),

@@ -246,12 +246,12 @@ fn keys() -> Vec<Example> {
         (Body::Key(act(key_act::Act::SharesMade)), DONE, true),
         (Body::Key(act(key_act::Act::SharesRehearsed)), REFUSED, true),
         (Body::Key(act(key_act::Act::Recovered)), DONE, true),
+        (Body::Key(said(key_act::Act::DestructionStopped, "the clock disagrees by 11 min")), DONE, false),
         (
-            Body::Key(said(key_act::Act::ExpiresSoon, "the token of the key store ends in 13 days")),
+            Body::Key(said(key_act::Act::DestructionResumed, "an operator confirms clock and volume")),
             DONE,
-            false,
+            true,
         ),
-        (Body::Key(said(key_act::Act::DestructionStopped, "the clock disagrees by 11 min")), DONE, true),
     ]
 }
 

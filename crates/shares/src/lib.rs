@@ -35,6 +35,10 @@ use crate::{random::Random, share::SetId};
 /// Fewest and most shares.
 pub const SHARES: std::ops::RangeInclusive<u8> = 2..=16;
 
+/// Name of the file in the data directory of the key service in which a recovery is noted until the audit log is told:
+/// one serialised `obscura.audit.v1.Event`.
+pub const RECOVERED_FILE: &str = "recovered.event";
+
 const KEY_BYTES: usize = 32;
 const CHECK_BYTES: usize = 8;
 const SECRET_BYTES: usize = KEY_BYTES + CHECK_BYTES;

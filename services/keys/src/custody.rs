@@ -89,6 +89,8 @@ pub(crate) struct Watch {
     pub(crate) guard: Guard,
     /// Why destruction stands still.
     pub(crate) stopped: Option<String>,
+    /// Whether the audit log was told that it stands still.
+    pub(crate) stop_told: bool,
     /// Number of the newest receipt that is here.
     pub(crate) receipts: u64,
     /// Number of the newest receipt that there ever was, as far as is known.
@@ -260,6 +262,7 @@ async fn open_watch(parts: &Parts, receipt_key: &ReceiptKey) -> Result<Watch, Er
     Ok(Watch {
         guard,
         stopped: None,
+        stop_told: false,
         receipts,
         receipts_needed,
         heard: Heard { restored: is_restored(&parts.restored_file), ..Heard::default() },

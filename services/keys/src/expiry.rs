@@ -51,7 +51,7 @@ impl Custody {
     pub async fn expire(&self) -> Result<Destroyed, Error> {
         let _turn = self.changing.lock().await;
         let outcome = self.destroy_due(false).await;
-        self.set_stopped(outcome.as_ref().err());
+        self.set_stopped(outcome.as_ref().err()).await;
         outcome
     }
 
@@ -67,14 +67,16 @@ impl Custody {
         crate::hold::text("confirmed_by", confirmed_by, 1..=crate::hold::MAX_PERSON)?;
         let _turn = self.changing.lock().await;
         let words = "an operator confirms clock and volume: destruction goes on";
-        self.tell(act_event(&self.parts.clock, actor, Act::DestructionStopped, 0, words)).await?;
+        self.tell(act_event(&self.parts.clock, actor, Act::DestructionResumed, 0, words)).await?;
         let was_stopped = self.stopped().unwrap_or_default();
         let now = self.reading();
         let trusted = self.watch().guard.confirm(&now);
+        // Where something else stands in the way that is a stop of its own.
+        self.watch().stop_told = false;
         self.parts.store_trusted(&trusted)?;
         tracing::warn!("an operator confirmed the clock and what is due for destruction");
         let outcome = self.destroy_due(true).await;
-        self.set_stopped(outcome.as_ref().err());
+        self.set_stopped(outcome.as_ref().err()).await;
         Ok((was_stopped, outcome?))
     }
 
@@ -83,7 +85,21 @@ impl Custody {
         self.watch().stopped.clone()
     }
 
-    fn set_stopped(&self, error: Option<&Error>) {
+    /// Keeps in mind why destruction stands still, and tells the audit log once that it does.
+    async fn set_stopped(&self, error: Option<&Error>) {
+        self.note_stopped(error);
+        let reason = self.stopped().filter(|_| !self.watch().stop_told);
+        let Some(reason) = reason else { return };
+        let event = act_event(&self.parts.clock, None, Act::DestructionStopped, 0, &reason);
+        match self.tell(event).await {
+            Ok(()) => self.watch().stop_told = true,
+            Err(error) => {
+                tracing::error!(%error, "that destruction stands still is told to the audit log with the next round");
+            }
+        }
+    }
+
+    fn note_stopped(&self, error: Option<&Error>) {
         let mut watch = self.watch();
         let text = error.map(ToString::to_string);
         if text != watch.stopped {
@@ -92,6 +108,7 @@ impl Custody {
                 None => tracing::info!("destruction of expired keys goes on"),
             }
         }
+        watch.stop_told &= text.is_some();
         watch.stopped = text;
     }
 

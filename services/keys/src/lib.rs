@@ -45,6 +45,7 @@ mod machine;
 pub mod measured;
 mod metrics;
 mod receipts;
+mod recovered;
 mod recovery;
 mod release;
 mod reports;
@@ -68,6 +69,7 @@ use obscura_daemon::Daemon;
 use obscura_database::Location;
 use obscura_outbox::{OnOld, Outbox, Reporting};
 use obscura_proto::keys::v1::keys_service_server::KeysServiceServer;
+use obscura_shares::RECOVERED_FILE;
 use obscura_snapshot::{AuthorityKey, Cache};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -144,7 +146,9 @@ async fn open_custody(daemon: &Daemon, settings: &Settings) -> anyhow::Result<Cu
         restored_file: rollback::restored_file(directory),
         limits: settings.limits(),
     };
-    Ok(Custody::open(parts).await?)
+    let custody = Custody::open(parts).await?;
+    recovered::tell(&custody, &directory.join(RECOVERED_FILE)).await?;
+    Ok(custody)
 }
 
 /// Destroys what has expired, at once and every minute, until `shutdown`. What stands in the way is in the

@@ -1,5 +1,7 @@
 //! The demonstration: everything that `up` starts, with a site and a camera, in a directory of its own.
 
+mod folder;
+
 use std::{path::PathBuf, time::Duration};
 
 use obscura_clock::{SharedClock, Timestamp};
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     camera::{add, await_demo_camera, demo_purpose, seal, test_video},
+    ending::ending,
     installation::Installation,
     output::{Output, on_terminal},
     problem::{Context as _, Problem, Result},
@@ -21,7 +24,7 @@ use crate::{
     },
     services::{PROMPT, Services, command},
     source::Rtsp,
-    up::{Up, ending},
+    up::Up,
     when,
     words::{bytes, count, shell},
 };
@@ -115,10 +118,11 @@ impl State {
         if let Some(root) = &demo.root {
             return Ok(Self { root: root.clone(), temporary: None });
         }
-        let folder = tempfile::Builder::new().prefix("obscura-demo-").tempdir().doing("make a directory")?;
+        let parent = std::env::temp_dir();
         if demo.keep {
-            return Ok(Self { root: folder.keep(), temporary: None });
+            return Ok(Self { root: folder::kept(&parent)?, temporary: None });
         }
+        let folder = folder::temporary(&parent)?;
         Ok(Self { root: folder.path().to_owned(), temporary: Some(folder) })
     }
 }
@@ -126,6 +130,7 @@ impl State {
 /// Runs a demonstration. Whether it went well.
 pub async fn run(demo: Demo, out: Output, clock: &SharedClock) -> Result<bool> {
     let ending = ending()?;
+    remove_leftovers(out);
     let state = State::choose(&demo)?;
     let aloud = !out.is_json() && (demo.length.is_some() || !on_terminal());
     let mut stem = None;
@@ -141,6 +146,19 @@ pub async fn run(demo: Demo, out: Output, clock: &SharedClock) -> Result<bool> {
         None => out.remark(format_args!("The footage is kept in {}.", state.root.display())),
     }
     outcome
+}
+
+/// Removes what earlier demonstrations left that did not come to their end.
+fn remove_leftovers(out: Output) {
+    for (path, removed) in folder::remove_leftovers(&std::env::temp_dir()) {
+        let path = path.display();
+        match removed {
+            Ok(()) => out.remark(format_args!("Removed {path} of a demonstration that was cut short.")),
+            Err(error) => out.complain(format_args!(
+                "{path} of a demonstration that was cut short cannot be removed: {error}"
+            )),
+        }
+    }
 }
 
 /// Has the demo camera show what is wanted. The stem of the video file, where there is one.

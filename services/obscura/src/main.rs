@@ -3,6 +3,7 @@
 mod camera;
 mod cli;
 mod demo;
+mod ending;
 mod installation;
 mod log;
 mod output;

@@ -122,6 +122,10 @@ pub struct Spool {
     pub pending_segments: u64,
     /// Keys that wait for import.
     pub pending_keys: u64,
+    /// Age in seconds of the oldest segment that waits for upload.
+    pub oldest_pending_seconds: u64,
+    /// Seconds until it is full at the rate of the last minutes; absent while it does not grow.
+    pub full_in_seconds: Option<u64>,
 }
 
 /// Asks every service, at the same time. Also says when this recorder's first segment was durable.
@@ -176,6 +180,8 @@ fn spool(answer: &GetIngestStatusResponse) -> Spool {
         limit_bytes: answer.spool_limit_bytes,
         pending_segments: answer.pending_segments,
         pending_keys: answer.pending_keys,
+        oldest_pending_seconds: answer.oldest_pending_seconds,
+        full_in_seconds: answer.spool_full_in_seconds,
     }
 }
 
@@ -367,6 +373,19 @@ mod tests {
     fn with_the_recorder_away_cameras_are_listed_as_unknown() {
         let lines = camera_lines(None, &[registered("1", "gate")], now());
         assert_eq!(lines[0].state, "unknown: ingest does not answer");
+    }
+
+    #[test]
+    fn a_forecast_of_the_spool_is_given_to_programs_and_left_out_while_it_does_not_grow() {
+        let growing = GetIngestStatusResponse {
+            spool_full_in_seconds: Some(7_200),
+            oldest_pending_seconds: 90,
+            ..GetIngestStatusResponse::default()
+        };
+        let json = serde_json::to_value(spool(&growing)).unwrap();
+        assert_eq!((&json["full_in_seconds"], &json["oldest_pending_seconds"]), (&7_200.into(), &90.into()));
+        let calm = serde_json::to_value(spool(&GetIngestStatusResponse::default())).unwrap();
+        assert!(calm["full_in_seconds"].is_null());
     }
 
     #[test]

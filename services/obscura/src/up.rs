@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use obscura_clock::SharedClock;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,22 +18,6 @@ use crate::{
 const REDRAW: Duration = Duration::from_secs(1);
 /// How often the cameras are looked at where nobody watches.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// Cancelled by the first SIGTERM or SIGINT.
-pub fn ending() -> Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).doing("wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).doing("wait for signals")?;
-    let ending = CancellationToken::new();
-    let told = ending.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        told.cancel();
-    });
-    Ok(ending)
-}
 
 /// A running installation.
 #[derive(Debug)]

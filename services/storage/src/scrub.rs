@@ -12,7 +12,13 @@ pub mod rate;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, ops::Range, sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Display},
+    io,
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use obscura_blob::{BlobStore, Error as BlobError, read};
@@ -61,10 +67,11 @@ impl Pace {
 }
 
 impl Scrubber {
-    /// Reads one pack. What is found is remembered; nothing found, too.
+    /// Reads one pack. What is found is remembered; nothing found, too. An object that cannot be read is a finding
+    /// like any other, so that those behind it are read as well.
     ///
     /// # Errors
-    /// [`Error::Blob`] where the object store fails before a byte of the object came; [`Error::Store`].
+    /// [`Error::Blob`] where the object store as a whole is away before a byte of the object came; [`Error::Store`].
     pub async fn check(&self, row: &PackRow, pace: &mut Pace) -> Result<Vec<Finding>, Error> {
         let marks = self.store.marks(&[row.pack]).await?.remove(&row.pack);
         if marks.as_ref().is_some_and(Marks::is_all) {
@@ -72,8 +79,15 @@ impl Scrubber {
         }
         let sums = self.store.chunk_sums(row.pack).await?;
         let mut check = Check { row, marks, sums, findings: Vec::new(), seen: Vec::new() };
-        match self.read(&mut check, pace).await {
+        // What fails once may be the moment's; a bad sector fails at the same place again.
+        let mut read = self.read(&mut check, pace).await;
+        if matches!(&read, Err(Error::Blob(error)) if is_of_object(error)) {
+            check.findings.clear();
+            read = self.read(&mut check, pace).await;
+        }
+        match read {
             Err(Error::Blob(BlobError::NotFound(_))) => self.missing(&mut check).await?,
+            Err(Error::Blob(error)) if is_of_object(&error) => check.unreadable(&error),
             read => read?,
         }
         self.conclude(check).await
@@ -163,6 +177,17 @@ impl Scrubber {
     }
 }
 
+/// Whether one object cannot be read, rather than the whole store not be asked.
+fn is_of_object(error: &BlobError) -> bool {
+    !matches!(
+        error,
+        BlobError::NotFound(_)
+            | BlobError::Unavailable { .. }
+            | BlobError::Unanswered { .. }
+            | BlobError::Refused { .. }
+    )
+}
+
 /// One pack under the eyes of the scrub.
 struct Check<'a> {
     row: &'a PackRow,
@@ -187,7 +212,7 @@ impl Check<'_> {
         }
     }
 
-    fn unreadable(&mut self, error: &io::Error) {
+    fn unreadable(&mut self, error: &dyn Display) {
         let words =
             format!("the object store cannot read the object to its end ({error}): look at its disks");
         self.find(FindingKind::BytesChanged, words);

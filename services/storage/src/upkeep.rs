@@ -210,7 +210,9 @@ impl Upkeep {
             pause = if matches!(sample, Ok(Some(_))) { PAUSE } else { REST };
             match sample {
                 Ok(found) => found.into_iter().flatten().for_each(|finding| self.damage(&finding)),
-                Err(error) => tracing::warn!(%error, "the scrub rests: an object could not be read"),
+                Err(error) => {
+                    tracing::warn!(%error, "the scrub rests: the object store or the index could not be read");
+                }
             }
         }
     }

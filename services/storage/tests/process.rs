@@ -60,9 +60,16 @@ impl Process {
         let outbox = obscura_outbox::Outbox::open(&root.join("outbox"), limits, clock).await.unwrap();
         let router = obscura_storage::router(&daemon, &outbox).await.unwrap();
         let shutdown = daemon.shutdown.clone();
-        let task = tokio::spawn(daemon.serve(router, obscura_storage::ROUTES));
-        while !root.join("storage.addr").exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut task = tokio::spawn(daemon.serve(router, obscura_storage::ROUTES));
+        let address = root.join("storage.addr");
+        let listens = async {
+            while !address.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            listens = tokio::time::timeout(Duration::from_secs(60), listens) => listens.unwrap(),
+            ended = &mut task => panic!("it ended before it listened: {ended:?}"),
         }
         Self { folder, authority, shutdown, task }
     }

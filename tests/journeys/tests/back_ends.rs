@@ -13,7 +13,7 @@ use obscura_test_servers::{postgres, seaweedfs};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Settings for the servers that all tests share.
+/// Settings for servers that other tests use too.
 fn settings(secrets: &TempDir) -> Vec<(&'static str, String)> {
     back_ends(postgres::shared(), seaweedfs::shared(), secrets.path())
 }
@@ -33,8 +33,11 @@ fn read_back(installation: &Installation, camera: &str) {
 #[test]
 fn every_service_records_and_reads_through_postgresql_and_s3() {
     let secrets = TempDir::new().unwrap();
+    // It is restarted, which no other test has to bear.
+    let database = postgres::Postgres::own();
     let camera = TestCamera::start(Auth::None);
-    let installation = Installation::start_with(&settings(&secrets));
+    let settings = back_ends(&database, seaweedfs::shared(), secrets.path());
+    let installation = Installation::start_with(&settings);
     installation.add_site();
     installation.add_camera("door", &camera.url("/scene"), &[]);
     installation.camera("door", "a segment", recording);
@@ -52,7 +55,7 @@ fn every_service_records_and_reads_through_postgresql_and_s3() {
             local.filter(|path| path.extension().is_some_and(|end| end == "sqlite")).collect();
         assert!(tables.is_empty(), "{tables:?}");
     }
-    postgres::shared().restart();
+    database.restart();
     wait_for("reading after the restart of the database", || {
         (installation.run(&["recording", "verify"]).code == Some(0)).then_some(())
     });

@@ -30,7 +30,7 @@ fn a_hold_wins_against_shredding_and_after_its_release_nothing_opens_the_footage
     let backup = installation.folder().join("backup");
 
     let hold = ["hold", "add", "door", "--from", "-1h", "--to", "now", "--owner", "Legal", "--json"];
-    let hold = [&hold[..], &["--basis", "Case 17, Art. 6(1)(c) GDPR", "--review-on", "2027-06-30"]].concat();
+    let hold = [&hold[..], &["--basis", "Case 17, Art. 6(1)(c) GDPR", "--review-on", "2099-06-30"]].concat();
     let held = installation.must(&hold).json();
     let id = held.pointer("/hold/id").unwrap().as_str().unwrap().to_owned();
     let held_until = held.pointer("/hold/to").unwrap().as_str().unwrap().to_owned();
@@ -196,6 +196,12 @@ fn printed_shares_are_rehearsed_and_bring_a_lost_key_file_back() {
     installation.must(&["key", "recover", "--file", &written]);
     installation.up();
     assert_eq!(get(&installation, "after.mp4"), Some(0));
+    let told = wait_for("the recovery in the log", || {
+        let out = installation.must(&["audit", "query", "--kind", "key", "--json"]).out;
+        out.lines().find(|line| line.contains("key.recovered")).map(str::to_owned)
+    });
+    assert!(told.contains("from 2 shares"), "{told}");
+    assert!(!installation.state().join("keys/data/recovered.event").exists());
 }
 
 #[test]

@@ -6,9 +6,13 @@
     reason = "a panic in a test is a failed test with a line number"
 )]
 
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
-use obscura_journeys::{Auth, TestCamera, program};
+use obscura_journeys::{Auth, TestCamera, program, wait_for};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -68,4 +72,48 @@ fn the_demo_fails_with_a_reason_where_there_is_nothing_to_record() {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("cannot be reached"), "{said}");
+}
+
+/// What demonstrations have in a directory for temporary files.
+fn folders(temporary: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_str().unwrap().contains("obscura-demo-")).collect()
+}
+
+/// A demonstration without an end that has begun.
+fn begun(temporary: &Path) -> Child {
+    let mut demo = Command::new(program("obscura"));
+    demo.arg("demo").env("TMPDIR", temporary).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = demo.spawn().unwrap();
+    let own = child.id().to_string();
+    wait_for("the demonstration to begin", || {
+        let locks = folders(temporary).into_iter().map(|folder| folder.join("lock"));
+        locks.filter_map(|lock| fs::read_to_string(lock).ok()).any(|holder| holder == own).then_some(())
+    });
+    child
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn the_demo_leaves_nothing_when_its_terminal_is_closed_and_what_a_killed_one_left_goes_with_the_next() {
+    let temporary = tempfile::TempDir::new().unwrap();
+    let temporary = temporary.path();
+    let mut closed = begun(temporary);
+    signal(&closed, "-HUP");
+    assert!(closed.wait().unwrap().code().is_some(), "it ends by itself");
+    assert_eq!(folders(temporary), Vec::<PathBuf>::new());
+
+    let mut killed = begun(temporary);
+    signal(&killed, "-KILL");
+    killed.wait().unwrap();
+    let left = folders(temporary);
+    assert_eq!(left.len(), 1);
+    let mut next = begun(temporary);
+    assert!(!left[0].exists(), "the next one removes it");
+    signal(&next, "-TERM");
+    next.wait().unwrap();
+    assert_eq!(folders(temporary), Vec::<PathBuf>::new());
 }

@@ -45,12 +45,10 @@ pub fn key<'a>(body: &'a KeyAct, source: &Source) -> Mapping<'a> {
         key_act::Act::Recovered => {
             key_entity("recovered", (99, "Recover"), "zone root").severity(Severity::High)
         }
-        key_act::Act::ExpiresSoon => {
-            finding("expires_soon", source, "keys_expire_soon", true).severity(Severity::Medium)
-        }
         key_act::Act::DestructionStopped => {
             finding("destruction_stopped", source, "destruction_stopped", true)
         }
+        key_act::Act::DestructionResumed => key_entity("destruction_resumed", UPDATE, "destruction"),
     };
     mapping
         .grant(&body.grant_id)

@@ -36,8 +36,8 @@ fn every_kind_and_every_act_has_an_example() {
         "key.shares_made",
         "key.shares_rehearsed",
         "key.recovered",
-        "key.expires_soon",
         "key.destruction_stopped",
+        "key.destruction_resumed",
         "camera.stopped",
         "camera.recording",
         "hold.placed",
@@ -59,6 +59,46 @@ fn every_kind_and_every_act_has_an_example() {
     }
     let kinds: BTreeSet<_> = examples().iter().filter_map(kind).collect();
     assert_eq!(kinds, BTreeSet::from(KINDS));
+}
+
+/// What marks the source of whoever produces such an event.
+fn producer(event: &Event) -> String {
+    match event.body.as_ref().unwrap() {
+        Body::Session(body) => format!("session::Act::{:?}", body.act()),
+        Body::Grant(body) if body.lift => "lift: true".to_owned(),
+        Body::View(body) => format!("Phase::{:?}", body.phase()),
+        Body::Key(body) => format!("Act::{:?}", body.act()),
+        Body::Hold(body) => format!("Act::{:?}", body.act()),
+        Body::Service(body) => format!("Act::{:?}", body.act()),
+        body => format!("{body:?}").split('(').next().map(|name| format!("Body::{name}(")).unwrap(),
+    }
+}
+
+/// Everything that runs, without its tests.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_str().unwrap();
+        if entry.is_dir() && !["tests", "ocsf", "proto"].contains(&name) {
+            sources(&entry, found);
+        } else if name.ends_with(".rs") && !["tests.rs", "test_support.rs"].contains(&name) {
+            let text = fs::read_to_string(&entry).unwrap();
+            found.push_str(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_marks_what_nothing_produces_and_nothing_else() {
+    let mut running = String::new();
+    for folder in ["../../services", "../../crates"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut running);
+    }
+    for event in examples() {
+        let producer = producer(&event);
+        assert_eq!(crate::catalogue::is_awaited(&event), !running.contains(&producer), "{producer}");
+    }
+    let page = catalogue_markdown();
+    assert!(page.contains("| `session.log_on`\\* |") && page.contains("| `key.recovered` |"));
 }
 
 /// The protos must not gain a kind or an act that nobody thought of here.

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,8 @@ use crate::machine::{Machine, ONLY, Receipts, append, event, eventually};
 struct Way {
     endpoint: String,
     is_away: Arc<AtomicBool>,
+    /// Connections to the server.
+    open: Arc<AtomicUsize>,
 }
 
 impl Way {
@@ -28,13 +30,13 @@ impl Way {
         let server = endpoint.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let is_away = Arc::<AtomicBool>::default();
+        let (is_away, open) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         tokio::spawn({
-            let is_away = is_away.clone();
+            let (is_away, open) = (is_away.clone(), open.clone());
             async move {
                 loop {
                     let (mut client, _) = listener.accept().await.unwrap();
-                    let (server, is_away) = (server.clone(), is_away.clone());
+                    let (server, is_away, open) = (server.clone(), is_away.clone(), open.clone());
                     tokio::spawn(async move {
                         let away = async {
                             while !is_away.load(Ordering::SeqCst) {
@@ -45,20 +47,29 @@ impl Way {
                             let mut server = TcpStream::connect(server).await.unwrap();
                             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                         };
+                        open.fetch_add(1, Ordering::SeqCst);
                         tokio::select! {
                             biased;
                             () = away => {}
                             () = both => {}
                         }
+                        open.fetch_sub(1, Ordering::SeqCst);
                     });
                 }
             }
         });
-        Self { endpoint, is_away }
+        Self { endpoint, is_away, open }
     }
 
-    fn set_away(&self, is_away: bool) {
-        self.is_away.store(is_away, Ordering::SeqCst);
+    /// On return nothing reaches the server any more.
+    async fn go_away(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+        let is_quiet = async || self.open.load(Ordering::SeqCst) == 0;
+        eventually("the connections to the object store end", is_quiet).await;
+    }
+
+    fn come_back(&self) {
+        self.is_away.store(false, Ordering::SeqCst);
     }
 }
 
@@ -97,8 +108,8 @@ async fn download(bucket: &S3Bucket, to: &Path) {
 
 async fn published(machine: &Machine, bucket: &S3Bucket) -> u64 {
     let key = "checkpoint".parse().unwrap();
-    let Ok(size) = bucket.size(&key).await else { return 0 };
-    let Ok(note) = read(bucket, &key, 0..size).await else { return 0 };
+    // In one request: its length may change with the next one.
+    let Ok(note) = bucket.read_whole(&key, 64 << 10).await else { return 0 };
     let note = String::from_utf8(note.to_vec()).unwrap();
     machine.verifier().verify(&note).unwrap().checkpoint().size
 }
@@ -149,12 +160,14 @@ async fn publishes_to_a_bucket(with_postgres: bool) {
     eventually("the bucket catches up", is_published).await;
     let seen = [machine.checkpoint(ONLY).await];
 
-    way.set_away(true);
-    let before = published(&machine, &bucket).await;
+    way.go_away().await;
+    // A checkpoint that is at the server already may still be stored: it is one of a log without this entry.
+    fill(&machine, &receipts, 1).await;
+    let before = acknowledged(&machine, &receipts);
     fill(&machine, &receipts, 300).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(published(&machine, &bucket).await <= before.max(seen[0].checkpoint().size));
-    way.set_away(false);
+    assert!(published(&machine, &bucket).await < before, "it is published past the object store's absence");
+    way.come_back();
     eventually("the bucket catches up", is_published).await;
     assert!(process.terminate());
 

@@ -5,10 +5,12 @@ use std::{fs, time::Duration};
 use obscura_daemon::Trust;
 use obscura_tlog::SignedCheckpoint;
 
-use crate::machine::{Machine, ONLY, Receipts, produce};
+use crate::machine::{Machine, ONLY, Receipts, eventually, produce};
 
 /// Rounds of start, append, kill.
 const KILLS: usize = 8;
+/// Entries that are acknowledged at least before each kill.
+const ENTRIES: usize = 8;
 /// Producers at the same time.
 const PRODUCERS: usize = 6;
 
@@ -20,12 +22,15 @@ async fn a_storm_of_kills_loses_no_acknowledged_entry_and_forks_nothing() {
     let mut seen: Vec<SignedCheckpoint> = Vec::new();
     for round in 0..KILLS {
         let process = machine.start(ONLY).await;
+        let before = receipts.lock().unwrap().len();
         let producers: Vec<_> = open
             .drain(..)
             .map(|open| tokio::spawn(produce(machine.client("keys", ONLY), receipts.clone(), open)))
             .collect();
         let offset = u64::try_from(round * 37).unwrap();
         tokio::time::sleep(Duration::from_millis(250 + offset)).await;
+        let is_busy = async || receipts.lock().unwrap().len() >= before + ENTRIES;
+        eventually("events are acknowledged", is_busy).await;
         seen.push(machine.checkpoint(ONLY).await);
         process.kill();
         // What is on the object store right now is a checkpoint that somebody may have fetched.
@@ -39,7 +44,7 @@ async fn a_storm_of_kills_loses_no_acknowledged_entry_and_forks_nothing() {
     let process = machine.start(ONLY).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let acknowledged = receipts.lock().unwrap().len();
-    assert!(acknowledged > 50, "only {acknowledged} events were acknowledged");
+    assert!(acknowledged >= KILLS * ENTRIES, "only {acknowledged} events were acknowledged");
     machine.holds(ONLY, &receipts, &seen).await;
     assert!(process.terminate(), "SIGTERM ends the service in order");
     let _last = machine.start(ONLY).await;

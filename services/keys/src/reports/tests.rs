@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use obscura_clock::Clock as _;
 use obscura_proto::keys::v1::{ReleaseNodesRequest, ReleasedKey};
 use obscura_seal::SlotSet;
 
@@ -253,5 +254,34 @@ async fn going_on_with_destruction_is_told_before_anything_is_destroyed() {
     assert_eq!(bench.describes(&custody, &key).await, SlotSet::whole_hour());
     bench.silence(false).await;
     custody.resume_destruction("Ada Ventura", ada()).await.unwrap();
-    assert_eq!(acts(&bench, &custody).await[0].0, Act::DestructionStopped);
+    let told = acts(&bench, &custody).await;
+    let resumed = told.iter().filter(|(act, ..)| *act == Act::DestructionResumed);
+    assert_eq!(resumed.map(|(_, by, ..)| by.as_deref()).collect::<Vec<_>>(), [Some("user:ada")]);
+}
+
+#[tokio::test]
+async fn a_stop_of_destruction_is_told_once_with_its_reason_and_again_when_it_comes_back() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    let bench = Bench::new();
+    let (custody, _) = bench.with_key().await;
+    let right = bench.clock.wall();
+    for _ in 0..2 {
+        bench.clock.step_wall(right + DAY);
+        for _ in 0..3 {
+            custody.expire().await.unwrap_err();
+        }
+        bench.clock.step_wall(right);
+        custody.expire().await.unwrap();
+    }
+    bench.clock.step_wall(right + DAY);
+    bench.silence(true).await;
+    custody.expire().await.unwrap_err();
+    bench.silence(false).await;
+    custody.expire().await.unwrap_err();
+    custody.resume_destruction("Ada Ventura", ada()).await.unwrap();
+    let told = acts(&bench, &custody).await;
+    let kinds: Vec<_> = told.iter().map(|(act, by, ..)| (*act, by.as_deref())).collect();
+    let stopped = (Act::DestructionStopped, None);
+    assert_eq!(kinds, [stopped, stopped, stopped, (Act::DestructionResumed, Some("user:ada"))]);
+    assert!(told.iter().take(3).all(|(.., words)| words.contains("clock")), "{told:?}");
 }

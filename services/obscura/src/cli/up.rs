@@ -2,6 +2,7 @@ use clap::Args;
 
 use super::Session;
 use crate::{
+    ending::ending,
     installation::{systemd_steps, systemd_unit},
     output::{line, on_terminal},
     problem::{Context as _, Result},
@@ -31,7 +32,7 @@ impl Up {
         if self.print_unit {
             return print_unit(session);
         }
-        let ending = up::ending()?;
+        let ending = ending()?;
         if !on_terminal() {
             obscura_telemetry::init("supervisor", false);
         }

@@ -3,15 +3,12 @@
 
 use std::sync::Arc;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    problem::{Context as _, Problem, Result},
-    up::ending,
+    ending::ending,
+    problem::{Problem, Result},
 };
 
 /// Whether the program was asked to end, and how many viewings still have to be closed.
@@ -39,9 +36,7 @@ impl Interrupt {
     /// Does work that reads footage, until it is done or a signal comes. Then viewings are closed first, and the work
     /// is dropped with its temporary files.
     pub async fn watch<T>(work: impl AsyncFnOnce(Self) -> Result<T>) -> Result<T> {
-        let asked = ending()?;
-        hung_up(asked.clone())?;
-        let interrupt = Self::of(asked);
+        let interrupt = Self::of(ending()?);
         interrupt.clone().unless(work(interrupt)).await
     }
 
@@ -76,28 +71,6 @@ impl Interrupt {
     }
 }
 
-/// Cancels the token once the terminal is closed; not under `nohup`, which asks for the work to go on then.
-fn hung_up(asked: CancellationToken) -> Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if !ignores(&status, SignalKind::hangup()) {
-        let mut hangup = signal(SignalKind::hangup()).doing("wait for signals")?;
-        tokio::spawn(async move {
-            if hangup.recv().await.is_some() {
-                asked.cancel();
-            }
-        });
-    }
-    Ok(())
-}
-
-/// Whether a process with this status (proc(5), `SigIgn`: a mask of signals from 1 on) ignores a signal.
-fn ignores(status: &str, kind: SignalKind) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let bit = u32::try_from(kind.as_raw_value()).ok().and_then(|number| number.checked_sub(1));
-    bit.and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
-}
-
 impl Drop for Unclosed<'_> {
     fn drop(&mut self) {
         self.0.viewings.send_modify(|open| *open = open.saturating_sub(1));
@@ -130,16 +103,6 @@ mod tests {
         assert!(*is_closed.borrow(), "the viewing was closed first");
         let idle: Result<()> = interrupt.clone().unless(std::future::pending()).await;
         assert!(idle.is_err());
-    }
-
-    #[test]
-    fn a_program_that_was_started_to_outlive_its_terminal_is_known() {
-        let status =
-            |mask: &str| format!("Name:\tobscura\nSigBlk:\t00000001\nSigIgn:\t{mask}\nSigCgt:\t00000001\n");
-        assert!(ignores(&status("0000000000000001"), SignalKind::hangup()));
-        assert!(ignores(&status("0000000000001003"), SignalKind::interrupt()));
-        assert!(!ignores(&status("0000000000001002"), SignalKind::hangup()));
-        assert!(!ignores("", SignalKind::hangup()) && !ignores("SigIgn:\tx", SignalKind::hangup()));
     }
 
     #[tokio::test]

@@ -80,7 +80,23 @@ pub async fn verify(
 ) -> Result<Verdict> {
     let mut verifier = Verifier::new(wanted.span, watch);
     reader.read(wanted, &mut verifier).await?;
-    Ok(verifier.verdict(&recordings.gaps))
+    let mut verdict = verifier.verdict(&recordings.gaps);
+    if recordings.truncated {
+        let camera = Some(wanted.camera);
+        let ask = async |span| reader.recordings(camera, Some(span)).await.map(|answer| answer.gaps);
+        explain(&mut verdict.missing, ask).await?;
+    }
+    Ok(verdict)
+}
+
+/// One answer of the index holds so many gaps and no more: where some were left out, it is asked again about each hole
+/// that none of those explains which it told.
+async fn explain(missing: &mut [Missing], ask: impl AsyncFn(Span) -> Result<Vec<Gap>>) -> Result<()> {
+    for hole in missing.iter_mut().filter(|hole| hole.explained.is_none()) {
+        let gaps = ask(hole.reach()).await?;
+        hole.explain(&gaps);
+    }
+    Ok(())
 }
 
 /// What the head of an object says. A head that says nothing is one fault of the object, not one of
@@ -344,6 +360,28 @@ mod tests {
             "{:?}",
             verdict.troubles()
         );
+    }
+
+    #[tokio::test]
+    async fn a_hole_whose_gap_one_answer_left_out_is_asked_about_by_itself() {
+        let pack = pack(CameraId::generate());
+        let rows = [pack.rows[0].clone(), pack.rows[2].clone()];
+        let sealed = [pack.sealed[0].clone(), pack.sealed[2].clone()];
+        let mut verdict = judged(&rows, &pack.keys, Ok(&pack.head), &sealed);
+        assert_eq!(verdict.missing.len(), 1);
+        let unexplained = verdict.failures();
+        let end = verdict.missing[0].between.start().unix_nanos();
+        let gap = Gap { start_unix_ns: 1, end_unix_ns: end, reason: 1, ..Gap::default() };
+        // As storage finds what overlaps a span.
+        let storage = async |span: Span| {
+            let found =
+                gap.start_unix_ns < span.end().unix_nanos() && gap.end_unix_ns > span.start().unix_nanos();
+            Ok(if found { vec![gap.clone()] } else { Vec::new() })
+        };
+        explain(&mut verdict.missing, storage).await.unwrap();
+        assert_eq!(verdict.missing[0].explained, Some(gap.reason()));
+        assert_eq!(verdict.failures(), unexplained - 1);
+        explain(&mut verdict.missing, async |_| panic!("nothing is left to ask")).await.unwrap();
     }
 
     #[test]

@@ -2,26 +2,22 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{CameraStatusLine, ServiceStatus, Status};
+use super::{CameraStatusLine, ServiceStatus, Spool, Status};
 use crate::{
     output::Table,
     when,
     words::{bytes, count},
 };
 
+/// A spool that is full later than this is told as one that is not.
+const FORESEEABLE: Duration = Duration::from_secs(60 * 24 * 3_600);
+
 /// The page as plain text, without a line end at its end.
 pub fn page(status: &Status) -> String {
     let mut text = heading(status);
     let _infallible = write!(text, "\n\n{}\n\n{}", services(status), cameras(status));
     if let Some(spool) = status.spool {
-        let _infallible = write!(
-            text,
-            "\n\nSpool: {} of {} in use, {} and {} waiting",
-            bytes(spool.bytes),
-            bytes(spool.limit_bytes),
-            count(spool.pending_segments, "segment"),
-            count(spool.pending_keys, "key"),
-        );
+        let _infallible = write!(text, "\n\n{}", spool_line(spool));
     }
     for alarm in &status.alarms {
         let _infallible = write!(text, "\nALARM: {alarm}");
@@ -31,6 +27,25 @@ pub fn page(status: &Status) -> String {
     }
     if !status.notices.is_empty() {
         let _infallible = write!(text, "\n\n{}", status.notices.join("\n"));
+    }
+    text
+}
+
+fn spool_line(spool: Spool) -> String {
+    let mut text = format!(
+        "Spool: {} of {} in use, {} and {} waiting",
+        bytes(spool.bytes),
+        bytes(spool.limit_bytes),
+        count(spool.pending_segments, "segment"),
+        count(spool.pending_keys, "key"),
+    );
+    if spool.pending_segments > 0 {
+        let oldest = when::words(Duration::from_secs(spool.oldest_pending_seconds));
+        let _infallible = write!(text, ", the oldest segment for {oldest}");
+    }
+    let full_in = spool.full_in_seconds.map(Duration::from_secs).filter(|left| *left <= FORESEEABLE);
+    if let Some(left) = full_in {
+        let _infallible = write!(text, "; full in about {} at this rate", when::words(left));
     }
     text
 }
@@ -124,6 +139,25 @@ mod tests {
         }
     }
 
+    fn spool(full_in_seconds: Option<u64>) -> Spool {
+        Spool {
+            bytes: 1024,
+            limit_bytes: 1 << 30,
+            pending_segments: 1,
+            pending_keys: 0,
+            oldest_pending_seconds: 90,
+            full_in_seconds,
+        }
+    }
+
+    #[test]
+    fn a_spool_that_does_not_grow_or_is_full_in_years_has_no_forecast() {
+        for full_in_seconds in [None, Some(70 * 24 * 3_600)] {
+            let line = spool_line(Spool { pending_segments: 0, ..spool(full_in_seconds) });
+            assert_eq!(line, "Spool: 1.00 KiB of 1.00 GiB in use, 0 segments and 0 keys waiting");
+        }
+    }
+
     fn status() -> Status {
         Status {
             state_directory: "/state".into(),
@@ -142,7 +176,7 @@ mod tests {
                 bytes: 3 * 1024 * 1024,
                 ..CameraStatusLine::unknown("1", "gate", "waiting to try again")
             }],
-            spool: Some(Spool { bytes: 1024, limit_bytes: 1 << 30, pending_segments: 1, pending_keys: 0 }),
+            spool: Some(spool(Some(3 * 24 * 3_600))),
             alarms: vec!["The disk of the spool is full: make room".into()],
             notices: vec!["10:00:00 storage was killed (signal 9)".into()],
             unknown: Vec::new(),
@@ -161,7 +195,7 @@ storage  DOWN: it is not running  -        3 min 20 s  1         23 h 53 min lef
 CAMERA  STATE                 DURABLE UNTIL   SEGMENTS  SIZE      REMARKS
 gate    waiting to try again  1 min 15 s ago  12        3.00 MiB  the connection to the camera broke; 1 packet lost; not encrypted on the network
 
-Spool: 1.00 KiB of 1.00 GiB in use, 1 segment and 0 keys waiting
+Spool: 1.00 KiB of 1.00 GiB in use, 1 segment and 0 keys waiting, the oldest segment for 1 min 30 s; full in about 3 d at this rate
 ALARM: The disk of the spool is full: make room
 
 10:00:00 storage was killed (signal 9)";

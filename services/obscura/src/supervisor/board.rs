@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -125,7 +126,8 @@ impl Board {
             let _lost_where_the_disk_is_full = log.append(format!("{line}\n").as_bytes());
         }
         if self.aloud {
-            eprintln!("{line}");
+            // Nobody is left to tell where the terminal was closed.
+            let _ = writeln!(io::stderr(), "{line}");
         }
         {
             let mut report = self.lock();

@@ -30,7 +30,10 @@ impl Grpc {
         let mut gaps = self.store.gaps(camera, span, limit).await?;
         let truncated = runs.len() > MAX_ROWS || gaps.len() > MAX_ROWS;
         runs.truncate(MAX_ROWS);
-        gaps.truncate(MAX_ROWS);
+        // The one more is the oldest, and of any camera.
+        if gaps.len() > MAX_ROWS {
+            gaps = self.store.gaps(camera, span, MAX_ROWS as u64).await?;
+        }
         Ok(ListRecordingsResponse {
             runs: runs.into_iter().map(Into::into).collect(),
             gaps: gaps.into_iter().map(Into::into).collect(),

@@ -110,6 +110,39 @@ async fn a_transfer_that_breaks_off_once_is_no_damage() {
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_read_is_a_finding_and_those_behind_it_are_read_too() {
+    let zone = Zone::start().await;
+    let packs = [big(1), big(2), big(3)];
+    for pack in &packs {
+        zone.record(pack).await;
+    }
+    zone.installation.grpc.blobs.delete(&key_of(&packs[2])).await.unwrap();
+    // Of the first the size cannot be read, of the second the head: each is tried twice.
+    let (well, bad) = (Fault::None, Fault::BadSector);
+    zone.script([bad, bad, well, bad, well, bad]);
+    let found = zone.scrub().await;
+    let expected = [FindingKind::BytesChanged, FindingKind::BytesChanged, FindingKind::ObjectMissing];
+    assert_eq!(kinds(&found), expected, "{found:?}");
+    for (finding, pack) in found.iter().zip(&packs) {
+        assert_eq!(finding.object_key, key_of(pack).to_string());
+    }
+    assert!(found[..2].iter().all(|finding| finding.words.contains("cannot read")), "{found:?}");
+    assert_eq!(zone.upkeep.store.totals().await.unwrap().damaged_packs, 3, "they are remembered");
+    zone.script([bad]);
+    let again = zone.scrub().await;
+    assert_eq!(kinds(&again), [FindingKind::ObjectMissing], "once is no damage");
+}
+
+#[tokio::test]
+async fn the_sample_in_the_background_remembers_what_cannot_be_read() {
+    let (zone, _) = recorded().await;
+    zone.script([Fault::BadSector, Fault::BadSector]);
+    let found = zone.upkeep.scrubber().sample(&mut Pace::Free).await.unwrap().unwrap();
+    assert!(found[0].words.contains("cannot read"), "{found:?}");
+    assert_eq!(zone.upkeep.store.totals().await.unwrap().damaged_packs, 1);
+}
+
+#[tokio::test]
 async fn the_sample_in_the_background_reads_what_there_is() {
     let (zone, pack) = recorded().await;
     assert_eq!(zone.upkeep.scrubber().sample(&mut Pace::Free).await.unwrap(), Some(Vec::new()));

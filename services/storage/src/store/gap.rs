@@ -166,6 +166,7 @@ pub(super) async fn prune(database: &impl ConnectionTrait, before: Timestamp) ->
     Ok(())
 }
 
+/// At most `limit` gaps, the newest, by camera and time.
 pub(super) async fn list(
     database: &impl ConnectionTrait,
     camera: Option<CameraId>,
@@ -180,8 +181,10 @@ pub(super) async fn list(
         let lasting = Column::EndNs.is_null().or(Column::EndNs.gt(span.start().unix_nanos()));
         condition = condition.add(Column::StartNs.lt(span.end().unix_nanos())).add(lasting);
     }
-    let query = Entity::find().filter(condition).order_by_asc(Column::Camera).order_by_asc(Column::StartNs);
-    let rows = query.order_by_asc(Column::GapId).limit(limit).all(database).await?;
+    let query = Entity::find().filter(condition).order_by_desc(Column::StartNs).order_by_desc(Column::GapId);
+    let mut rows = query.limit(limit).all(database).await?;
+    let place = |row: &Model| (row.camera.clone(), row.start_ns, row.gap_id.clone());
+    rows.sort_by_cached_key(place);
     rows.into_iter().map(Gap::try_from).collect()
 }
 

@@ -243,6 +243,11 @@ async fn runs_and_gaps_are_chosen_by_camera_and_span() {
             );
         }
         assert_eq!(store.gaps(Some(camera(2)), None, 10).await.unwrap(), []);
+        // Of another camera, which comes behind the first, and in between in time.
+        let other = Gap { camera: camera(2), ..gap(3, 30_000, Some(31_000)) };
+        store.record_gaps(&[other]).await.unwrap();
+        assert_eq!(store.gaps(None, None, 10).await.unwrap(), [gaps[0], gaps[1], other]);
+        assert_eq!(store.gaps(None, None, 2).await.unwrap(), [gaps[1], other], "the oldest is left out");
     }
 }
 

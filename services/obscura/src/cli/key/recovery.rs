@@ -9,14 +9,19 @@ use std::{
 
 use clap::Args;
 use obscura_daemon::write_atomically;
-use obscura_proto::keys::v1::{CreateRecoverySharesRequest, RehearseRecoveryRequest};
-use obscura_shares::{Root, Share};
+use obscura_proto::{
+    audit::v1::{KeyAct, event::Body, key_act::Act},
+    keys::v1::{CreateRecoverySharesRequest, RehearseRecoveryRequest},
+};
+use obscura_shares::{RECOVERED_FILE, Root, Share};
+use prost::Message as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::super::Session;
 use crate::{
     installation::Lock,
+    log,
     problem::{Context as _, Problem, Result},
     services::{PROMPT, command},
 };
@@ -63,7 +68,8 @@ pub struct Rehearse {
 #[command(after_help = "\
 Works without any service. The shares bring back the key file; the key database comes from a backup, and the
 folder `epoch-secrets` from its second place (`secrets_mirror_dir`). Both are put beside the key file before
-the key service is started.
+the key service is started. Who recovered what is noted there too (`recovered.event`); the key service tells the
+audit log when it starts.
 
 Example:
   obscura key recover --file shares.txt --data-dir /srv/obscura/keys/data")]
@@ -115,7 +121,7 @@ impl Recover {
         let shares = Share::parse_all(&self.input.read(session)?).doing("read the shares")?;
         let root = Root::restore(&shares).doing("restore the zone root")?;
         check_zone(session, self.data_dir.is_none(), &root)?;
-        write(&data_dir, &path, &root)?;
+        write(session, &data_dir, &path, &root, shares.len())?;
         let words = format!(
             "Wrote {} with version {} of the root of zone {}.\nNext: put the backup of the key database and the \
              second place of `epoch-secrets` beside it, start the key service, and replay the receipts of \
@@ -194,15 +200,22 @@ fn check_zone(session: &Session, in_installation: bool, root: &Root) -> Result<(
     .next("take the shares of this zone, or name another directory with --data-dir"))
 }
 
-fn write(data_dir: &Path, path: &Path, root: &Root) -> Result<()> {
+/// Writes what the audit log will be told first, so that there is no root without it.
+fn write(session: &Session, data_dir: &Path, path: &Path, root: &Root, shares: usize) -> Result<()> {
     let doing = format!("write {}", path.display());
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).doing(&doing)?;
+    let note = data_dir.join(RECOVERED_FILE);
+    let detail = format!("the key file was written anew from {shares} shares");
+    let act = KeyAct { act: Act::Recovered.into(), version: root.version(), detail, ..KeyAct::default() };
+    let event = log::event(&session.clock, Body::Key(act));
+    write_atomically(&note, &event.encode_to_vec(), 0o600).doing(format_args!("write {}", note.display()))?;
     write_atomically(path, root.key_file().as_bytes(), 0o600).doing(doing)
 }
 
 #[cfg(test)]
 mod tests {
     use obscura_clock::SystemClock;
+    use obscura_proto::audit::v1::Event;
 
     use super::*;
     use crate::output::Output;
@@ -234,6 +247,12 @@ mod tests {
                 "09".repeat(32)
             )
         );
+        let noted = fs::read(data_dir.join("recovered.event")).unwrap();
+        let event = Event::decode(noted.as_slice()).unwrap();
+        obscura_ocsf::validate(&event).unwrap();
+        assert_eq!(event.actor, Some(log::operator()));
+        let Some(Body::Key(act)) = event.body else { panic!("{event:?}") };
+        assert_eq!((act.act(), act.version), (Act::Recovered, 3));
         let refused = recover().run(&session()).unwrap_err();
         assert!(refused.what().contains("nothing is overwritten"), "{refused}");
     }

@@ -27,6 +27,18 @@ pub struct List {
     between: Between,
 }
 
+/// What stands behind the lines where the index could not tell all of them in one answer.
+const CUT: &str = "there is more than one answer can hold, and only the newest gaps and the first runs are here: ask for \
+                   a shorter span with --from and --to";
+
+/// An element of the JSON.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Element<'a> {
+    Line(&'a Line),
+    Cut { kind: &'static str, note: &'static str },
+}
+
 /// A run of footage or a gap.
 #[derive(Clone, Debug, Serialize)]
 struct Line {
@@ -69,14 +81,14 @@ impl List {
         let answer = recordings(&services, id, span).await?;
         let names = services.cameras(true).await.unwrap_or_default();
         let names = names.into_iter().map(|camera| (camera.camera_id, camera.name)).collect();
-        if answer.truncated {
-            session.out.remark(
-                "There is more than one answer can hold: ask for a shorter span with --from and --to.",
-            );
-        }
         let lines = lines(&answer, &names);
-        session.out.result(&lines, words(&lines))
+        session.out.result(&elements(&lines, answer.truncated), words(&lines, answer.truncated))
     }
+}
+
+fn elements(lines: &[Line], truncated: bool) -> Vec<Element<'_>> {
+    let cut = truncated.then_some(Element::Cut { kind: "truncated", note: CUT });
+    lines.iter().map(Element::Line).chain(cut).collect()
 }
 
 /// Runs and gaps together, by camera and time.
@@ -140,7 +152,7 @@ impl Line {
     }
 }
 
-fn words(lines: &[Line]) -> String {
+fn words(lines: &[Line], truncated: bool) -> String {
     if lines.is_empty() {
         return "Nothing was recorded there.".to_owned();
     }
@@ -159,7 +171,8 @@ fn words(lines: &[Line]) -> String {
             what,
         ]);
     }
-    format!("{table}\nTimes are those of {}.", when::zone_name())
+    let cut = if truncated { format!("\nIncomplete: {CUT}.") } else { String::new() };
+    format!("{table}\nTimes are those of {}.{cut}", when::zone_name())
 }
 
 #[cfg(test)]
@@ -195,9 +208,13 @@ mod tests {
         let lines = lines(&answer, &BTreeMap::from([("1".to_owned(), "door".to_owned())]));
         let kinds: Vec<_> = lines.iter().map(|line| line.kind).collect();
         assert_eq!(kinds, ["footage", "gap", "footage", "gap"]);
-        let text = words(&lines);
+        let text = words(&lines, false);
         assert!(text.contains("GAP: the connection to the camera broke"), "{text}");
         assert!(text.contains("1 min   1 segment, 2.00 KiB"), "{text}");
-        assert!(text.contains("still"), "{text}");
+        assert!(text.contains("still") && !text.contains("Incomplete"), "{text}");
+        assert_eq!(elements(&lines, false).len(), 4);
+        assert!(words(&lines, true).contains("Incomplete: there is more than one answer can hold"));
+        let json = serde_json::to_value(elements(&lines, true)).unwrap();
+        assert_eq!((&json[3]["kind"], &json[4]["kind"]), (&"gap".into(), &"truncated".into()));
     }
 }

@@ -98,7 +98,12 @@ async fn verify_camera(
     bar.set_message(camera.name.clone());
     let verdict = verify(reader, &wanted, &recordings, |_| bar.inc(1)).await?;
     bar.finish_and_clear();
-    Ok(Verified { camera: wanted.camera, verdict, gaps: recordings.gaps.len() })
+    Ok(Verified {
+        camera: wanted.camera,
+        verdict,
+        gaps: recordings.gaps.len(),
+        truncated: recordings.truncated,
+    })
 }
 
 /// The footage of one camera as it was found.
@@ -106,6 +111,8 @@ struct Verified {
     camera: CameraId,
     verdict: Verdict,
     gaps: usize,
+    /// Whether the index could not tell all gaps and runs in one answer.
+    truncated: bool,
 }
 
 impl Verified {

@@ -1,6 +1,6 @@
 //! Sequence numbers: the recorder counts the segments of one run without holes, and gives each number once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::{Digest, PackId, WriterEpoch};
@@ -14,6 +14,7 @@ use crate::{
 
 /// Most holes that are told of one camera.
 const MAX_HOLES: usize = 1_000;
+const NANOSECOND: Duration = Duration::from_nanos(1);
 
 /// Segments that the recorder counted and the index does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,21 @@ pub struct Missing {
     pub between: Span,
     /// Reason of a recorded gap in that span.
     pub explained: Option<GapReason>,
+}
+
+impl Missing {
+    /// Takes the reason of a gap that touches it, where it has none.
+    pub fn explain(&mut self, gaps: &[Gap]) {
+        let (from, to) = (self.between.start(), self.between.end());
+        let reason = || gaps.iter().find(|gap| touches(gap, from, to)).map(Gap::reason);
+        self.explained = self.explained.or_else(reason);
+    }
+
+    /// What every gap that touches it overlaps.
+    pub fn reach(&self) -> Span {
+        let (from, to) = (self.between.start() - NANOSECOND, self.between.end() + NANOSECOND);
+        Span::try_new(from.max(Timestamp::from_unix_nanos(0)), to).unwrap_or(self.between)
+    }
 }
 
 impl std::fmt::Display for Missing {
@@ -130,14 +146,15 @@ fn twice(writer_epoch: WriterEpoch, before: Seen, behind: Seen) -> Fault {
 
 fn hole(writer_epoch: WriterEpoch, before: Seen, behind: Seen, gaps: &[Gap]) -> Missing {
     let (from, to) = (before.end.min(behind.start), before.end.max(behind.start));
-    let explained = gaps.iter().find(|gap| touches(gap, from, to)).map(Gap::reason);
-    Missing {
+    let mut missing = Missing {
         writer_epoch,
         first: before.sequence + 1,
         last: behind.sequence - 1,
         between: Span::try_new(from, to).unwrap_or_else(|| unreachable!("the smaller of two comes first")),
-        explained,
-    }
+        explained: None,
+    };
+    missing.explain(gaps);
+    missing
 }
 
 /// A gap that still lasts ends at the end of time.
@@ -148,8 +165,6 @@ fn touches(gap: &Gap, from: Timestamp, to: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::reader::open::samples::located;
 

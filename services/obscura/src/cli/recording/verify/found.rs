@@ -33,6 +33,8 @@ pub struct Found {
     from: Option<String>,
     to: Option<String>,
     gaps: usize,
+    /// Whether there may be more gaps than those; each hole was held against all of them.
+    truncated: bool,
     /// Segments of which a second pack has a copy.
     copies: u64,
     failures: u64,
@@ -77,7 +79,7 @@ struct MissingLine {
 
 impl Found {
     pub fn new(camera: &Camera, verified: &Verified, compared: &Compared, audit_log: LogLine) -> Self {
-        let Verified { verdict, gaps, .. } = verified;
+        let Verified { verdict, gaps, truncated, .. } = verified;
         let of_log = compared.faults.len().saturating_add(audit_log.troubles.len());
         let failures = verdict.failures().saturating_add(u64::try_from(of_log).unwrap_or(u64::MAX));
         let faults = verdict.faults.iter().chain(&compared.faults);
@@ -93,6 +95,7 @@ impl Found {
             from: verdict.span.map(|span| span.start().to_string()),
             to: verdict.span.map(|span| span.end().to_string()),
             gaps: *gaps,
+            truncated: *truncated,
             copies: verdict.copies,
             failures,
             faults: faults.map(FaultLine::new).collect(),
@@ -104,13 +107,14 @@ impl Found {
     pub fn in_words(&self, verdict: &Verdict, compared: &Compared) -> String {
         let recorded = Duration::try_from_secs_f64(self.seconds_recorded).unwrap_or_default();
         let mut text = format!(
-            "{}: {} of {} verified, {}, {} recorded, {}",
+            "{}: {} of {} verified, {}, {} recorded, {}{}",
             self.camera,
             self.verified,
             count(self.segments, "segment"),
             bytes(self.bytes),
             when::words(recorded),
             count(u64::try_from(self.gaps).unwrap_or(u64::MAX), "gap"),
+            if self.truncated { " or more" } else { "" },
         );
         text.push_str(match (self.ok, self.segments) {
             (true, 0) => " - nothing was recorded there",

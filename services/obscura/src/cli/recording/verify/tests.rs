@@ -9,7 +9,7 @@ fn a_verdict_names_place_and_cause_of_each_failure() {
     let verdict =
         Verdict { segments: 2, verified: 1, faults: vec![fault], further_faults: 3, ..Verdict::default() };
     let camera = Camera { name: "door".into(), ..Camera::default() };
-    let verified = Verified { camera: CameraId::generate(), verdict, gaps: 1 };
+    let verified = Verified { camera: CameraId::generate(), verdict, gaps: 1, truncated: false };
     let compared = Compared { same: 3, not_yet: 1, ..Compared::default() };
     let log = LogLine::new(verified.camera, &compared, &vouched(), time);
     let found = Found::new(&camera, &verified, &compared, log);
@@ -32,7 +32,8 @@ fn vouched() -> Vouched {
 #[test]
 fn what_is_wrong_with_a_manifest_fails_every_camera() {
     let (camera, compared) = (Camera::default(), Compared::default());
-    let verified = Verified { camera: CameraId::generate(), verdict: Verdict::default(), gaps: 0 };
+    let verified =
+        Verified { camera: CameraId::generate(), verdict: Verdict::default(), gaps: 0, truncated: false };
     let good = vouched();
     let now = Timestamp::from_unix_nanos(0);
     let log = |vouched: &Vouched| LogLine::new(verified.camera, &compared, vouched, now);
