@@ -221,9 +221,17 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// How far the outbox has delivered.
-    pub async fn producer(&self, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
-        producer::read(self.database.readers(), outbox).await
+    /// How far this outbox of this producer has delivered. One that belongs to nobody is the producer's from then on.
+    pub async fn producer(&self, producer: &str, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
+        let readers = self.database.readers();
+        let found = producer::read(readers, producer, outbox).await?;
+        if found.is_some() || !producer::is_unbound(readers, outbox).await? {
+            return Ok(found);
+        }
+        let write = self.write().await?;
+        producer::bind(&*write, producer, outbox).await?;
+        write.commit().await?;
+        producer::read(self.database.readers(), producer, outbox).await
     }
 
     /// Events that producers say they had to drop.

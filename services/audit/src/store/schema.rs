@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first },
     Migration { version: 2, name: "the term of the one who writes", statements: second },
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
+    Migration { version: 4, name: "outboxes belong to their producers", statements: fourth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -22,7 +23,7 @@ fn first(backend: DbBackend) -> Vec<Statement> {
         table(backend, entry::camera::Entity),
         table(backend, tile::Entity),
         table(backend, person_key::Entity),
-        table(backend, producer::Entity),
+        Statement::from_string(backend, outboxes_alone(backend)),
         table(backend, cursor::Entity),
         table(backend, pending::Entity),
     ]);
@@ -41,6 +42,32 @@ fn third(backend: DbBackend) -> Vec<Statement> {
         .col(entry::named::Column::LeafIndex)
         .to_owned();
     vec![table(backend, entry::named::Entity), backend.build(&by_index)]
+}
+
+/// Whose the known outboxes are nobody wrote down: the first to report one has it ([`producer::bind`]).
+fn fourth(backend: DbBackend) -> Vec<Statement> {
+    let text = |text: &str| Statement::from_string(backend, text);
+    vec![
+        text("ALTER TABLE producers RENAME TO producers_before"),
+        table(backend, producer::Entity),
+        text(
+            "INSERT INTO producers (producer, outbox, through, dropped, reported_ns) \
+             SELECT '', outbox, through, dropped, reported_ns FROM producers_before",
+        ),
+        text("DROP TABLE producers_before"),
+    ]
+}
+
+/// The table `producers` as it was up to version 3.
+fn outboxes_alone(backend: DbBackend) -> String {
+    let bytes = match backend {
+        DbBackend::Sqlite => "blob",
+        _ => "bytea",
+    };
+    format!(
+        "CREATE TABLE producers (outbox {bytes} NOT NULL PRIMARY KEY, through bigint NOT NULL, \
+         dropped bigint NOT NULL, reported_ns bigint NOT NULL)"
+    )
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
