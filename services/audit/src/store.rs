@@ -26,6 +26,7 @@ use obscura_tlog::{Hash, Tile, TileId, Tiles};
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio::runtime::Handle;
 
+pub use cursor::Cursor;
 pub use entry::{About, Filter, Row, Stored};
 pub use head::Head;
 pub use person_key::PersonKeyRow;
@@ -246,15 +247,15 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// Where a feed is, and its trouble.
-    pub async fn cursor(&self, feed: &str) -> Result<Option<(u64, String)>, Error> {
+    /// Where a feed is, its trouble, and what it lost.
+    pub async fn cursor(&self, feed: &str) -> Result<Option<Cursor>, Error> {
         cursor::read(self.database.readers(), feed).await
     }
 
     /// Writes down where a feed is.
-    pub async fn put_cursor(&self, feed: &str, next_index: u64, trouble: &str) -> Result<(), Error> {
+    pub async fn put_cursor(&self, feed: &str, cursor: &Cursor) -> Result<(), Error> {
         let write = self.write().await?;
-        cursor::put(&*write, feed, next_index, trouble).await?;
+        cursor::put(&*write, feed, cursor).await?;
         Ok(write.commit().await?)
     }
 

@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{cursor, entry, head, pending, person_key, producer, term, tile};
+use super::{entry, head, pending, person_key, producer, term, tile};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "the term of the one who writes", statements: second },
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
     Migration { version: 4, name: "outboxes belong to their producers", statements: fourth },
+    Migration { version: 5, name: "feeds remember what they lost", statements: fifth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -24,7 +25,7 @@ fn first(backend: DbBackend) -> Vec<Statement> {
         table(backend, tile::Entity),
         table(backend, person_key::Entity),
         Statement::from_string(backend, outboxes_alone(backend)),
-        table(backend, cursor::Entity),
+        Statement::from_string(backend, FIRST_CURSORS),
         table(backend, pending::Entity),
     ]);
     statements.extend(indexes().iter().map(|index| backend.build(index)));
@@ -57,6 +58,17 @@ fn fourth(backend: DbBackend) -> Vec<Statement> {
         text("DROP TABLE producers_before"),
     ]
 }
+
+fn fifth(backend: DbBackend) -> Vec<Statement> {
+    ["lost_first", "lost_last"]
+        .map(|column| format!("ALTER TABLE feed_cursors ADD COLUMN {column} bigint"))
+        .map(|text| Statement::from_string(backend, text))
+        .into()
+}
+
+/// The table `feed_cursors` as it was up to version 4.
+const FIRST_CURSORS: &str = "CREATE TABLE feed_cursors (feed varchar NOT NULL PRIMARY KEY, next_index bigint NOT NULL, \
+     trouble varchar NOT NULL)";
 
 /// The table `producers` as it was up to version 3.
 fn outboxes_alone(backend: DbBackend) -> String {

@@ -167,9 +167,11 @@ async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
         let place = Place::new(backend);
         let store = place.store().await;
         assert_eq!(store.cursor("siem").await.unwrap(), None);
-        store.put_cursor("siem", 7, "away").await.unwrap();
-        store.put_cursor("siem", 8, "").await.unwrap();
-        assert_eq!(store.cursor("siem").await.unwrap(), Some((8, String::new())));
+        for (next_index, trouble, lost) in [(7, "away", Some((3, 5))), (8, "", None), (9, "", Some((0, 1)))] {
+            let cursor = Cursor { next_index, trouble: trouble.to_owned(), lost };
+            store.put_cursor("siem", &cursor).await.unwrap();
+            assert_eq!(store.cursor("siem").await.unwrap(), Some(cursor));
+        }
         append(&store, &mut RightEdge::default(), &["test"], now()).await.unwrap();
         store.forget_producers(now()).await.unwrap();
         assert!(store.producer(ALICE, [1; 16]).await.unwrap().is_some());
@@ -179,7 +181,7 @@ async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
 }
 
 #[tokio::test]
-async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it() {
+async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it_and_a_feed_goes_on() {
     for backend in BOTH {
         let place = Place::new(backend);
         let bytes = if matches!(backend, Backend::Sqlite) { "x'" } else { "'\\x" };
@@ -187,6 +189,10 @@ async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it() {
         let old = Database::open(place.location(), &MIGRATIONS[..3]).await.unwrap();
         let row = format!("INSERT INTO producers VALUES ({bytes}{outbox}', 41, 3, 1)");
         old.readers().execute_unprepared(&row).await.unwrap();
+        old.readers()
+            .execute_unprepared("INSERT INTO feed_cursors VALUES ('siem', 5, 'away')")
+            .await
+            .unwrap();
         drop(old);
         let store = place.store().await;
         assert_eq!(store.dropped().await.unwrap(), 3);
@@ -197,6 +203,8 @@ async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it() {
             assert!(store.producer("spiffe://example.org/obscura/keys", [7; 16]).await.unwrap().is_none());
         }
         assert_eq!(store.dropped().await.unwrap(), 3);
+        let cursor = Cursor { next_index: 5, trouble: "away".to_owned(), lost: None };
+        assert_eq!(store.cursor("siem").await.unwrap(), Some(cursor));
     }
 }
 
