@@ -15,8 +15,10 @@
 //! | acknowledged, removed from memory | the same | the log is asked how far it is before anything is sent |
 //! | file written anew without what is done, a minute later at most | the old file or the new one, each whole | nothing: both are right; the next start writes it anew |
 //!
-//! When it is full the newest events are dropped. They are counted like all others, the file says
-//! so, and an `Overflow` event names their counters as soon as there is room again.
+//! When it is full, whoever can keep an event is told so and brings it again ([`Outbox::record`]): events that are
+//! staged with their change, manifests, searches that then find nothing. Of all others the newest are dropped
+//! ([`Outbox::record_or_drop`]). They are counted like all others, the file says so, and an `Overflow` event names
+//! their counters as soon as there is room again.
 
 mod actor;
 mod backoff;
@@ -40,5 +42,5 @@ pub use actor::{ActingFor, actor};
 pub use event::{event, words};
 pub use log::{APPEND_DEADLINE, AuditLog, Error, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 pub use outbox::{OnOld, OpenError, Outbox};
-pub use queue::{Limits, MAX_EVENT_BYTES};
+pub use queue::{Limits, MAX_EVENT_BYTES, Recorded};
 pub use service::Reporting;

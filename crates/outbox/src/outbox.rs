@@ -21,9 +21,15 @@ use crate::{
     file::{Gate, OutboxFile},
     forgetting::Forgetting,
     metrics::Metrics,
-    queue::Queue,
+    queue::{Queue, Recorded},
     sender, writer,
 };
+
+/// Events that may wait while others are added that are safe elsewhere.
+const MAX_QUEUED: u64 = 10_000;
+/// Bytes of events that may wait then. One addition has 13 MiB at most (a thousand destructions with their receipts),
+/// and both have room in an outbox of 64 MiB.
+const MAX_QUEUED_BYTES: u64 = 8 << 20;
 
 /// The folder of the outbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -261,10 +267,27 @@ impl Outbox {
         self.0.shared.compared.subscribe()
     }
 
-    /// Takes an event. Never waits for disk or network and never fails: where there is no room the
-    /// event is dropped, counted, and named in an `Overflow` later.
+    /// Takes an event that its caller can keep and bring again. Never waits for disk or network.
+    pub fn record(&self, event: &Event) -> Recorded {
+        self.record_all(std::slice::from_ref(event))
+    }
+
+    /// Takes all of these events or none of them, as [`Self::record`] takes one.
+    pub fn record_all(&self, events: &[Event]) -> Recorded {
+        let shared = &self.0.shared;
+        let mut state = shared.lock();
+        let recorded = state.queue.take_all(events);
+        shared.count(&state);
+        drop(state);
+        shared.wake.notify_all();
+        recorded
+    }
+
+    /// Takes an event that nobody can bring again, because what it tells of goes on whatever becomes of the log.
+    /// Never waits for disk or network and never fails: where there is no room the event is dropped, counted, and
+    /// named in an `Overflow` later.
     #[expect(clippy::needless_pass_by_value, reason = "an event that was recorded is no longer the caller's")]
-    pub fn record(&self, event: Event) {
+    pub fn record_or_drop(&self, event: Event) {
         let shared = &self.0.shared;
         let mut state = shared.lock();
         let (_, kept) = state.queue.record(&event);
@@ -276,9 +299,17 @@ impl Outbox {
         shared.wake.notify_all();
     }
 
-    /// Takes an event of this moment without an actor.
-    pub fn record_body(&self, outcome: Outcome, body: Body) {
-        self.record(event(&self.0.clock, outcome, body));
+    /// Takes an event of this moment without an actor, as [`Self::record_or_drop`].
+    pub fn record_body_or_drop(&self, outcome: Outcome, body: Body) {
+        self.record_or_drop(event(&self.0.clock, outcome, body));
+    }
+
+    /// Whether so little waits that events may be added that are safe where they are: the rest of the room is for
+    /// those that have no other place.
+    #[must_use]
+    pub fn has_room_for_what_can_wait(&self) -> bool {
+        let metrics = &self.0.shared.metrics;
+        metrics.queued.get() <= MAX_QUEUED && metrics.queued_bytes.get() <= MAX_QUEUED_BYTES
     }
 
     /// Waits until everything that was recorded before is durable. False where the disk refused it, or

@@ -33,6 +33,18 @@ impl Default for Limits {
     }
 }
 
+/// Whether the outbox has events now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "what was not kept is still the caller's"]
+pub enum Recorded {
+    /// All are kept; durable after the next flush that succeeds.
+    Kept,
+    /// There is no room: nothing is kept, counted or dropped, and the caller comes again.
+    Full,
+    /// One is longer than [`MAX_EVENT_BYTES`] and never has room: as [`Self::Full`], but coming again is vain.
+    TooLong,
+}
+
 /// From the first to the last, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counters {
@@ -201,9 +213,29 @@ impl Queue {
     }
 
     fn has_room(&self, length: usize) -> bool {
-        length <= MAX_EVENT_BYTES
-            && self.waiting.len() < self.limits.max_events
-            && self.bytes + length <= self.limits.max_bytes
+        length <= MAX_EVENT_BYTES && self.has_room_for(1, length)
+    }
+
+    fn has_room_for(&self, events: usize, bytes: usize) -> bool {
+        self.waiting.len().saturating_add(events) <= self.limits.max_events
+            && self.bytes.saturating_add(bytes) <= self.limits.max_bytes
+    }
+
+    /// Takes all of these events or none of them. What it does not take is not counted either.
+    pub fn take_all(&mut self, events: &[Event]) -> Recorded {
+        let encoded: Vec<Bytes> = events.iter().map(|event| event.encode_to_vec().into()).collect();
+        if encoded.iter().any(|bytes| bytes.len() > MAX_EVENT_BYTES) {
+            return Recorded::TooLong;
+        }
+        self.name_unnamed_if_there_is_room();
+        let bytes = encoded.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        if self.unnamed.is_some() || !self.has_room_for(encoded.len(), bytes) {
+            return Recorded::Full;
+        }
+        encoded.into_iter().for_each(|bytes| {
+            self.push(bytes);
+        });
+        Recorded::Kept
     }
 
     /// A tenth must be free: otherwise every second event of a full outbox would be an Overflow.

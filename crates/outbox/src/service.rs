@@ -79,6 +79,6 @@ impl Reporting {
             alarm: alarm.to_owned(),
             detail: words(detail),
         };
-        self.outbox.record_body(Outcome::Success, Body::Service(act));
+        self.outbox.record_body_or_drop(Outcome::Success, Body::Service(act));
     }
 }

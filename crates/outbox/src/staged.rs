@@ -2,8 +2,8 @@
 //!
 //! 1. A service stages the event in the transaction of its change. A crash before the commit leaves
 //!    neither, a crash after it leaves both.
-//! 2. The pump records staged events in the outbox and waits until they are durable there.
-//! 3. It deletes the rows. A crash between 2 and 3 records them again; the log knows events by their id.
+//! 2. The pump records staged events in the outbox, as many as have room there, and waits until they are durable.
+//! 3. It deletes the rows of those. A crash between 2 and 3 records them again; the log knows events by their id.
 //! 4. In SQLite deleted rows are overwritten, and within a minute the write-ahead log that still has them is cut
 //!    ([`Database::scrub`]): they name people in clear. A server keeps dead rows until it vacuums, and its own
 //!    write-ahead log as long as it is told to.
@@ -20,12 +20,10 @@ use sea_orm::{
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::Outbox;
+use crate::{Outbox, Recorded};
 
 /// Rows in one step of the pump.
 const BATCH: u64 = 200;
-/// Events that may wait in the outbox while the pump adds more: what is staged is safe where it is.
-const MAX_QUEUED: u64 = 10_000;
 /// How often the pump looks without being told.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -98,36 +96,44 @@ async fn scrubbed(database: &Database) -> bool {
     })
 }
 
-/// Moves at most [`BATCH`] events; says how many.
+/// Moves at most [`BATCH`] events, as far as the outbox has room; says how many. What has no room stays staged.
 ///
 /// # Errors
 /// Those of the database; nothing is lost then.
 pub async fn hand_over(database: &Database, outbox: &Outbox) -> Result<u64, DbErr> {
-    if outbox.queued() > MAX_QUEUED {
+    if !outbox.has_room_for_what_can_wait() {
         return Ok(0);
     }
     let query = Entity::find().order_by_asc(Column::EventId).limit(BATCH);
     let rows = query.all(database.readers()).await?;
-    if rows.is_empty() {
+    let ids: Vec<_> =
+        rows.iter().take_while(|row| takes(outbox, row)).map(|row| row.event_id.clone()).collect();
+    if ids.is_empty() || !outbox.flush().await {
         return Ok(0);
     }
-    for row in &rows {
-        match Event::decode(row.event.as_slice()) {
-            Ok(event) => outbox.record(event),
-            Err(_) => {
-                tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped");
-            }
-        }
-    }
-    if !outbox.flush().await {
-        return Ok(0);
-    }
-    let ids: Vec<_> = rows.into_iter().map(|row| row.event_id).collect();
     let moved = ids.len() as u64;
     let transaction = database.write().await?;
     Entity::delete_many().filter(Column::EventId.is_in(ids)).exec(&*transaction).await?;
     transaction.commit().await?;
     Ok(moved)
+}
+
+/// Whether the row is no longer needed once the outbox is durable.
+fn takes(outbox: &Outbox, row: &Model) -> bool {
+    let Ok(event) = Event::decode(row.event.as_slice()) else {
+        tracing::error!(event = row.event_id, "a staged audit event is damaged and was dropped");
+        return true;
+    };
+    match outbox.record(&event) {
+        Recorded::Kept => true,
+        Recorded::Full => false,
+        // It would stay for ever and hold up all others; now the log hears that something is missing.
+        Recorded::TooLong => {
+            tracing::error!(event = row.event_id, "a staged audit event is too long and was dropped");
+            outbox.record_or_drop(event);
+            true
+        }
+    }
 }
 
 #[cfg(test)]
@@ -228,6 +234,56 @@ mod tests {
         shutdown.cancel();
         pumping.await.unwrap();
         assert_eq!(outbox.queued(), 1);
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_in_the_outbox_stays_staged_and_none_of_it_is_dropped() {
+        for (limits, room) in [
+            (Limits { max_events: 3, ..Limits::default() }, 3),
+            (Limits { max_bytes: 300, ..Limits::default() }, 3),
+        ] {
+            let bench = Bench::new().await;
+            let path = bench.folder.path().join("outbox");
+            let outbox = Outbox::open(&path, limits, SystemClock::shared()).await.unwrap();
+            for _ in 0..5 {
+                bench.stage(true).await;
+            }
+            assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), room, "{limits:?}");
+            assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 0);
+            assert_eq!((outbox.queued(), outbox.dropped()), (room, 0));
+            let staged = Entity::find().all(bench.database.readers()).await.unwrap();
+            assert_eq!(staged.len() as u64, 5 - room);
+            outbox.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_leaves_most_of_the_outbox_to_events_that_have_no_other_place() {
+        let bench = Bench::new().await;
+        let outbox = bench.outbox().await;
+        bench.stage(true).await;
+        let long = "x".repeat(1_000_000);
+        while outbox.has_room_for_what_can_wait() {
+            outbox.record_body_or_drop(Outcome::Success, Body::Test(Test { text: long.clone() }));
+        }
+        assert_eq!(outbox.queued(), 9, "8 MiB");
+        assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 0);
+        assert_eq!((outbox.queued(), outbox.dropped()), (9, 0));
+        outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_event_that_never_has_room_holds_up_no_other_and_is_counted() {
+        let bench = Bench::new().await;
+        let outbox = bench.outbox().await;
+        let body = Body::Test(Test { text: "x".repeat(crate::MAX_EVENT_BYTES) });
+        let transaction = bench.database.write().await.unwrap();
+        stage(&*transaction, &event(&SystemClock::shared(), Outcome::Success, body)).await.unwrap();
+        transaction.commit().await.unwrap();
+        bench.stage(true).await;
+        assert_eq!(hand_over(&bench.database, &outbox).await.unwrap(), 2);
+        assert_eq!(outbox.dropped(), 1);
         outbox.close().await;
     }
 

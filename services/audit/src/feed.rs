@@ -17,7 +17,8 @@
 //! | remembered, but the receiver loses them | a hole at the receiver | NATS: seen at the next connect and refilled; syslog: what is younger than `settle_seconds` is sent again; all: `ReplayFeed` |
 //!
 //! A receiver that refuses for good (a webhook that answers 400, a bus that acknowledges before it
-//! syncs) parks its feed: it says why, tries again every few minutes, and skips nothing.
+//! syncs) parks its feed: it says why, tries again every few minutes, and skips nothing. Only what the log itself no
+//! longer has is skipped: that is an alarm in the log, and stays in the feed's trouble until somebody replays the feed.
 
 mod metrics;
 mod nats;
@@ -101,6 +102,56 @@ pub struct Position {
     pub next_index: u64,
     /// What is wrong, in words; empty where nothing is.
     pub trouble: String,
+    /// What it will never send, until somebody has seen that.
+    pub lost: Option<Lost>,
+}
+
+/// Entries that were pruned before a feed had sent them, from the first to the last. Where it happened more than once
+/// there are entries in between that it did send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Index of the first.
+    pub first: u64,
+    /// Index of the last.
+    pub last: u64,
+}
+
+impl Lost {
+    /// What lies between an index below which everything has arrived and the first that is kept.
+    fn between(arrived: u64, first_kept: u64) -> Option<Self> {
+        let last = first_kept.checked_sub(1)?;
+        (arrived <= last).then_some(Self { first: arrived, last })
+    }
+
+    /// Both.
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// How many.
+    const fn entries(self) -> u64 {
+        self.last.saturating_sub(self.first).saturating_add(1)
+    }
+
+    /// For operators.
+    #[must_use]
+    pub fn words(self) -> String {
+        format!(
+            "entries from {} to {} were pruned before they were sent: fetch them from a copy of the log, then confirm \
+             with `obscura audit replay`",
+            self.first, self.last
+        )
+    }
+}
+
+/// Tells the log what a person must look at.
+#[async_trait]
+pub trait Alarms: Send + Sync + Debug {
+    /// Writes down that a feed will never send these entries; once, however often it is called.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    async fn lost(&self, feed: &str, lost: Lost) -> Result<(), Unavailable>;
 }
 
 /// Remembers positions durably.
@@ -126,6 +177,8 @@ pub struct Surroundings {
     pub source: Arc<dyn LogSource>,
     /// Where positions are kept.
     pub cursors: Arc<dyn Cursors>,
+    /// Where a loss is told.
+    pub alarms: Arc<dyn Alarms>,
     /// What is counted.
     pub metrics: FeedMetrics,
     /// Time.
@@ -141,7 +194,7 @@ pub struct Status {
     pub feed: String,
     /// Everything below has arrived for good.
     pub next_index: u64,
-    /// What is wrong, in words; empty where nothing is.
+    /// What is wrong, was lost, or should be changed, in words; empty where nothing is.
     pub trouble: String,
 }
 
@@ -198,7 +251,7 @@ impl Feeds {
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
         let status = |(feed, handle): (&String, &Handle)| {
-            let Position { next_index, trouble } =
+            let Position { next_index, trouble, .. } =
                 handle.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
             Status { feed: feed.clone(), next_index, trouble }
         };

@@ -86,7 +86,7 @@ use crate::{
     pulse::Publishing,
     roles::Roles,
     sequencer::Sequencer,
-    source::Source,
+    source::{LossAlarms, Source},
     store::Store,
     witness::Witnesses,
 };
@@ -366,13 +366,14 @@ fn watch_lease(lease: Lease, store: Arc<Store>, replaced: CancellationToken, shu
     });
 }
 
-fn start_feeds(daemon: &Daemon, settings: &Settings, log: &Log) -> anyhow::Result<Feeds> {
+fn start_feeds(daemon: &Daemon, settings: &Settings, log: &Arc<Log>) -> anyhow::Result<Feeds> {
     let metrics = FeedMetrics::new();
     daemon.metrics.register(|registry| metrics.register(registry));
     let source = Arc::new(Source::new(log.parts.store.clone(), log.parts.sequencer.size()));
     let surroundings = Surroundings {
         source: source.clone(),
         cursors: source,
+        alarms: Arc::new(LossAlarms::new(Arc::clone(log))),
         metrics,
         clock: daemon.clock.clone(),
         shutdown: daemon.shutdown.clone(),

@@ -20,7 +20,8 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Appends what is new in a report of `producer` (a SPIFFE id) and says how far the outbox is durable now.
+    /// Appends what is new in a report of `producer` (a SPIFFE id) and says how far the outbox is durable now. An
+    /// outbox of the same id that another producer reports is another one.
     ///
     /// Counters at or below that are answered as if they were stored. Counters that are missing and that no
     /// [`Overflow`] in the report names become an alarm in the log, so nothing is lost silently.
@@ -35,18 +36,20 @@ impl Reports {
         events: Vec<CountedEvent>,
     ) -> Result<u64, Error> {
         check(&events)?;
-        let _turn = self.turn(outbox).lock().await;
-        let known = log.parts.store.producer(outbox).await?;
-        let mut counter = known.unwrap_or(Producer { outbox, through: 0, dropped: 0 });
+        let _turn = self.turn(producer, outbox).lock().await;
+        let known = log.parts.store.producer(producer, outbox).await?;
+        let new = || Producer { producer: producer.to_owned(), outbox, through: 0, dropped: 0 };
+        let mut counter = known.unwrap_or_else(new);
         let new = new_events(log, &mut counter, events);
+        let through = counter.through;
         if !new.is_empty() {
             log.append_all(producer, &new, Some(counter)).await?;
         }
-        Ok(counter.through)
+        Ok(through)
     }
 
-    fn turn(&self, outbox: [u8; 16]) -> &Mutex<()> {
-        let shard = usize::try_from(self.hasher.hash_one(outbox)).unwrap_or_default() % SHARDS;
+    fn turn(&self, producer: &str, outbox: [u8; 16]) -> &Mutex<()> {
+        let shard = usize::try_from(self.hasher.hash_one((producer, outbox))).unwrap_or_default() % SHARDS;
         // The remainder is always within.
         self.turns.get(shard).unwrap_or(&self.turns[0])
     }
@@ -76,7 +79,7 @@ fn new_events(log: &Log, counter: &mut Producer, events: Vec<CountedEvent>) -> V
         let missing = (counter.through.saturating_add(1), number.saturating_sub(1));
         let dropped = overflow(&event);
         if missing.0 <= missing.1 && !dropped.is_some_and(|named| names(&named, missing)) {
-            new.push(gap(log, counter.outbox, missing));
+            new.push(gap(log, counter, missing));
         }
         if let Some(named) = dropped {
             let lost = named.last_counter.saturating_sub(named.first_counter).saturating_add(1);
@@ -99,10 +102,12 @@ fn names(overflow: &Overflow, (first, last): (u64, u64)) -> bool {
     overflow.first_counter <= first && overflow.last_counter >= last
 }
 
-/// Its id follows from what is missing, so that a repeated report does not tell it twice.
-fn gap(log: &Log, outbox: [u8; 16], (first, last): (u64, u64)) -> Event {
-    let id = EventId::of(&[b"gap", &outbox, &first.to_be_bytes(), &last.to_be_bytes()]);
-    let outbox = uuid::Uuid::from_bytes(outbox);
+/// Its id follows from what is missing, so that a repeated report does not tell it twice, and from whose it is, so that
+/// nobody can tell it before in the place of another.
+fn gap(log: &Log, Producer { producer, outbox, .. }: &Producer, (first, last): (u64, u64)) -> Event {
+    let parts = [b"gap", producer.as_bytes(), outbox, &first.to_be_bytes(), &last.to_be_bytes()];
+    let id = EventId::of(&parts);
+    let outbox = uuid::Uuid::from_bytes(*outbox);
     log.own(
         id,
         Body::Service(ServiceAct {
@@ -110,7 +115,7 @@ fn gap(log: &Log, outbox: [u8; 16], (first, last): (u64, u64)) -> Event {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alarm: "audit_gap".to_owned(),
             detail: format!(
-                "the outbox {outbox} did not deliver the events {first} to {last} and does not say why"
+                "the outbox {outbox} of {producer} did not deliver the events {first} to {last} and does not say why"
             ),
         }),
     )
@@ -118,8 +123,13 @@ fn gap(log: &Log, outbox: [u8; 16], (first, last): (u64, u64)) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::test_support::{Bench, test_event};
+    use crate::{
+        fault::NoFaults,
+        test_support::{Backend, Bench, Place, test_event},
+    };
 
     fn counted(counter: u64, event: Event) -> CountedEvent {
         CountedEvent { counter, event: Some(event) }
@@ -168,6 +178,25 @@ mod tests {
         let twice = vec![counted(2, event.clone()), counted(3, event)];
         assert_eq!(reports.take(&bench.log, PRODUCER, [8; 16], twice).await.unwrap(), 3);
         assert_eq!(bench.size().await, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_knows_the_outbox_of_another_cannot_make_its_events_look_delivered() {
+        for backend in [Backend::Sqlite, Backend::Postgres] {
+            let bench = Place::new(backend).start(Arc::new(NoFaults)).await;
+            let reports = Reports::default();
+            let victim = |events| reports.take(&bench.log, PRODUCER, OUTBOX, events);
+            assert_eq!(victim(vec![counted(1, test_event("before"))]).await.unwrap(), 1);
+            let other = "spiffe://example.org/obscura/masking";
+            let huge = vec![counted(2, test_event("x")), counted(1 << 62, test_event("huge"))];
+            assert_eq!(reports.take(&bench.log, other, OUTBOX, huge).await.unwrap(), 1 << 62);
+            assert_eq!(victim(vec![]).await.unwrap(), 1, "{backend:?}");
+            // Also the alarm about a gap of the victim is still told.
+            let size = bench.size().await;
+            let late = vec![counted(2, test_event("after")), counted(1 << 62, test_event("late"))];
+            assert_eq!(victim(late).await.unwrap(), 1 << 62);
+            assert_eq!(bench.size().await, size + 3, "two events and the alarm about what is missing");
+        }
     }
 
     #[tokio::test]

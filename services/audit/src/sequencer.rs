@@ -233,7 +233,7 @@ impl Writer {
     ) -> Result<Vec<Vec<Placed>>, store::Error> {
         let before = self.known_edge().await?;
         let plan = Plan::new(groups, known, before.size(), self.clock.wall());
-        let producers: Vec<Producer> = groups.iter().filter_map(|group| group.producer).collect();
+        let producers: Vec<Producer> = groups.iter().filter_map(|group| group.producer.clone()).collect();
         if plan.fresh.is_empty() && producers.is_empty() {
             return Ok(plan.placed);
         }

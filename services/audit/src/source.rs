@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use obscura_clock::Timestamp;
+use obscura_proto::audit::v1::service_act::Act;
 use tokio::sync::watch;
 
 use crate::{
-    feed::{Cursors, Entry, LogSource, Position, Unavailable},
-    store::{Error, Filter, Store},
+    alarm::act,
+    event_id::EventId,
+    feed::{Alarms, Cursors, Entry, LogSource, Lost, Position, Unavailable},
+    log::Log,
+    store::{Cursor, Error, Filter, Store},
 };
+
+/// Alarm: a feed will never send some entries.
+const LOST: &str = "audit_feed_lost";
 
 /// The log as feeds see it.
 #[derive(Clone, Debug)]
@@ -60,17 +67,77 @@ impl LogSource for Source {
 impl Cursors for Source {
     async fn load(&self, feed: &str) -> Result<Option<Position>, Unavailable> {
         let found = self.store.cursor(feed).await.map_err(|error| unavailable(&error))?;
-        Ok(found.map(|(next_index, trouble)| Position { next_index, trouble }))
+        let position = |Cursor { next_index, trouble, lost }| Position {
+            next_index,
+            trouble,
+            lost: lost.map(|(first, last)| Lost { first, last }),
+        };
+        Ok(found.map(position))
     }
 
     async fn save(&self, feed: &str, position: &Position) -> Result<(), Unavailable> {
-        self.store
-            .put_cursor(feed, position.next_index, &position.trouble)
-            .await
-            .map_err(|error| unavailable(&error))
+        let Position { next_index, trouble, lost } = position.clone();
+        let cursor = Cursor { next_index, trouble, lost: lost.map(|lost| (lost.first, lost.last)) };
+        self.store.put_cursor(feed, &cursor).await.map_err(|error| unavailable(&error))
+    }
+}
+
+/// Tells the log itself what feeds lost.
+#[derive(Clone, Debug)]
+pub struct LossAlarms(Arc<Log>);
+
+impl LossAlarms {
+    /// In this log.
+    pub const fn new(log: Arc<Log>) -> Self {
+        Self(log)
+    }
+}
+
+#[async_trait]
+impl Alarms for LossAlarms {
+    async fn lost(&self, feed: &str, lost: Lost) -> Result<(), Unavailable> {
+        // Its id follows from what is told, so that it is told once.
+        let (first, last) = (lost.first.to_be_bytes(), lost.last.to_be_bytes());
+        let id = EventId::of(&[b"feed lost", feed.as_bytes(), &first, &last]);
+        let event = self.0.own(id, act(Act::Alarm, LOST, &format!("the feed {feed}: {}", lost.words())));
+        let appended = self.0.append(&self.0.parts.own_id, &event).await;
+        appended.map(drop).map_err(|error| Unavailable(error.to_string()))
     }
 }
 
 fn unavailable(error: &Error) -> Unavailable {
     Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::Bench;
+
+    #[tokio::test]
+    async fn a_loss_is_told_once_for_each_feed_in_an_event_that_the_log_takes() {
+        let bench = Bench::sqlite().await;
+        let alarms = LossAlarms::new(bench.log.clone());
+        for feed in ["siem", "siem", "bus", "siem"] {
+            alarms.lost(feed, Lost { first: 3, last: 9 }).await.unwrap();
+        }
+        assert_eq!(bench.kinds().await, ["service", "service"]);
+        let told = bench.leaf(0).await;
+        for words in [LOST, "the feed siem", "entries from 3 to 9"] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        alarms.lost("siem", Lost { first: 3, last: 10 }).await.unwrap();
+        assert_eq!(bench.size().await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_feed_finds_again_where_it_was_and_what_it_lost() {
+        let bench = Bench::sqlite().await;
+        let source = Source::new(bench.log.parts.store.clone(), bench.log.parts.sequencer.size());
+        for lost in [Some(Lost { first: 3, last: 9 }), None] {
+            let position = Position { next_index: 12, trouble: "away".into(), lost };
+            source.save("siem", &position).await.unwrap();
+            assert_eq!(source.load("siem").await.unwrap(), Some(position));
+        }
+    }
 }

@@ -26,6 +26,7 @@ use obscura_tlog::{Hash, Tile, TileId, Tiles};
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio::runtime::Handle;
 
+pub use cursor::Cursor;
 pub use entry::{About, Filter, Row, Stored};
 pub use head::Head;
 pub use person_key::PersonKeyRow;
@@ -221,9 +222,17 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// How far the outbox has delivered.
-    pub async fn producer(&self, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
-        producer::read(self.database.readers(), outbox).await
+    /// How far this outbox of this producer has delivered. One that belongs to nobody is the producer's from then on.
+    pub async fn producer(&self, producer: &str, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
+        let readers = self.database.readers();
+        let found = producer::read(readers, producer, outbox).await?;
+        if found.is_some() || !producer::is_unbound(readers, outbox).await? {
+            return Ok(found);
+        }
+        let write = self.write().await?;
+        producer::bind(&*write, producer, outbox).await?;
+        write.commit().await?;
+        producer::read(self.database.readers(), producer, outbox).await
     }
 
     /// Events that producers say they had to drop.
@@ -238,15 +247,15 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// Where a feed is, and its trouble.
-    pub async fn cursor(&self, feed: &str) -> Result<Option<(u64, String)>, Error> {
+    /// Where a feed is, its trouble, and what it lost.
+    pub async fn cursor(&self, feed: &str) -> Result<Option<Cursor>, Error> {
         cursor::read(self.database.readers(), feed).await
     }
 
     /// Writes down where a feed is.
-    pub async fn put_cursor(&self, feed: &str, next_index: u64, trouble: &str) -> Result<(), Error> {
+    pub async fn put_cursor(&self, feed: &str, cursor: &Cursor) -> Result<(), Error> {
         let write = self.write().await?;
-        cursor::put(&*write, feed, next_index, trouble).await?;
+        cursor::put(&*write, feed, cursor).await?;
         Ok(write.commit().await?)
     }
 

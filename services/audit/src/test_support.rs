@@ -75,6 +75,10 @@ impl Place {
         Self { folder, clock, location }
     }
 
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

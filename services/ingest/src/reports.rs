@@ -36,7 +36,7 @@ impl Reports {
 
     fn act(&self, camera: CameraId, since: Timestamp, reason: GapReason, recording: bool) {
         let Some(outbox) = &self.0 else { return };
-        outbox.record_body(Outcome::Success, body(camera, since, reason, recording));
+        outbox.record_body_or_drop(Outcome::Success, body(camera, since, reason, recording));
     }
 }
 

@@ -23,6 +23,6 @@ fn record(outbox: Option<&Outbox>, act: Act, alarm: &str, detail: &str) {
         detail: obscura_outbox::words(detail),
     };
     if let Some(outbox) = outbox {
-        outbox.record_body(Outcome::Success, Body::Service(body));
+        outbox.record_body_or_drop(Outcome::Success, Body::Service(body));
     }
 }

@@ -1,7 +1,7 @@
 //! What the audit log hears of packs: a Merkle root over those that came, and what was destroyed.
 //!
-//! Notices wait in the index until the outbox has them on its disk. Until then the same notices make the
-//! same event with the same id, so that one told twice is told once.
+//! Notices wait in the index until the outbox has them on its disk, however long it has no room. Until then the
+//! same notices make the same event with the same id, so that one told twice is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use obscura_clock::{Span, Timestamp};
 use obscura_ids::CameraId;
-use obscura_outbox::Outbox;
+use obscura_outbox::{Outbox, Recorded};
 use obscura_proto::{
     audit::v1::{Destruction, Event, Outcome, StorageManifest, event::Body},
     footage::v1 as footage,
@@ -42,8 +42,7 @@ async fn tell_arrivals(store: &Store, outbox: &Outbox) -> Result<u64, Error> {
     loop {
         let notices = store.open_notices(Subject::Arrivals, PACKS).await?;
         let (Some(event), Some(last)) = (manifest(&notices), notices.last()) else { return Ok(told) };
-        outbox.record(event);
-        if !outbox.flush().await {
+        if !keeps(outbox, &[event]).await {
             return Ok(told);
         }
         store.close_notices(Subject::Arrivals, last.position).await?;
@@ -56,17 +55,33 @@ async fn tell_deletions(store: &Store, outbox: &Outbox) -> Result<u64, Error> {
     loop {
         let notices = store.open_notices(Subject::Deletions, PACKS).await?;
         let Some(last) = notices.last() else { return Ok(told) };
+        let mut events = Vec::new();
         for (receipt, notices) in by_receipt(&notices) {
             let receipt = store.receipt(receipt).await?;
-            for event in destructions(&notices, receipt.as_ref()) {
-                outbox.record(event);
-                told = told.saturating_add(1);
-            }
+            events.extend(destructions(&notices, receipt.as_ref()));
         }
-        if !outbox.flush().await {
+        if !keeps(outbox, &events).await {
             return Ok(told);
         }
         store.close_notices(Subject::Deletions, last.position).await?;
+        told = told.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Whether the outbox has all of these events on its disk. Otherwise it has none of them, or, where its disk failed,
+/// gets them again under the same ids.
+async fn keeps(outbox: &Outbox, events: &[Event]) -> bool {
+    if !outbox.has_room_for_what_can_wait() {
+        return false;
+    }
+    match outbox.record_all(events) {
+        Recorded::Kept => outbox.flush().await,
+        Recorded::Full => false,
+        Recorded::TooLong => {
+            // The bounds above forbid it: the longest event fits into a leaf.
+            tracing::error!("an event about packs is too long for the outbox; its notices wait");
+            false
+        }
     }
 }
 

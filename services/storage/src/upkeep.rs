@@ -365,6 +365,7 @@ async fn rest(shutdown: &CancellationToken, pause: Duration) -> bool {
 mod tests {
     use obscura_database::{Location, PostgresUrl};
     use obscura_outbox::{Limits, Outbox};
+    use obscura_proto::audit::v1::{Outcome, Test, event::Body};
     use obscura_test_servers::postgres::shared;
     use tempfile::TempDir;
 
@@ -415,6 +416,33 @@ mod tests {
         }
         assert_eq!(manifest::tell(&zone.upkeep.store, &outbox).await.unwrap(), 0);
         outbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_full_outbox_has_no_room_for_waits_in_the_index_and_is_told_later() {
+        let zone = Zone::start().await;
+        for number in 1..4 {
+            zone.record(&pack(1, number, i64::from(number) * 16)).await;
+        }
+        zone.custody.shred(key(1), &[(0, 1_799)]);
+        zone.upkeep.follower().unwrap().catch_up().await.unwrap();
+        let (directory, clock): (_, SharedClock) = (TempDir::new().unwrap(), Arc::clone(&zone.upkeep.clock));
+        let small = Limits { max_events: 1, ..Limits::default() };
+        let full = Outbox::open(directory.path(), small, Arc::clone(&clock)).await.unwrap();
+        full.record_body_or_drop(Outcome::Success, Body::Test(Test { text: "full".into() }));
+        assert_eq!(manifest::tell(&zone.upkeep.store, &full).await.unwrap(), 0);
+        for subject in [Subject::Arrivals, Subject::Deletions] {
+            assert_eq!(zone.upkeep.store.open_notices(subject, 10).await.unwrap().len(), 3);
+        }
+        assert_eq!((full.queued(), full.dropped()), (1, 0));
+        full.close().await;
+        let roomy = Outbox::open(directory.path(), Limits::default(), clock).await.unwrap();
+        assert_eq!(manifest::tell(&zone.upkeep.store, &roomy).await.unwrap(), 2);
+        assert_eq!(roomy.queued(), 3);
+        for subject in [Subject::Arrivals, Subject::Deletions] {
+            assert!(zone.upkeep.store.open_notices(subject, 10).await.unwrap().is_empty());
+        }
+        roomy.close().await;
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ async fn soon_after_the_log_has_taken_an_event_no_file_names_who_it_is_about() {
     let limits = Limits { forget_after: Duration::from_millis(200), ..Limits::default() };
     let outbox = Outbox::open(folder.path(), limits, clock()).await.unwrap();
     for _ in 0..2 {
-        outbox.record(search_by_a_person());
+        outbox.record_or_drop(search_by_a_person());
         outbox.flush().await;
         assert!(names(&folder), "it waits in clear");
         let running = serve(&log, anywhere()).await;
@@ -40,7 +40,7 @@ async fn soon_after_the_log_has_taken_an_event_no_file_names_who_it_is_about() {
 async fn an_outbox_that_was_closed_keeps_only_what_waits() {
     let (log, folder) = (Log::default(), tempfile::tempdir().unwrap());
     let outbox = open(&folder).await;
-    outbox.record(search_by_a_person());
+    outbox.record_or_drop(search_by_a_person());
     outbox.flush().await;
     let running = serve(&log, anywhere()).await;
     outbox.send_to(client(&running));
@@ -50,7 +50,7 @@ async fn an_outbox_that_was_closed_keeps_only_what_waits() {
     assert!(!names(&folder));
     let outbox = open(&folder).await;
     assert_eq!(outbox.queued(), 0, "it was closed in good order");
-    outbox.record(search_by_a_person());
+    outbox.record_or_drop(search_by_a_person());
     outbox.close().await;
     assert!(names(&folder), "what waits is not lost");
 }
@@ -60,7 +60,7 @@ async fn an_outbox_that_was_closed_keeps_only_what_waits() {
 async fn after_a_crash_what_the_log_has_taken_goes_with_the_next_start() {
     let (log, folder) = (Log::default(), tempfile::tempdir().unwrap());
     let outbox = open(&folder).await;
-    outbox.record(search_by_a_person());
+    outbox.record_or_drop(search_by_a_person());
     outbox.flush().await;
     let running = serve(&log, anywhere()).await;
     outbox.send_to(client(&running));

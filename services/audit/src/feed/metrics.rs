@@ -19,6 +19,7 @@ pub struct FeedMetrics {
     troubled: Family<FeedLabel, Gauge>,
     sent: Family<FeedLabel, Counter>,
     failures: Family<FeedLabel, Counter>,
+    lost: Family<FeedLabel, Counter>,
 }
 
 impl FeedMetrics {
@@ -35,6 +36,7 @@ impl FeedMetrics {
         registry.register("audit_feed_troubled", "1 while a feed cannot deliver", self.troubled.clone());
         registry.register("audit_feed_sent", "Events handed over, repeated ones too", self.sent.clone());
         registry.register("audit_feed_failures", "Attempts that ended in trouble", self.failures.clone());
+        registry.register("audit_feed_lost", "Entries pruned before they were sent", self.lost.clone());
     }
 
     /// The metrics of one feed.
@@ -46,6 +48,7 @@ impl FeedMetrics {
             troubled: self.troubled.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
             failures: self.failures.get_or_create_owned(&label),
+            lost: self.lost.get_or_create_owned(&label),
         }
     }
 }
@@ -58,6 +61,7 @@ pub struct OneFeed {
     troubled: Gauge,
     sent: Counter,
     failures: Counter,
+    lost: Counter,
 }
 
 impl OneFeed {
@@ -70,6 +74,11 @@ impl OneFeed {
     /// So many events were handed over.
     pub fn sent(&self, events: usize) {
         self.sent.inc_by(u64::try_from(events).unwrap_or(u64::MAX));
+    }
+
+    /// So many entries will never be sent.
+    pub fn lost(&self, entries: u64) {
+        self.lost.inc_by(entries);
     }
 
     /// An attempt failed.
@@ -101,6 +110,7 @@ mod tests {
         metrics.of("bus").at(3, 10);
         metrics.of("bus").sent(3);
         metrics.of("siem").failed();
+        metrics.of("siem").lost(4);
         metrics.of("bus").well();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -111,6 +121,7 @@ mod tests {
             r#"audit_feed_troubled{feed="siem"} 1"#,
             r#"audit_feed_troubled{feed="bus"} 0"#,
             r#"audit_feed_failures_total{feed="siem"} 1"#,
+            r#"audit_feed_lost_total{feed="siem"} 4"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

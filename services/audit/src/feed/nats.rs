@@ -139,12 +139,15 @@ pub struct Nats {
     publisher: Option<Publisher>,
     /// The last look at the stream, also over connections.
     looked: Option<Looked>,
+    /// What the stream says it has, at the last connect.
+    arrived: Option<u64>,
+    warning: Option<String>,
 }
 
 impl Nats {
     /// Not connected yet.
     pub const fn new(settings: Settings, clock: SharedClock) -> Self {
-        Self { settings, clock, publisher: None, looked: None }
+        Self { settings, clock, publisher: None, looked: None, arrived: None, warning: None }
     }
 
     async fn connect(&self) -> Result<async_nats::Client, Trouble> {
@@ -164,7 +167,7 @@ impl Nats {
 #[async_trait]
 impl Sink for Nats {
     async fn open(&mut self, start: Start<'_>) -> Result<u64, Trouble> {
-        self.publisher = None;
+        (self.publisher, self.arrived) = (None, None);
         let client = self.connect().await?;
         if !self.settings.sync_interval_always_was_checked {
             synchronous::demand(&client, &self.settings.sync_subject).await?;
@@ -172,14 +175,16 @@ impl Sink for Nats {
         let context: jetstream::Context =
             ContextBuilder::new().timeout(TIMEOUT).ack_timeout(TIMEOUT).build(client);
         let stream = stream::open(&context, &self.settings).await?;
+        self.warning = stream::warning(&stream.cached_info().config);
         let state = stream.cached_info().state.clone();
         let now = self.clock.monotonic();
         let purged = self.looked.as_ref().is_some_and(|looked| looked.was_purged_since(&state, now));
         let next = stream::next_index(&stream, &self.settings, start, purged, self.clock.wall()).await?;
         self.looked = Some(Looked::now(&state, now));
         let subject = self.settings.subject.clone();
-        self.publisher = Some(Publisher::new(context, subject, &state, next, start.size));
-        Ok(next)
+        self.publisher = Some(Publisher::new(context, subject, &state, next.index, start.size));
+        self.arrived = next.arrived;
+        Ok(next.index)
     }
 
     async fn send(&mut self, entries: &[Entry]) -> Result<usize, Trouble> {
@@ -191,6 +196,14 @@ impl Sink for Nats {
         self.look_at_stream().await?;
         Ok(self.publisher()?.next_index())
     }
+
+    fn arrived(&self) -> Option<u64> {
+        self.arrived
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.warning.clone()
+    }
 }
 
 impl Nats {
@@ -198,7 +211,7 @@ impl Nats {
         self.publisher.as_mut().ok_or_else(|| Trouble::Again("not connected to NATS".into()))
     }
 
-    /// Looks at the stream now and then: one that was purged or replaced is opened anew.
+    /// Looks at the stream now and then: one that was purged, replaced or changed is opened anew.
     async fn look_at_stream(&mut self) -> Result<(), Trouble> {
         let now = self.clock.monotonic();
         if self.looked.as_ref().is_some_and(|looked| looked.is_recent(now)) {
@@ -209,6 +222,10 @@ impl Nats {
         let expected = publisher.last_sequence();
         let stream =
             publisher.context().get_stream(name).await.map_err(again("cannot look at the stream"))?;
+        // Somebody may have set a limit meanwhile.
+        let config = &stream.cached_info().config;
+        stream::check(config, &self.settings)?;
+        self.warning = stream::warning(config);
         let state = &stream.cached_info().state;
         if state.last_sequence != expected {
             return Err(Trouble::Again("the stream is not as it was left; it is looked at again".into()));

@@ -12,7 +12,7 @@ use obscura_clock::Monotonic;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    BATCH, Entry, Position, Surroundings, Unavailable,
+    BATCH, Entry, Lost, Position, Surroundings, Unavailable,
     metrics::OneFeed,
     sink::{Sink, Start, Trouble},
 };
@@ -103,7 +103,8 @@ impl Runner {
     }
 
     async fn start_replay(&mut self, Replay { from_index, answer }: Replay) {
-        let position = Position { next_index: from_index, trouble: String::new() };
+        // Whoever asks has seen what was lost.
+        let position = Position { next_index: from_index, ..Position::default() };
         let saved = self.surroundings.cursors.save(&self.name, &position).await;
         if saved.is_ok() {
             tracing::info!(feed = self.name, from_index, "a feed is replayed");
@@ -119,32 +120,33 @@ impl Runner {
         loop {
             let Err(trouble) = self.session().await;
             self.note_trouble(&trouble).await;
-            let wait = match trouble {
-                Trouble::Again(_) => self.waits.next().unwrap_or(LONGEST_WAIT),
-                Trouble::Later(_, wait) => wait.min(PARKED_WAIT),
-                Trouble::Parked(_) => PARKED_WAIT,
-            };
-            tokio::time::sleep(wait).await;
+            let backoff = self.waits.next().unwrap_or(LONGEST_WAIT);
+            tokio::time::sleep(wait_after(&trouble, backoff)).await;
         }
     }
 
     /// One connection, from its beginning to its trouble.
     async fn session(&mut self) -> Result<Infallible, Trouble> {
         let mut size = self.surroundings.source.size();
-        let index = self.load().await?;
+        let first_kept = self.surroundings.source.first_kept().await?;
+        let remembered = self.load(first_kept).await?;
         let start = Start {
-            index,
+            index: remembered.max(first_kept),
             replay: self.replay,
             size: *size.borrow_and_update(),
             source: &*self.surroundings.source,
         };
-        if index > start.size {
+        if remembered > start.size {
             return Err(Trouble::Parked(format!(
-                "the feed is at {index}, but the log has only {} entries: was an older log restored?",
+                "the feed is at {remembered}, but the log has only {} entries: was an older log restored?",
                 start.size
             )));
         }
         let mut next = self.sink.open(start).await?;
+        let arrived = self.sink.arrived().unwrap_or(remembered);
+        if let Some(lost) = Lost::between(arrived, first_kept) {
+            self.note_loss(lost).await?;
+        }
         self.moved_to(next).await?;
         loop {
             let entries = self.surroundings.source.entries(next, BATCH).await?;
@@ -178,7 +180,8 @@ impl Runner {
 
     /// It delivers, and everything below `next_index` has arrived.
     async fn moved_to(&mut self, next_index: u64) -> Result<(), Trouble> {
-        let position = Position { next_index, trouble: String::new() };
+        let lost = self.position.as_ref().and_then(|before| before.lost);
+        let position = Position { next_index, trouble: String::new(), lost };
         let moved = self.position.as_ref().is_none_or(|before| before.next_index != next_index);
         let recovered = self.position.as_ref().is_some_and(|before| !before.trouble.is_empty());
         // A connection alone is no progress: a receiver that fails with every event is still failing.
@@ -219,27 +222,37 @@ impl Runner {
     }
 
     /// The remembered position; at first that of the first entry that is kept.
-    async fn load(&mut self) -> Result<u64, Trouble> {
-        let first_kept = self.surroundings.source.first_kept().await?;
+    async fn load(&mut self, first_kept: u64) -> Result<u64, Trouble> {
         let position = match self.position.take() {
             Some(position) => position,
             None => {
                 let loaded = self.surroundings.cursors.load(&self.name).await?;
-                loaded.unwrap_or(Position { next_index: first_kept, trouble: String::new() })
+                loaded.unwrap_or_else(|| Position { next_index: first_kept, ..Position::default() })
             }
         };
         let next_index = position.next_index;
-        self.position = Some(Position { next_index: next_index.max(first_kept), ..position });
-        if next_index < first_kept {
-            tracing::error!(
-                feed = self.name,
-                next_index,
-                first_kept,
-                "entries were pruned before a feed sent them"
-            );
-        }
+        self.position = Some(position);
         self.show();
-        Ok(next_index.max(first_kept))
+        Ok(next_index)
+    }
+
+    /// Tells the log before the feed goes on behind what it lost, and remembers it until somebody has seen it. A crash
+    /// in between tells it again under the same id.
+    async fn note_loss(&mut self, lost: Lost) -> Result<(), Trouble> {
+        let Lost { first, last } = lost;
+        tracing::error!(feed = self.name, first, last, "entries were pruned before a feed sent them");
+        self.surroundings.alarms.lost(&self.name, lost).await?;
+        let before = self.position.clone().unwrap_or_default();
+        let position = Position {
+            next_index: last.saturating_add(1).max(before.next_index),
+            lost: Some(before.lost.map_or(lost, |before| before.and(lost))),
+            ..before
+        };
+        self.surroundings.cursors.save(&self.name, &position).await?;
+        self.metrics.lost(lost.entries());
+        self.position = Some(position);
+        self.show();
+        Ok(())
     }
 
     async fn save(&mut self) -> Result<(), Unavailable> {
@@ -257,7 +270,26 @@ impl Runner {
 
     fn show_this(&self, position: &Position) {
         self.metrics.at(position.next_index, *self.surroundings.source.size().borrow());
-        position.clone_into(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        let shown = Position { trouble: self.words(position), ..*position };
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    /// What is wrong now, what was lost, and what a person should change although events arrive.
+    fn words(&self, position: &Position) -> String {
+        let lost = position.lost.map(Lost::words).unwrap_or_default();
+        let warning = self.sink.warning().unwrap_or_default();
+        let words = [position.trouble.as_str(), lost.as_str(), warning.as_str()];
+        words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// How long to wait after a trouble, where the back-off has come to `backoff`.
+fn wait_after(trouble: &Trouble, backoff: Duration) -> Duration {
+    match trouble {
+        Trouble::Again(_) => backoff,
+        // A receiver may ask for longer waits, not for an attempt after the other, and not for hours of silence.
+        Trouble::Later(_, wait) => (*wait).max(backoff).min(PARKED_WAIT),
+        Trouble::Parked(_) => PARKED_WAIT,
     }
 }
 
@@ -277,4 +309,20 @@ fn waits() -> ExponentialBackoff {
         .without_max_times()
         .with_jitter()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_says_when_to_come_is_asked_neither_before_the_back_off_nor_after_the_parked_wait() {
+        let later = |seconds| Trouble::Later("busy".into(), Duration::from_secs(seconds));
+        for (asked, backoff, wait) in [(0, 3, 3), (2, 3, 3), (7, 3, 7), (u64::MAX, 3, 300)] {
+            let (backoff, wait) = (Duration::from_secs(backoff), Duration::from_secs(wait));
+            assert_eq!(wait_after(&later(asked), backoff), wait, "{asked}");
+        }
+        assert_eq!(wait_after(&Trouble::Again("away".into()), FIRST_WAIT), FIRST_WAIT);
+        assert_eq!(wait_after(&Trouble::Parked("refused".into()), FIRST_WAIT), PARKED_WAIT);
+    }
 }

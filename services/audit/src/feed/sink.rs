@@ -60,6 +60,17 @@ pub trait Sink: Send {
     /// and about once a second.
     async fn confirmed(&mut self) -> Result<u64, Trouble>;
 
+    /// After [`Sink::open`]: index behind the last entry that the receiver itself says it has; `None` where only our
+    /// memory knows.
+    fn arrived(&self) -> Option<u64> {
+        None
+    }
+
+    /// What somebody should change at the receiver although events arrive, in words as those of a [`Trouble`].
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Takes leave, where the protocol wants that.
     async fn close(&mut self) {}
 }

@@ -3,6 +3,7 @@
 mod faults;
 mod log;
 mod nats;
+mod persons;
 mod syslog;
 mod webhook;
 
@@ -30,11 +31,14 @@ impl Running {
     }
 
     fn start_all(log: &Arc<MemoryLog>, settings: BTreeMap<String, Settings>) -> Self {
+        Self::start_on(&surroundings(log), settings)
+    }
+
+    fn start_on(surroundings: &Surroundings, settings: BTreeMap<String, Settings>) -> Self {
         // Two providers may be linked into a test; whoever comes first has chosen the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let surroundings = surroundings(log);
         let shutdown = surroundings.shutdown.clone();
-        Self { feeds: start(settings, &surroundings).unwrap(), shutdown }
+        Self { feeds: start(settings, surroundings).unwrap(), shutdown }
     }
 
     async fn stop(self) {
@@ -58,6 +62,15 @@ impl Running {
         .await;
     }
 
+    /// Waits until everything below an index has arrived, whatever the feed says besides.
+    async fn arrived(&self, next_index: u64) {
+        until(&format!("everything below {next_index} has arrived"), || {
+            let status = self.status();
+            if status.next_index == next_index { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+    }
+
     /// Waits until the feed says what is wrong.
     async fn troubled(&self, words: &str) -> Status {
         until(&format!("the feed says `{words}`"), || {
@@ -72,6 +85,7 @@ fn surroundings(log: &Arc<MemoryLog>) -> Surroundings {
     Surroundings {
         source: log.clone(),
         cursors: log.clone(),
+        alarms: log.clone(),
         metrics: FeedMetrics::new(),
         clock: SystemClock::shared(),
         shutdown: CancellationToken::new(),

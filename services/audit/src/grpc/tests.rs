@@ -16,6 +16,7 @@ async fn service(bench: &Bench) -> AuditGrpc {
     let surroundings = feed::Surroundings {
         source: source.clone(),
         cursors: source,
+        alarms: Arc::new(crate::source::LossAlarms::new(bench.log.clone())),
         metrics: feed::FeedMetrics::new(),
         clock: bench.log.parts.clock.clone(),
         shutdown: tokio_util::sync::CancellationToken::new(),

@@ -15,6 +15,10 @@ pub struct Model {
     pub next_index: i64,
     /// What went wrong last, in words; empty where nothing did.
     pub trouble: String,
+    /// Index of the first entry that it will never send; NULL where there is none.
+    pub lost_first: Option<i64>,
+    /// Index of the last.
+    pub lost_last: Option<i64>,
 }
 
 /// None.
@@ -23,24 +27,37 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-pub async fn read(database: &impl ConnectionTrait, feed: &str) -> Result<Option<(u64, String)>, Error> {
-    let Some(row) = Entity::find_by_id(feed).one(database).await? else { return Ok(None) };
-    Ok(Some((unsigned(row.next_index, "a negative index")?, row.trouble)))
+/// Where a feed is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Index of the next entry to send.
+    pub next_index: u64,
+    /// What went wrong last, in words; empty where nothing did.
+    pub trouble: String,
+    /// First and last index of what it will never send.
+    pub lost: Option<(u64, u64)>,
 }
 
-pub async fn put(
-    database: &impl ConnectionTrait,
-    feed: &str,
-    next_index: u64,
-    trouble: &str,
-) -> Result<(), Error> {
+pub async fn read(database: &impl ConnectionTrait, feed: &str) -> Result<Option<Cursor>, Error> {
+    let Some(row) = Entity::find_by_id(feed).one(database).await? else { return Ok(None) };
+    let index = |index| unsigned(index, "a negative index");
+    let lost = match (row.lost_first, row.lost_last) {
+        (Some(first), Some(last)) => Some((index(first)?, index(last)?)),
+        _ => None,
+    };
+    Ok(Some(Cursor { next_index: index(row.next_index)?, trouble: row.trouble, lost }))
+}
+
+pub async fn put(database: &impl ConnectionTrait, feed: &str, cursor: &Cursor) -> Result<(), Error> {
     let row = ActiveModel {
         feed: Set(feed.to_owned()),
-        next_index: Set(signed(next_index)),
-        trouble: Set(trouble.to_owned()),
+        next_index: Set(signed(cursor.next_index)),
+        trouble: Set(cursor.trouble.clone()),
+        lost_first: Set(cursor.lost.map(|(first, _)| signed(first))),
+        lost_last: Set(cursor.lost.map(|(_, last)| signed(last))),
     };
     let mut replace = OnConflict::column(Column::Feed);
-    replace.update_columns([Column::NextIndex, Column::Trouble]);
+    replace.update_columns([Column::NextIndex, Column::Trouble, Column::LostFirst, Column::LostLast]);
     Entity::insert(row).on_conflict(replace).exec_without_returning(database).await?;
     Ok(())
 }

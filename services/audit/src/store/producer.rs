@@ -1,7 +1,13 @@
-//! The table of producers' outboxes.
+//! The table of producers' outboxes: each counts for the one service that reports it, so that nobody can report in the
+//! place of another whose outbox they know.
 
 use obscura_clock::Timestamp;
-use sea_orm::{ActiveValue::Set, QuerySelect as _, entity::prelude::*, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set,
+    QuerySelect as _,
+    entity::prelude::*,
+    sea_query::{Expr, OnConflict},
+};
 
 use super::{Error, signed, unsigned};
 
@@ -9,6 +15,9 @@ use super::{Error, signed, unsigned};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "producers")]
 pub struct Model {
+    /// SPIFFE id of the service whose outbox it is; [`UNBOUND`] where that was not written down yet.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub producer: String,
     /// UUID of the outbox, 16 bytes.
     #[sea_orm(primary_key, auto_increment = false)]
     pub outbox: Vec<u8>,
@@ -26,9 +35,14 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// In place of the producer: version 3 of the tables knew outboxes alone. The first to report such an outbox has it.
+const UNBOUND: &str = "";
+
 /// How far an outbox has delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producer {
+    /// SPIFFE id of the service whose outbox it is.
+    pub producer: String,
     /// UUID of the outbox.
     pub outbox: [u8; 16],
     /// Everything up to this counter is in the log or named as dropped.
@@ -42,10 +56,11 @@ pub async fn put(
     producers: &[Producer],
     reported: Timestamp,
 ) -> Result<(), Error> {
-    let mut replace = OnConflict::column(Column::Outbox);
+    let mut replace = OnConflict::columns([Column::Producer, Column::Outbox]);
     replace.update_columns([Column::Through, Column::Dropped, Column::ReportedNs]);
     for producer in producers {
         let row = ActiveModel {
+            producer: Set(producer.producer.clone()),
             outbox: Set(producer.outbox.to_vec()),
             through: Set(signed(producer.through)),
             dropped: Set(signed(producer.dropped)),
@@ -56,10 +71,32 @@ pub async fn put(
     Ok(())
 }
 
-pub async fn read(database: &impl ConnectionTrait, outbox: [u8; 16]) -> Result<Option<Producer>, Error> {
-    let Some(row) = Entity::find_by_id(outbox.to_vec()).one(database).await? else { return Ok(None) };
+pub async fn read(
+    database: &impl ConnectionTrait,
+    producer: &str,
+    outbox: [u8; 16],
+) -> Result<Option<Producer>, Error> {
+    let id = (producer.to_owned(), outbox.to_vec());
+    let Some(row) = Entity::find_by_id(id).one(database).await? else { return Ok(None) };
     let through = unsigned(row.through, "a negative counter")?;
-    Ok(Some(Producer { outbox, through, dropped: unsigned(row.dropped, "a negative number")? }))
+    let dropped = unsigned(row.dropped, "a negative number")?;
+    Ok(Some(Producer { producer: row.producer, outbox, through, dropped }))
+}
+
+/// Whether the outbox still belongs to nobody.
+pub async fn is_unbound(database: &impl ConnectionTrait, outbox: [u8; 16]) -> Result<bool, Error> {
+    Ok(read(database, UNBOUND, outbox).await?.is_some())
+}
+
+/// Gives an outbox that belongs to nobody to this producer.
+pub async fn bind(database: &impl ConnectionTrait, producer: &str, outbox: [u8; 16]) -> Result<(), Error> {
+    Entity::update_many()
+        .col_expr(Column::Producer, Expr::value(producer))
+        .filter(Column::Producer.eq(UNBOUND))
+        .filter(Column::Outbox.eq(outbox.to_vec()))
+        .exec(database)
+        .await?;
+    Ok(())
 }
 
 pub async fn dropped(database: &impl ConnectionTrait) -> Result<u64, Error> {

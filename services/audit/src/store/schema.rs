@@ -6,13 +6,15 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{cursor, entry, head, pending, person_key, producer, term, tile};
+use super::{entry, head, pending, person_key, producer, term, tile};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first },
     Migration { version: 2, name: "the term of the one who writes", statements: second },
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
+    Migration { version: 4, name: "outboxes belong to their producers", statements: fourth },
+    Migration { version: 5, name: "feeds remember what they lost", statements: fifth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -22,8 +24,8 @@ fn first(backend: DbBackend) -> Vec<Statement> {
         table(backend, entry::camera::Entity),
         table(backend, tile::Entity),
         table(backend, person_key::Entity),
-        table(backend, producer::Entity),
-        table(backend, cursor::Entity),
+        Statement::from_string(backend, outboxes_alone(backend)),
+        Statement::from_string(backend, FIRST_CURSORS),
         table(backend, pending::Entity),
     ]);
     statements.extend(indexes().iter().map(|index| backend.build(index)));
@@ -41,6 +43,43 @@ fn third(backend: DbBackend) -> Vec<Statement> {
         .col(entry::named::Column::LeafIndex)
         .to_owned();
     vec![table(backend, entry::named::Entity), backend.build(&by_index)]
+}
+
+/// Whose the known outboxes are nobody wrote down: the first to report one has it ([`producer::bind`]).
+fn fourth(backend: DbBackend) -> Vec<Statement> {
+    let text = |text: &str| Statement::from_string(backend, text);
+    vec![
+        text("ALTER TABLE producers RENAME TO producers_before"),
+        table(backend, producer::Entity),
+        text(
+            "INSERT INTO producers (producer, outbox, through, dropped, reported_ns) \
+             SELECT '', outbox, through, dropped, reported_ns FROM producers_before",
+        ),
+        text("DROP TABLE producers_before"),
+    ]
+}
+
+fn fifth(backend: DbBackend) -> Vec<Statement> {
+    ["lost_first", "lost_last"]
+        .map(|column| format!("ALTER TABLE feed_cursors ADD COLUMN {column} bigint"))
+        .map(|text| Statement::from_string(backend, text))
+        .into()
+}
+
+/// The table `feed_cursors` as it was up to version 4.
+const FIRST_CURSORS: &str = "CREATE TABLE feed_cursors (feed varchar NOT NULL PRIMARY KEY, next_index bigint NOT NULL, \
+     trouble varchar NOT NULL)";
+
+/// The table `producers` as it was up to version 3.
+fn outboxes_alone(backend: DbBackend) -> String {
+    let bytes = match backend {
+        DbBackend::Sqlite => "blob",
+        _ => "bytea",
+    };
+    format!(
+        "CREATE TABLE producers (outbox {bytes} NOT NULL PRIMARY KEY, through bigint NOT NULL, \
+         dropped bigint NOT NULL, reported_ns bigint NOT NULL)"
+    )
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {

@@ -12,6 +12,7 @@ use crate::{
 
 const BOTH: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 const CAMERA: [u8; 16] = [9; 16];
+const ALICE: &str = "spiffe://example.org/obscura/ingest";
 
 fn now() -> Timestamp {
     "2026-11-23T10:00:00Z".parse().unwrap()
@@ -49,7 +50,12 @@ async fn append(
         committed,
         entries: &entries,
         tiles: &tiles,
-        producers: &[Producer { outbox: [1; 16], through: after.size(), dropped: 2 }],
+        producers: &[Producer {
+            producer: ALICE.to_owned(),
+            outbox: [1; 16],
+            through: after.size(),
+            dropped: 2,
+        }],
     };
     store.append(&batch, &NoFaults).await?;
     *edge = after;
@@ -74,7 +80,7 @@ async fn a_batch_is_there_whole_and_the_edge_grows_from_its_tiles_again() {
         let ids: Vec<EventId> = rows.iter().map(|row| row.event_id).collect();
         assert_eq!(store.known(&ids).await.unwrap().len(), 900);
         assert_eq!(store.known(&[EventId::generate()]).await.unwrap().len(), 0);
-        let producer = store.producer([1; 16]).await.unwrap().unwrap();
+        let producer = store.producer(ALICE, [1; 16]).await.unwrap().unwrap();
         assert_eq!((producer.through, producer.dropped, store.dropped().await.unwrap()), (900, 2, 2));
     }
 }
@@ -161,14 +167,44 @@ async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
         let place = Place::new(backend);
         let store = place.store().await;
         assert_eq!(store.cursor("siem").await.unwrap(), None);
-        store.put_cursor("siem", 7, "away").await.unwrap();
-        store.put_cursor("siem", 8, "").await.unwrap();
-        assert_eq!(store.cursor("siem").await.unwrap(), Some((8, String::new())));
+        for (next_index, trouble, lost) in [(7, "away", Some((3, 5))), (8, "", None), (9, "", Some((0, 1)))] {
+            let cursor = Cursor { next_index, trouble: trouble.to_owned(), lost };
+            store.put_cursor("siem", &cursor).await.unwrap();
+            assert_eq!(store.cursor("siem").await.unwrap(), Some(cursor));
+        }
         append(&store, &mut RightEdge::default(), &["test"], now()).await.unwrap();
         store.forget_producers(now()).await.unwrap();
-        assert!(store.producer([1; 16]).await.unwrap().is_some());
+        assert!(store.producer(ALICE, [1; 16]).await.unwrap().is_some());
         store.forget_producers(now() + std::time::Duration::from_secs(1)).await.unwrap();
-        assert!(store.producer([1; 16]).await.unwrap().is_none());
+        assert!(store.producer(ALICE, [1; 16]).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it_and_a_feed_goes_on() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let bytes = if matches!(backend, Backend::Sqlite) { "x'" } else { "'\\x" };
+        let outbox = "07".repeat(16);
+        let old = Database::open(place.location(), &MIGRATIONS[..3]).await.unwrap();
+        let row = format!("INSERT INTO producers VALUES ({bytes}{outbox}', 41, 3, 1)");
+        old.readers().execute_unprepared(&row).await.unwrap();
+        old.readers()
+            .execute_unprepared("INSERT INTO feed_cursors VALUES ('siem', 5, 'away')")
+            .await
+            .unwrap();
+        drop(old);
+        let store = place.store().await;
+        assert_eq!(store.dropped().await.unwrap(), 3);
+        assert!(store.producer(ALICE, [8; 16]).await.unwrap().is_none());
+        let bound = Producer { producer: ALICE.to_owned(), outbox: [7; 16], through: 41, dropped: 3 };
+        for _ in 0..2 {
+            assert_eq!(store.producer(ALICE, [7; 16]).await.unwrap().as_ref(), Some(&bound));
+            assert!(store.producer("spiffe://example.org/obscura/keys", [7; 16]).await.unwrap().is_none());
+        }
+        assert_eq!(store.dropped().await.unwrap(), 3);
+        let cursor = Cursor { next_index: 5, trouble: "away".to_owned(), lost: None };
+        assert_eq!(store.cursor("siem").await.unwrap(), Some(cursor));
     }
 }
 

@@ -49,8 +49,9 @@ fn config(settings: &Settings) -> Config {
     }
 }
 
-/// What someone else made must not lose what we send.
-fn check(config: &Config, settings: &Settings) -> Result<(), Trouble> {
+/// What someone else made, or changed, must not lose what we send. Full streams discard the oldest, so a limit would
+/// make events vanish that are to be kept. (No limit is 0 where it is asked for, and -1 where the server tells.)
+pub fn check(config: &Config, settings: &Settings) -> Result<(), Trouble> {
     let subjects = format!("{}.>", settings.subject);
     let wrong = [
         (config.subjects != [subjects.clone()], format!("its only subject must be `{subjects}`")),
@@ -59,11 +60,50 @@ fn check(config: &Config, settings: &Settings) -> Result<(), Trouble> {
         (config.discard != DiscardPolicy::Old, "when full it must discard the oldest".to_owned()),
         (config.no_ack, "it must acknowledge".to_owned()),
         (config.sealed, "it is sealed".to_owned()),
+        (config.max_messages > 0, "it must have no limit of messages: set `max_msgs` to -1".to_owned()),
+        (config.max_bytes > 0, "it must have no limit of bytes: set `max_bytes` to -1".to_owned()),
+        (
+            config.max_messages_per_subject > 0,
+            "it must have no limit of messages per subject: set `max_msgs_per_subject` to -1".to_owned(),
+        ),
+        (
+            !config.max_age.is_zero() && config.max_age < settings.keep(),
+            format!(
+                "it forgets messages too soon: set `max_age` to {0}h or more, or `keep_hours` of the feed to less \
+                 than {0}",
+                settings.keep_hours
+            ),
+        ),
     ];
     match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
         None => Ok(()),
         Some((_, why)) => Err(Trouble::Parked(format!("the stream `{}` does not suit: {why}", config.name))),
     }
+}
+
+/// What would be better. Not a reason to send nothing: whoever deletes messages does so on purpose, and what a purge
+/// took is filled again.
+pub fn warning(config: &Config) -> Option<String> {
+    let missing = match (config.deny_delete, config.deny_purge) {
+        (true, true) => return None,
+        (false, true) => "`deny_delete` is",
+        (true, false) => "`deny_purge` is",
+        (false, false) => "`deny_delete` and `deny_purge` are",
+    };
+    Some(format!(
+        "events arrive, but messages of the stream `{}` can be taken away: {missing} not set; make it anew with them, \
+         or leave that to the feed",
+        config.name
+    ))
+}
+
+/// From where to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The index.
+    pub index: u64,
+    /// Index behind the last entry that the stream says it has, where that counts.
+    pub arrived: Option<u64>,
 }
 
 /// From which index to go on: behind the stream's last message, or where someone wants it. An empty
@@ -74,9 +114,9 @@ pub async fn next_index(
     start: Start<'_>,
     purged: bool,
     now: Timestamp,
-) -> Result<u64, Trouble> {
+) -> Result<Next, Trouble> {
     if start.replay {
-        return Ok(start.index);
+        return Ok(Next { index: start.index, arrived: None });
     }
     let state = &stream.cached_info().state;
     if state.messages == 0 || purged {
@@ -85,7 +125,7 @@ pub async fn next_index(
             from_index = first,
             "the stream of the audit feed is new or purged and is filled from the log"
         );
-        return Ok(first);
+        return Ok(Next { index: first, arrived: None });
     }
     let message = stream
         .get_raw_message(state.last_sequence)
@@ -109,7 +149,7 @@ pub async fn next_index(
             "the stream of the audit feed lost messages and is refilled"
         );
     }
-    Ok(next.max(start.source.first_kept().await?))
+    Ok(Next { index: next.max(start.source.first_kept().await?), arrived: Some(next) })
 }
 
 #[cfg(test)]
@@ -134,17 +174,48 @@ mod tests {
     #[test]
     fn a_stream_that_would_lose_events_is_refused() {
         type Spoil = fn(&mut Config);
-        let spoilt: [Spoil; 5] = [
+        let spoilt: [Spoil; 9] = [
             |config| config.storage = StorageType::Memory,
             |config| config.retention = RetentionPolicy::WorkQueue,
             |config| config.discard = DiscardPolicy::New,
             |config| config.subjects.push("other.>".into()),
             |config| config.no_ack = true,
+            |config| config.max_messages = 1_000_000_000,
+            |config| config.max_bytes = 1 << 40,
+            |config| config.max_messages_per_subject = 1_000_000_000,
+            |config| config.max_age = settings().keep() - std::time::Duration::from_secs(1),
         ];
         for spoil in spoilt {
             let mut config = config(&settings());
             spoil(&mut config);
             assert!(matches!(check(&config, &settings()), Err(Trouble::Parked(_))));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_keeps_more_than_is_wanted_suits_us() {
+        let config = Config {
+            max_messages: -1,
+            max_bytes: -1,
+            max_messages_per_subject: -1,
+            max_age: std::time::Duration::ZERO,
+            ..config(&settings())
+        };
+        assert_eq!(check(&config, &settings()), Ok(()));
+        let longer = Config { max_age: 2 * settings().keep(), ..config };
+        assert_eq!(check(&longer, &settings()), Ok(()));
+    }
+
+    #[test]
+    fn a_stream_whose_messages_can_be_taken_away_is_warned_of() {
+        let ours = config(&settings());
+        assert_eq!(warning(&ours), None);
+        for (deny_delete, deny_purge) in [(false, true), (true, false), (false, false)] {
+            let config = Config { deny_delete, deny_purge, ..ours.clone() };
+            assert_eq!(check(&config, &settings()), Ok(()));
+            let words = warning(&config).unwrap();
+            assert_eq!(words.contains("`deny_delete`"), !deny_delete, "{words}");
+            assert_eq!(words.contains("`deny_purge`"), !deny_purge, "{words}");
         }
     }
 }

@@ -22,6 +22,11 @@ struct Receiver {
     answer_faults: AtomicU32,
     confirm_faults: AtomicU32,
     hangs: bool,
+    /// Wants to be asked again after no time at all, a thousand times; then it hangs.
+    is_pushy: bool,
+    asked: AtomicU32,
+    /// What it says itself that it has.
+    arrived: Option<u64>,
 }
 
 struct FaultySink {
@@ -46,6 +51,9 @@ impl Sink for FaultySink {
         if self.receiver.hangs {
             std::future::pending::<()>().await;
         }
+        if self.receiver.is_pushy {
+            return self.pushes().await;
+        }
         fails(&self.receiver.send_faults)?;
         let taken = entries.len().min(3);
         self.receiver.received.lock().unwrap().extend(entries[..taken].iter().map(|entry| entry.index));
@@ -57,6 +65,19 @@ impl Sink for FaultySink {
     async fn confirmed(&mut self) -> Result<u64, Trouble> {
         fails(&self.receiver.confirm_faults)?;
         Ok(self.next)
+    }
+
+    fn arrived(&self) -> Option<u64> {
+        self.receiver.arrived
+    }
+}
+
+impl FaultySink {
+    async fn pushes(&self) -> Result<usize, Trouble> {
+        if self.receiver.asked.fetch_add(1, Ordering::Relaxed) >= 1_000 {
+            std::future::pending::<()>().await;
+        }
+        Err(Trouble::Later("busy".into(), Duration::ZERO))
     }
 }
 
@@ -168,14 +189,84 @@ async fn a_feed_is_replayed_from_any_index_that_the_log_keeps() {
 }
 
 #[tokio::test]
-async fn what_was_pruned_before_it_was_sent_is_skipped_and_nothing_else() {
+async fn what_was_pruned_before_it_was_sent_is_skipped_and_told_until_somebody_has_seen_it() {
     let (log, receiver) = (MemoryLog::with(6), Arc::new(Receiver::default()));
     log.set_position("feed", 1);
     *log.first_kept.lock().unwrap() = 4;
+    // Before the alarm is in the log and the loss is remembered nothing goes on.
+    log.alarm_faults.store(2, Ordering::Relaxed);
+    receiver.open_faults.store(2, Ordering::Relaxed);
     let running = spawn(&log, &receiver, "feed");
-    running.delivered(&log).await;
+    running.arrived(6).await;
+    let words = "entries from 1 to 3 were pruned before they were sent";
+    assert!(running.status().trouble.contains(words), "{:?}", running.status());
     running.stop().await;
     assert_eq!(*receiver.received.lock().unwrap(), [4, 5]);
+    let lost = Lost { first: 1, last: 3 };
+    assert_eq!(*log.lost.lock().unwrap(), [("feed".to_owned(), lost)]);
+    assert_eq!(
+        log.position("feed").unwrap(),
+        Position { next_index: 6, trouble: String::new(), lost: Some(lost) }
+    );
+    // It is still said after a restart, and not told again.
+    log.append(1);
+    let running = spawn(&log, &receiver, "feed");
+    running.arrived(7).await;
+    assert!(running.status().trouble.contains(words), "{:?}", running.status());
+    assert_eq!(log.lost.lock().unwrap().len(), 1);
+    // Whoever replays it has seen it.
+    running.feeds.replay("feed", 7).await.unwrap();
+    running.delivered(&log).await;
+    running.stop().await;
+    assert_eq!(log.position("feed").unwrap().lost, None);
+    assert_eq!(*receiver.received.lock().unwrap(), [4, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_loss_that_could_not_be_remembered_is_told_again_and_what_is_lost_later_is_added() {
+    let (log, receiver) = (MemoryLog::with(9), Arc::new(Receiver::default()));
+    log.set_position("feed", 1);
+    *log.first_kept.lock().unwrap() = 3;
+    // The first saves are those of the loss and of the trouble after it.
+    log.save_faults.store(2, Ordering::Relaxed);
+    let running = spawn(&log, &receiver, "feed");
+    running.arrived(9).await;
+    running.stop().await;
+    let told: Vec<_> = log.lost.lock().unwrap().iter().map(|(_, lost)| *lost).collect();
+    assert_eq!(told, [Lost { first: 1, last: 2 }; 2]);
+    log.append(5);
+    *log.first_kept.lock().unwrap() = 11;
+    let running = spawn(&log, &receiver, "feed");
+    running.arrived(14).await;
+    running.stop().await;
+    assert_eq!(log.lost.lock().unwrap().last().unwrap().1, Lost { first: 9, last: 10 });
+    assert_eq!(log.position("feed").unwrap().lost, Some(Lost { first: 1, last: 10 }));
+}
+
+/// Of a receiver that says itself what it has.
+#[tokio::test]
+async fn what_a_receiver_has_is_not_lost_though_the_feed_forgot_it() {
+    let log = MemoryLog::with(9);
+    for (arrived, lost) in [(6, vec![]), (2, vec![("feed".to_owned(), Lost { first: 2, last: 3 })])] {
+        let receiver = Arc::new(Receiver { arrived: Some(arrived), ..Receiver::default() });
+        log.set_position("feed", 1);
+        *log.first_kept.lock().unwrap() = 4;
+        let running = spawn(&log, &receiver, "feed");
+        running.arrived(9).await;
+        running.stop().await;
+        assert_eq!(*log.lost.lock().unwrap(), lost);
+    }
+}
+
+/// The time is that of tokio and stands while anything runs.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_wants_to_be_asked_again_at_once_is_not_asked_all_the_time() {
+    let (log, receiver) = (MemoryLog::with(1), Arc::new(Receiver { is_pushy: true, ..Receiver::default() }));
+    let running = spawn(&log, &receiver, "feed");
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let asked = receiver.asked.load(Ordering::Relaxed);
+    assert!((2..50).contains(&asked), "{asked} times in five minutes");
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -20,11 +20,14 @@ pub struct MemoryLog {
     entries: Mutex<Vec<Entry>>,
     size: watch::Sender<u64>,
     positions: Mutex<BTreeMap<String, Position>>,
+    /// What was told of losses, by feed.
+    pub lost: Mutex<Vec<(String, Lost)>>,
     pub first_kept: Mutex<u64>,
     /// How often the next reads and saves fail.
     pub read_faults: AtomicU32,
     pub load_faults: AtomicU32,
     pub save_faults: AtomicU32,
+    pub alarm_faults: AtomicU32,
 }
 
 impl MemoryLog {
@@ -33,10 +36,12 @@ impl MemoryLog {
             entries: Mutex::default(),
             size: watch::Sender::new(0),
             positions: Mutex::default(),
+            lost: Mutex::default(),
             first_kept: Mutex::new(0),
             read_faults: AtomicU32::new(0),
             load_faults: AtomicU32::new(0),
             save_faults: AtomicU32::new(0),
+            alarm_faults: AtomicU32::new(0),
         })
     }
 
@@ -71,7 +76,7 @@ impl MemoryLog {
 
     /// As after the restoration of an older database.
     pub fn set_position(&self, feed: &str, next_index: u64) {
-        let position = Position { next_index, trouble: String::new() };
+        let position = Position { next_index, ..Position::default() };
         self.positions.lock().unwrap().insert(feed.to_owned(), position);
     }
 }
@@ -117,6 +122,15 @@ impl LogSource for MemoryLog {
 
     fn size(&self) -> watch::Receiver<u64> {
         self.size.subscribe()
+    }
+}
+
+#[async_trait]
+impl Alarms for MemoryLog {
+    async fn lost(&self, feed: &str, lost: Lost) -> Result<(), Unavailable> {
+        fault(&self.alarm_faults)?;
+        self.lost.lock().unwrap().push((feed.to_owned(), lost));
+        Ok(())
     }
 }
 

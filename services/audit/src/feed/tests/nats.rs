@@ -12,11 +12,11 @@ use super::*;
 
 const STREAM: &str = "OBSCURA_AUDIT";
 
-fn server(options: Options) -> Nats {
+pub fn server(options: Options) -> Nats {
     Nats::start_with(options).unwrap()
 }
 
-fn settings(nats: &Nats, more: &str) -> Settings {
+pub fn settings(nats: &Nats, more: &str) -> Settings {
     let Certificate { ca, certificate, key } = &nats.audit;
     let url = nats.url();
     let text = format!(
@@ -57,6 +57,19 @@ async fn consume(nats: &Nats, durable: &str, most: usize) -> Vec<(u64, Vec<u8>)>
         }
     }
     received
+}
+
+/// All that anybody can read in the stream: subjects, headers and what they carry.
+pub async fn everything(nats: &Nats) -> Vec<String> {
+    let mut stream = connect(nats, &nats.operator).await.get_stream(STREAM).await.unwrap();
+    let last = stream.info().await.unwrap().state.last_sequence;
+    let mut found = Vec::new();
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let payload = std::str::from_utf8(&message.payload).unwrap();
+        found.push(format!("{} {:?} {payload}", message.subject, message.headers));
+    }
+    found
 }
 
 /// All messages, in the order of the stream, each exactly once even without looking at ids.
@@ -169,13 +182,13 @@ async fn a_stream_that_was_purged_while_events_go_on_is_filled_again() {
         Config { name: STREAM.into(), subjects: vec!["obscura.audit.>".into()], ..Config::default() };
     let stream = operator.create_stream(config).await.unwrap();
     let running = Running::start(&log, "bus", settings(&nats, ""));
-    running.delivered(&log).await;
+    running.arrived(log.len()).await;
     for round in 1..=2 {
         stream.purge().await.unwrap();
         log.append(1);
         wait_for_messages(&operator, 30 + round).await;
     }
-    running.delivered(&log).await;
+    running.arrived(log.len()).await;
     running.stop().await;
     assert_each_once_by_id(&log, &consume(&nats, "siem", usize::MAX).await);
 }
@@ -189,14 +202,14 @@ async fn a_purge_while_the_feed_was_stopped_is_seen_at_the_start() {
     let stream = operator.create_stream(config).await.unwrap();
     for _ in 0..2 {
         let running = Running::start(&log, "bus", settings(&nats, ""));
-        running.delivered(&log).await;
+        running.arrived(log.len()).await;
         wait_for_messages(&operator, 30).await;
         running.stop().await;
         stream.purge().await.unwrap();
     }
     let running = Running::start(&log, "bus", settings(&nats, ""));
     wait_for_messages(&operator, 30).await;
-    running.delivered(&log).await;
+    running.arrived(log.len()).await;
     running.stop().await;
     assert_exactly_the_log(&log, &consume(&nats, "siem", usize::MAX).await);
 }
@@ -242,13 +255,13 @@ async fn a_consumer_that_was_away_longer_than_the_duplicate_window_gets_every_ev
     let config = Config { name: STREAM.into(), subjects, duplicate_window: window, ..Config::default() };
     let stream = operator.create_stream(config).await.unwrap();
     let running = Running::start(&log, "bus", settings(&nats, ""));
-    running.delivered(&log).await;
+    running.arrived(log.len()).await;
     let mut received = consume(&nats, "siem", 15).await;
     for round in 1..=2 {
         tokio::time::sleep(4 * window).await;
         running.feeds.replay("bus", 5).await.unwrap();
         log.append(20);
-        running.delivered(&log).await;
+        running.arrived(log.len()).await;
         let repeated = operator.get_stream(STREAM).await.unwrap().cached_info().state.messages;
         assert!(repeated > log.len(), "the window is over, so the replay is in the stream: {repeated}");
         received.extend(consume(&nats, "siem", 10).await);
@@ -256,12 +269,55 @@ async fn a_consumer_that_was_away_longer_than_the_duplicate_window_gets_every_ev
         stream.purge().await.unwrap();
         log.append(1);
         wait_for_messages(&operator, 40 + round * 21).await;
-        running.delivered(&log).await;
+        running.arrived(log.len()).await;
     }
     running.stop().await;
     received.extend(consume(&nats, "siem", usize::MAX).await);
     assert!(received.len() as u64 > log.len());
     assert_each_once_by_id(&log, &received);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_would_drop_events_gets_none_and_the_words_say_what_to_set() {
+    let (nats, log) = (server(Options::default()), MemoryLog::with(20));
+    let operator = connect(&nats, &nats.operator).await;
+    let subjects = vec!["obscura.audit.>".into()];
+    let good = Config { name: STREAM.into(), subjects, ..Config::default() };
+    let spoilt = [
+        (Config { max_messages: 10, ..good.clone() }, "`max_msgs`"),
+        (Config { max_bytes: 1 << 20, ..good.clone() }, "`max_bytes`"),
+        (Config { max_age: Duration::from_hours(167), ..good.clone() }, "`max_age`"),
+    ];
+    operator.create_stream(good.clone()).await.unwrap();
+    for (config, words) in spoilt {
+        operator.update_stream(config).await.unwrap();
+        let running = Running::start(&log, "bus", settings(&nats, ""));
+        let status = running.troubled(words).await;
+        assert_eq!(status.next_index, 0);
+        running.stop().await;
+    }
+    let mut stream = operator.get_stream(STREAM).await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, 0);
+    operator.update_stream(good).await.unwrap();
+    let running = Running::start(&log, "bus", settings(&nats, ""));
+    running.arrived(log.len()).await;
+    let status = running.troubled("`deny_delete` and `deny_purge` are not set").await;
+    assert_eq!(status.next_index, 20);
+    running.stop().await;
+    assert_exactly_the_log(&log, &consume(&nats, "siem", usize::MAX).await);
+}
+
+/// With the log's own stream nothing is to be said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_set_while_the_feed_runs_is_seen() {
+    let (nats, log) = (server(Options::default()), MemoryLog::with(20));
+    let running = Running::start(&log, "bus", settings(&nats, ""));
+    running.delivered(&log).await;
+    let operator = connect(&nats, &nats.operator).await;
+    let ours = operator.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    operator.update_stream(Config { max_messages: 5, ..ours }).await.unwrap();
+    running.troubled("`max_msgs`").await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

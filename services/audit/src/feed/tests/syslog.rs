@@ -2,11 +2,14 @@ use obscura_test_servers::{certificates::Certificate, syslog::Syslog};
 
 use super::*;
 
-fn settings(syslog: &Syslog, who: &Certificate) -> Settings {
+/// Where a test wants everything to settle soon.
+pub const SOON: u32 = 2;
+
+pub fn settings(syslog: &Syslog, who: &Certificate, settle_seconds: u32) -> Settings {
     let Certificate { ca, certificate, key } = who;
     let address = syslog.address();
     let text = format!(
-        "kind = \"syslog\"\naddress = {address:?}\nca_file = {ca:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\nsettle_seconds = 2"
+        "kind = \"syslog\"\naddress = {address:?}\nca_file = {ca:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\nsettle_seconds = {settle_seconds}"
     );
     toml::from_str(&text).unwrap()
 }
@@ -20,7 +23,7 @@ fn received(syslog: &Syslog) -> Vec<(u64, Vec<u8>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_receiver_writes_down_every_event_byte_for_byte() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(200));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
     running.delivered(&log).await;
     running.stop().await;
     let received = received(&syslog);
@@ -31,7 +34,7 @@ async fn a_real_receiver_writes_down_every_event_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_killed_twice_in_the_middle_has_every_event_in_the_end() {
     let (mut syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(100));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
     until("it writes", || if syslog.received().is_empty() { Err("nothing".into()) } else { Ok(()) }).await;
     for _ in 0..2 {
         let writing = log.clone();
@@ -56,7 +59,8 @@ async fn a_receiver_killed_twice_in_the_middle_has_every_event_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_died_in_the_receivers_kernel_are_sent_again() {
     let (mut syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(10));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client));
+    // Long against what the test does between the kernel's word and the kill, also on a slow machine.
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, 10));
     running.delivered(&log).await;
     for _ in 0..2 {
         let arrived = running.status().next_index;
@@ -75,7 +79,7 @@ async fn events_that_died_in_the_receivers_kernel_are_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_does_not_know_us_gets_nothing_and_we_notice() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(10));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.stranger));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.stranger, SOON));
     running.troubled("the syslog receiver ended the connection").await;
     // Every later attempt ends in the same way, and nothing ever counts as arrived.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -88,7 +92,8 @@ async fn a_receiver_that_does_not_know_us_gets_nothing_and_we_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_younger_than_the_settling_time_is_sent_again_after_a_restart() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(50));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client));
+    // Nothing settles before the stop, however slow the machine is.
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, 30));
     until("it has written everything", || {
         let count = syslog.received().len();
         if count == 50 { Ok(()) } else { Err(count.to_string()) }
@@ -96,7 +101,7 @@ async fn what_is_younger_than_the_settling_time_is_sent_again_after_a_restart() 
     .await;
     running.stop().await;
     assert_eq!(log.position("siem").unwrap().next_index, 0);
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
     running.delivered(&log).await;
     running.stop().await;
     let received = received(&syslog);

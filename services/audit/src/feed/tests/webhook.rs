@@ -22,7 +22,7 @@ use super::*;
 const SECRET: &[u8; 32] = b"the webhook and we know this key";
 
 /// A real HTTPS server that takes events, and how it behaves.
-struct Receiver {
+pub struct Receiver {
     folder: TempDir,
     port: u16,
     state: Arc<State>,
@@ -37,10 +37,11 @@ struct State {
     always: AtomicU16,
     received: Mutex<Vec<(u64, Vec<u8>)>>,
     ids: Mutex<Vec<String>>,
+    headers: Mutex<Vec<String>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let certificate = Authority::new(folder.path()).unwrap().server("server").unwrap();
@@ -53,13 +54,20 @@ impl Receiver {
         Self { folder, port, state }
     }
 
-    fn settings(&self, more: &str) -> Settings {
+    pub fn settings(&self, more: &str) -> Settings {
         let path = |name: &str| self.folder.path().join(name);
         let (port, ca, secret) = (self.port, path("ca.pem"), path("secret"));
         let text = format!(
             "kind = \"webhook\"\nurl = \"https://localhost:{port}/hook\"\nca_file = {ca:?}\nsecret_file = {secret:?}\n{more}"
         );
         toml::from_str(&text).unwrap()
+    }
+
+    /// Headers and body of each request that it took.
+    pub fn everything(&self) -> Vec<String> {
+        let (headers, received) = (self.state.headers.lock().unwrap(), self.received());
+        let texts = received.into_iter().map(|(_, body)| String::from_utf8(body).unwrap());
+        headers.iter().zip(texts).map(|(headers, text)| format!("{headers} {text}")).collect()
     }
 
     fn received(&self) -> Vec<(u64, Vec<u8>)> {
@@ -125,6 +133,7 @@ async fn take(request: Request<Incoming>, state: &State) {
         other => panic!("{other}"),
     };
     state.ids.lock().unwrap().push(header("webhook-id"));
+    state.headers.lock().unwrap().push(format!("{:?}", parts.headers));
     state.received.lock().unwrap().extend((index..).zip(events));
 }
 
