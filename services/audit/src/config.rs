@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use obscura_clock::{InvalidTime, Timestamp};
 use serde::Deserialize;
 use url::Url;
 
@@ -26,6 +27,9 @@ pub struct Settings {
     pub auditors: Vec<String>,
     /// Days for which entries are kept, 1 to 36,500; hashes are kept for ever.
     pub retention_days: u32,
+    /// When a person last compared the clock with another and found it right, for example `2026-11-23T10:00:00Z`;
+    /// counts for a day, and is needed only after the alarm `clock_disagrees`.
+    pub clock_confirmed: Option<String>,
     /// Seconds between heartbeats in the log, 1 to 86,400.
     pub heartbeat_seconds: u32,
     /// Milliseconds between checkpoints, 50 to 3,600,000.
@@ -62,6 +66,7 @@ impl Default for Settings {
             object_store: None,
             auditors: Vec::new(),
             retention_days: 365,
+            clock_confirmed: None,
             heartbeat_seconds: 600,
             publish_interval_ms: 1_000,
             republish: false,
@@ -98,6 +103,9 @@ pub enum InvalidSettings {
         "settings.auditors has an id that is empty or longer than 256 bytes; expected ids like `unix:1000`"
     )]
     Auditor,
+    /// The time that a person confirmed.
+    #[error("settings.clock_confirmed: {0}")]
+    ClockConfirmed(#[from] InvalidTime),
     /// The address of a witness.
     #[error("settings.witnesses has a `url` that is neither https nor http")]
     WitnessUrl,
@@ -122,11 +130,20 @@ impl Settings {
         if self.auditors.iter().any(|id| id.trim().is_empty() || id.len() > MAX_ID_BYTES) {
             return Err(InvalidSettings::Auditor);
         }
+        self.clock_confirmed()?;
         let known = |witness: &WitnessSettings| matches!(witness.url.scheme(), "https" | "http");
         if !self.witnesses.iter().all(known) {
             return Err(InvalidSettings::WitnessUrl);
         }
         Ok(())
+    }
+
+    /// When a person last found the clock right.
+    ///
+    /// # Errors
+    /// For what is no time.
+    pub fn clock_confirmed(&self) -> Result<Option<Timestamp>, InvalidSettings> {
+        Ok(self.clock_confirmed.as_deref().map(str::parse).transpose()?)
     }
 
     /// How long entries are kept.
@@ -166,6 +183,7 @@ mod tests {
         assert!(complaint("retention_days = 0").contains("retention_days is 0; expected 1 to 36500"));
         assert!(complaint("heartbeat_seconds = 100000").contains("heartbeat_seconds"));
         assert!(complaint("auditors = [\"\"]").contains("settings.auditors"));
+        assert!(complaint("clock_confirmed = \"today\"").contains("settings.clock_confirmed"));
         assert!(complaint("witness_quorum = 2").contains("witness_quorum"));
         assert!(
             complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http")

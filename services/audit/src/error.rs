@@ -2,7 +2,7 @@
 
 use obscura_status::{Code, Failure};
 
-use crate::{feed, persons, projection, sequencer, store};
+use crate::{feed, guard, persons, projection, sequencer, store};
 
 /// Why something was refused or failed. Never holds personal data.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +84,9 @@ pub enum Error {
     /// Tiles do not give the proof.
     #[error("the log in the database does not hold together: {0}")]
     Proof(#[from] obscura_tlog::ProofError),
-    /// Nothing is destroyed on the word of a clock that jumped.
-    #[error(
-        "wall time and monotonic time disagree by more than 5 minutes: nothing is pruned until the service restarts"
-    )]
-    ClockDisagrees,
+    /// Nothing is destroyed on the word of a clock that is in doubt.
+    #[error("{0}")]
+    ClockDisagrees(guard::Doubt),
 }
 
 impl Error {
@@ -111,7 +109,7 @@ impl Error {
             | Self::Persons(_)
             | Self::Sealing(_)
             | Self::Projection(_) => Code::Unavailable,
-            Self::ClockDisagrees => Code::FailedPrecondition,
+            Self::ClockDisagrees(_) => Code::FailedPrecondition,
             Self::Unplaced | Self::Owed | Self::Proof(_) => Code::Internal,
         }
     }

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use obscura_blob::BlobStore;
-use obscura_clock::{Monotonic, SharedClock, Timestamp};
+use obscura_clock::Timestamp;
 use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body};
 use obscura_tlog::{BundleId, TILE_WIDTH};
 use prost::Message as _;
@@ -16,13 +16,12 @@ use crate::{
     error::Error,
     event_id::EventId,
     fault::Step,
+    guard::Guard,
     log::Log,
     persons::{Doomed, Period},
     projection,
 };
 
-/// How far wall time and monotonic time may be apart before nothing is destroyed on the word of either.
-const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 /// Kept longer than the entries, so that no entry at the end of a month outlives its key.
 const KEY_GRACE: Duration = Duration::from_hours(24);
 /// Bundles whose rows go in one transaction.
@@ -34,17 +33,27 @@ pub const PSEUDONYMS_IN_EVENT: usize = obscura_ocsf::MAX_PSEUDONYMS;
 pub struct Pruning {
     log: Arc<Log>,
     blobs: Arc<dyn BlobStore>,
+    guard: Arc<Guard>,
     retention: Duration,
-    clock: SharedClock,
-    began: (Timestamp, Monotonic),
 }
 
 impl Pruning {
-    /// Remembers what both clocks say now.
-    pub fn new(log: Arc<Log>, blobs: Arc<dyn BlobStore>, retention: Duration) -> Self {
-        let clock = log.parts.clock.clone();
-        let began = (clock.wall(), clock.monotonic());
-        Self { log, blobs, retention, clock, began }
+    /// Of this log, by the clock that the guard believes.
+    pub const fn new(
+        log: Arc<Log>,
+        blobs: Arc<dyn BlobStore>,
+        guard: Arc<Guard>,
+        retention: Duration,
+    ) -> Self {
+        Self { log, blobs, guard, retention }
+    }
+
+    /// Whether anything would be removed on the word of the clock now.
+    ///
+    /// # Errors
+    /// As [`Guard::now`].
+    pub async fn check_clock(&self) -> Result<(), Error> {
+        self.guard.now().await.map(drop)
     }
 
     /// Removes what is old, at most up to the size that is `published`, and returns the first kept index.
@@ -53,7 +62,7 @@ impl Pruning {
     /// [`Error::ClockDisagrees`]: nothing was destroyed. Others: some of it may have gone, and the next call
     /// goes on.
     pub async fn run(&self, published: u64) -> Result<u64, Error> {
-        let before = self.trusted_now()? - self.retention;
+        let before = self.guard.now().await? - self.retention;
         let store = &self.log.parts.store;
         let head = store.head().await?;
         let wanted = self.first_young(head.first_kept, published.min(head.size), before).await?;
@@ -77,15 +86,6 @@ impl Pruning {
             }
         }
         Ok(from)
-    }
-
-    fn trusted_now(&self) -> Result<Timestamp, Error> {
-        let now = self.clock.wall();
-        let expected = self.began.0 + self.clock.monotonic().since(self.began.1);
-        if now.since(expected).max(expected.since(now)) > CLOCK_TOLERANCE {
-            return Err(Error::ClockDisagrees);
-        }
-        Ok(now)
     }
 
     async fn remove_below(&self, kept: u64) -> Result<(), Error> {

@@ -6,13 +6,14 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{cursor, entry, head, pending, person_key, producer, term, tile};
+use super::{believed, cursor, entry, head, pending, person_key, producer, term, tile};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the log, its persons, producers and feeds", statements: first },
     Migration { version: 2, name: "the term of the one who writes", statements: second },
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
+    Migration { version: 4, name: "when the clock was last believed", statements: fourth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -41,6 +42,10 @@ fn third(backend: DbBackend) -> Vec<Statement> {
         .col(entry::named::Column::LeafIndex)
         .to_owned();
     vec![table(backend, entry::named::Entity), backend.build(&by_index)]
+}
+
+fn fourth(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, believed::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
