@@ -183,9 +183,10 @@ impl AuditService for AuditGrpc {
         &self,
         request: Request<ErasePersonRequest>,
     ) -> Result<Response<ErasePersonResponse>, Status> {
-        let producer = caller(&request)?;
-        let erasing = Erasing::try_new(request.into_inner(), &self.log.parts.roles).map_err(status)?;
-        let (keys, appended) = erasing.run(&self.log, &producer).await.map_err(status)?;
+        let reader = reader(&request)?;
+        let erasing =
+            Erasing::try_new(request.into_inner(), &self.log.parts.roles, reader).map_err(status)?;
+        let (keys, appended) = erasing.run(&self.log).await.map_err(status)?;
         let keys = u32::try_from(keys).unwrap_or(u32::MAX);
         Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))
     }

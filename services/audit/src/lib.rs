@@ -186,7 +186,7 @@ impl Running {
             store: store.clone(),
             sequencer,
             persons,
-            roles: Roles::new(settings.auditors.iter().cloned()),
+            roles: Roles::new(settings.auditors.clone(), settings.data_protection_officers.clone()),
             key,
             zone: daemon.config.zone.to_string(),
             own_id: daemon.identity.id().to_string(),

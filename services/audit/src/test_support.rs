@@ -38,6 +38,8 @@ pub const ORIGIN: &str = "example.org/obscura/audit/eea";
 pub const CLI: &str = "spiffe://example.org/obscura/cli";
 /// The one auditor.
 pub const AUDITOR: &str = "user:auditor";
+/// The one data-protection officer.
+pub const OFFICER: &str = "user:dpo";
 
 /// Which database a bench uses.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,7 @@ impl Place {
             store,
             sequencer,
             persons,
-            roles: Roles::new([AUDITOR.to_owned()]),
+            roles: Roles::new([AUDITOR.to_owned()], [OFFICER.to_owned()]),
             key: Arc::new(Self::key()),
             zone: "eea".to_owned(),
             own_id: "spiffe://example.org/obscura/audit".to_owned(),

@@ -1,14 +1,14 @@
 //! The service as its callers see it.
 
 use futures::StreamExt as _;
-use obscura_proto::audit::v1::{CountedEvent, Event};
+use obscura_proto::audit::v1::{CountedEvent, ErasureGround, Event};
 use obscura_tlog::{AddCheckpoint, LogProof, Policy, SignedCheckpoint};
 
 use super::*;
 use crate::{
     feed,
     source::Source,
-    test_support::{AUDITOR, Bench, CLI, Place, person, search_by, test_event},
+    test_support::{AUDITOR, Bench, CLI, OFFICER, Place, person, search_by, test_event},
 };
 
 async fn service(bench: &Bench) -> AuditGrpc {
@@ -265,4 +265,29 @@ async fn a_request_that_nobody_vouches_for_is_refused() {
     assert_eq!(service.append(request).await.unwrap_err().code(), tonic::Code::Unauthenticated);
     let empty = from_cli(AppendRequest::default());
     assert_eq!(service.append(empty).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn who_asks_for_an_erasure_is_one_of_the_two_and_is_in_its_entry() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    bench.append(&search_by("user:alice", "Alice Example", "red car")).await;
+    let request = ErasePersonRequest {
+        person_id: "user:alice".into(),
+        dpo: Some(person(OFFICER, "")),
+        auditor: Some(person(AUDITOR, "")),
+        ground: ErasureGround::Objection.into(),
+        ..ErasePersonRequest::default()
+    };
+    for other in ["user:bob", "user:alice"] {
+        let refused = service.erase_person(from(CLI, other, request.clone())).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    }
+    assert_eq!(bench.size().await, 1);
+    for asking in [OFFICER, AUDITOR] {
+        service.erase_person(from(CLI, asking, request.clone())).await.unwrap();
+        let pseudonyms = bench.log.parts.persons.pseudonyms(asking).await.unwrap();
+        let leaf = bench.leaf(bench.size().await - 1).await;
+        assert!(leaf.contains("erasure.early") && leaf.contains(&pseudonyms[0]), "{leaf}");
+    }
 }
