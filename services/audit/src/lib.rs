@@ -57,6 +57,7 @@ mod source;
 mod store;
 #[cfg(test)]
 mod test_support;
+mod told;
 mod witness;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -198,6 +199,7 @@ impl Running {
         for body in log.parts.roles.told() {
             log.append_own(body).await?;
         }
+        told::tell(&log, &settings).await?;
         let feeds = Arc::new(start_feeds(daemon, &settings, &log)?);
         let running = Self {
             feeds,

@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use obscura_blob::BlobStore;
 use obscura_clock::Timestamp;
-use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body};
+use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body, service_act::Act};
 use obscura_tlog::{BundleId, TILE_WIDTH};
 use prost::Message as _;
 
 use crate::{
+    alarm::act,
     error::Error,
     event_id::EventId,
     fault::Step,
@@ -67,6 +68,7 @@ impl Pruning {
         let head = store.head().await?;
         let wanted = self.first_young(head.first_kept, published.min(head.size), before).await?;
         if wanted > head.first_kept {
+            self.tell(head.first_kept, wanted).await?;
             self.log.parts.faults.at(Step::KeepFrom)?;
             store.keep_from(wanted).await?;
         }
@@ -86,6 +88,16 @@ impl Pruning {
             }
         }
         Ok(from)
+    }
+
+    /// Says what goes before it does. The id follows from what goes, so that a crash in between tells it once.
+    async fn tell(&self, from: u64, to: u64) -> Result<(), Error> {
+        const DAY_SECONDS: u64 = 86_400;
+        let (last, days) = (to.saturating_sub(1), self.retention.as_secs() / DAY_SECONDS);
+        let detail = format!("entries {from} to {last} pruned, retention {days} days");
+        let id = EventId::of(&[b"pruned", &from.to_be_bytes(), &to.to_be_bytes()]);
+        let event = self.log.own(id, act(Act::Pruned, "", &detail));
+        self.log.append(&self.log.parts.own_id, &event).await.map(drop)
     }
 
     async fn remove_below(&self, kept: u64) -> Result<(), Error> {

@@ -17,6 +17,7 @@ mod term;
 mod tests;
 mod thread;
 mod tile;
+mod told;
 
 use std::collections::HashMap;
 
@@ -248,6 +249,18 @@ impl Store {
     pub async fn believe(&self, wall: Timestamp) -> Result<(), Error> {
         let write = self.write().await?;
         believed::put(&*write, wall).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// What the log was last told of its own settings.
+    pub async fn told(&self) -> Result<Option<String>, Error> {
+        told::read(self.database.readers()).await
+    }
+
+    /// The log was told this of its own settings.
+    pub async fn put_told(&self, settings: &str) -> Result<(), Error> {
+        let write = self.write().await?;
+        told::put(&*write, settings).await?;
         Ok(write.commit().await?)
     }
 

@@ -366,7 +366,7 @@ fn kill_storms_lose_no_acknowledged_entry_and_make_no_fork() {
         wait_for("the log to be back", || (installation.pid("audit") != killed).then_some(()));
     }
     wait_for("the log to answer", || (installation.run(&["audit", "status"]).code == Some(0)).then_some(()));
-    let tests = entries(&installation, "test", &[]);
+    let tests = entries(&installation, "test", &["--open-names"]);
     for (index, text) in acknowledged {
         let entry = tests.iter().find(|entry| entry["index"] == index).unwrap();
         assert!(entry.to_string().contains(&text), "entry {index} is not `{text}`: {entry}");

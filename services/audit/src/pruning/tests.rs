@@ -45,6 +45,9 @@ async fn old_entries_go_and_a_copy_still_verifies() {
     assert!(
         !bench.place.path("log/tile/entries/001").exists() && bench.place.path("log/tile/0/001").exists()
     );
+    let told = bench.leaf(900).await;
+    assert!(told.contains("entries 0 to 511 pruned, retention 30 days"), "{told}");
+    assert!(told.contains("service.pruned"), "{told}");
     fill(&bench, 10).await;
     bench.publish().await;
     let after = bench.verify(&[before]);
@@ -86,11 +89,11 @@ async fn a_month_of_more_persons_than_one_event_names_expires_in_several_events(
     bench.place.clock.advance(70 * DAY);
     let size = bench.size().await;
     pruning.run(size).await.unwrap();
-    assert_eq!(bench.size().await, size + 2, "the log has taken both");
+    assert_eq!(bench.size().await, size + 3, "the log has taken both, after what pruning says of entries");
     let kinds = bench.kinds().await;
     assert_eq!(kinds[kinds.len() - 2..], ["erasure", "erasure"]);
     pruning.run(size).await.unwrap();
-    assert_eq!(bench.size().await, size + 2, "nothing is owed");
+    assert_eq!(bench.size().await, size + 3, "nothing is owed");
 }
 
 /// As an older program left it: what is owed names more than an event may, and nothing could be told any more.
@@ -165,6 +168,8 @@ async fn a_pruning_that_is_cut_short_anywhere_is_finished_by_the_next() {
             bench.publish().await;
             bench.verify(&[]);
             assert_eq!(pruning(&bench).await.run(900).await.unwrap(), 512);
+            let told = bench.kinds().await.iter().filter(|kind| *kind == "service").count();
+            assert_eq!(told, 1, "{step:?}: what went is told once");
             assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(512));
             bench.verify(&[]);
         }

@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{believed, cursor, entry, head, pending, person_key, producer, term, tile};
+use super::{believed, cursor, entry, head, pending, person_key, producer, term, tile, told};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "the term of the one who writes", statements: second },
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
     Migration { version: 4, name: "when the clock was last believed", statements: fourth },
+    Migration { version: 5, name: "what the log was told of its settings", statements: fifth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -46,6 +47,10 @@ fn third(backend: DbBackend) -> Vec<Statement> {
 
 fn fourth(backend: DbBackend) -> Vec<Statement> {
     vec![table(backend, believed::Entity)]
+}
+
+fn fifth(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, told::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
