@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place that asks the operating system")]
 
+mod machine;
 mod quality;
 mod simulated;
 mod timestamp;
@@ -16,6 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub use machine::{Linux, Machine, Uptime};
 pub use quality::ClockQuality;
 pub use simulated::SimulatedClock;
 pub use timestamp::{InvalidTime, Span, Timestamp};

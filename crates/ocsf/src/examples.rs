@@ -278,6 +278,15 @@ fn operation() -> Vec<Example> {
         (Body::Service(service(service_act::Act::Stopped, "", "asked to stop")), DONE, true),
         (Body::Service(service(service_act::Act::Alarm, "spool_floor", "40 hours left")), DONE, false),
         (Body::Service(service(service_act::Act::AlarmEnded, "spool_floor", "")), DONE, true),
+        (
+            Body::Service(service(
+                service_act::Act::Pruned,
+                "",
+                "entries 0 to 511 pruned, retention 365 days",
+            )),
+            DONE,
+            false,
+        ),
         (Body::Overflow(Overflow { first_counter: 1_001, last_counter: 1_044 }), DONE, false),
         (Body::Test(Test { text: "does this arrive?".into() }), DONE, true),
         (Body::Heartbeat(Heartbeat { size: 4_711 }), DONE, false),

@@ -170,7 +170,7 @@ pub fn map<'a>(event: &'a Event, source: &Source) -> Option<Mapping<'a>> {
         Body::Manifest(body) => operation::manifest(body),
         Body::Service(body) => operation::service(body, source),
         Body::Overflow(body) => operation::overflow(body),
-        Body::Test(body) => operation::test(body),
+        Body::Test(body) => operation::test(body, event.actor.is_some()),
         Body::Heartbeat(body) => operation::heartbeat(body),
     })
 }

@@ -36,7 +36,7 @@ impl Alarm {
 }
 
 /// Longest detail, in bytes.
-const MAX_DETAIL_BYTES: usize = 512;
+pub const MAX_DETAIL_BYTES: usize = 512;
 
 /// An event about this service.
 pub fn act(act: Act, alarm: &str, detail: &str) -> Body {

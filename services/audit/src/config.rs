@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use obscura_clock::{InvalidTime, Timestamp};
 use serde::Deserialize;
 use url::Url;
 
@@ -24,8 +25,13 @@ pub struct Settings {
     pub object_store: Option<BucketSettings>,
     /// Ids of the persons who read the whole log, at most 64, for example `unix:1000`; nobody where empty.
     pub auditors: Vec<String>,
+    /// Ids of the persons who agree to early erasure as data-protection officer, as of auditors; nobody where empty.
+    pub data_protection_officers: Vec<String>,
     /// Days for which entries are kept, 1 to 36,500; hashes are kept for ever.
     pub retention_days: u32,
+    /// When a person last compared the clock with another and found it right, for example `2026-11-23T10:00:00Z`;
+    /// counts for a day, and is needed only after the alarm `clock_disagrees`.
+    pub clock_confirmed: Option<String>,
     /// Seconds between heartbeats in the log, 1 to 86,400.
     pub heartbeat_seconds: u32,
     /// Milliseconds between checkpoints, 50 to 3,600,000.
@@ -61,7 +67,9 @@ impl Default for Settings {
             lease_seconds: 15,
             object_store: None,
             auditors: Vec::new(),
+            data_protection_officers: Vec::new(),
             retention_days: 365,
+            clock_confirmed: None,
             heartbeat_seconds: 600,
             publish_interval_ms: 1_000,
             republish: false,
@@ -74,8 +82,8 @@ impl Default for Settings {
     }
 }
 
-/// Auditors that may be named, and longest id of one in bytes (`Person.id`).
-const MAX_AUDITORS: usize = 64;
+/// Persons that may have a role, and longest id of one in bytes (`Person.id`).
+const MAX_PERSONS: usize = 64;
 const MAX_ID_BYTES: usize = 256;
 
 /// A setting outside its bounds.
@@ -93,11 +101,12 @@ pub enum InvalidSettings {
         /// Greatest value.
         most: u64,
     },
-    /// The id of an auditor.
-    #[error(
-        "settings.auditors has an id that is empty or longer than 256 bytes; expected ids like `unix:1000`"
-    )]
-    Auditor,
+    /// The id of a person with a role.
+    #[error("settings.{0} has an id that is empty or longer than 256 bytes; expected ids like `unix:1000`")]
+    Person(&'static str),
+    /// The time that a person confirmed.
+    #[error("settings.clock_confirmed: {0}")]
+    ClockConfirmed(#[from] InvalidTime),
     /// The address of a witness.
     #[error("settings.witnesses has a `url` that is neither https nor http")]
     WitnessUrl,
@@ -118,10 +127,9 @@ impl Settings {
         let witnesses = self.witnesses.len();
         bound("witnesses", witnesses.try_into().unwrap_or(u64::MAX), 0, as_u64(MAX_WITNESSES))?;
         bound("witness_quorum", as_u64(self.witness_quorum), 1, as_u64(witnesses.max(1)))?;
-        bound("auditors", as_u64(self.auditors.len()), 0, as_u64(MAX_AUDITORS))?;
-        if self.auditors.iter().any(|id| id.trim().is_empty() || id.len() > MAX_ID_BYTES) {
-            return Err(InvalidSettings::Auditor);
-        }
+        persons("auditors", &self.auditors)?;
+        persons("data_protection_officers", &self.data_protection_officers)?;
+        self.clock_confirmed()?;
         let known = |witness: &WitnessSettings| matches!(witness.url.scheme(), "https" | "http");
         if !self.witnesses.iter().all(known) {
             return Err(InvalidSettings::WitnessUrl);
@@ -129,10 +137,25 @@ impl Settings {
         Ok(())
     }
 
+    /// When a person last found the clock right.
+    ///
+    /// # Errors
+    /// For what is no time.
+    pub fn clock_confirmed(&self) -> Result<Option<Timestamp>, InvalidSettings> {
+        Ok(self.clock_confirmed.as_deref().map(str::parse).transpose()?)
+    }
+
     /// How long entries are kept.
     pub fn retention(&self) -> Duration {
         Duration::from_secs(DAY_SECONDS * u64::from(self.retention_days))
     }
+}
+
+/// Who has a role.
+fn persons(name: &'static str, ids: &[String]) -> Result<(), InvalidSettings> {
+    bound(name, as_u64(ids.len()), 0, as_u64(MAX_PERSONS))?;
+    let is_wrong = |id: &String| id.trim().is_empty() || id.len() > MAX_ID_BYTES;
+    if ids.iter().any(is_wrong) { Err(InvalidSettings::Person(name)) } else { Ok(()) }
 }
 
 fn bound(name: &'static str, value: u64, least: u64, most: u64) -> Result<(), InvalidSettings> {
@@ -166,6 +189,10 @@ mod tests {
         assert!(complaint("retention_days = 0").contains("retention_days is 0; expected 1 to 36500"));
         assert!(complaint("heartbeat_seconds = 100000").contains("heartbeat_seconds"));
         assert!(complaint("auditors = [\"\"]").contains("settings.auditors"));
+        assert!(
+            complaint("data_protection_officers = [\" \"]").contains("data_protection_officers has an id")
+        );
+        assert!(complaint("clock_confirmed = \"today\"").contains("settings.clock_confirmed"));
         assert!(complaint("witness_quorum = 2").contains("witness_quorum"));
         assert!(
             complaint("[[witnesses]]\nurl = \"ftp://w\"\nkey = \"k\"").contains("neither https nor http")

@@ -2,7 +2,7 @@
 
 use obscura_status::{Code, Failure};
 
-use crate::{feed, persons, projection, sequencer, store};
+use crate::{feed, guard, persons, projection, sequencer, store};
 
 /// Why something was refused or failed. Never holds personal data.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +37,17 @@ pub enum Error {
         "whoever agrees as auditor has to be one: the settings of the audit service name auditors under `auditors`"
     )]
     NeedsAuditor,
-    /// No person is behind a call that reads.
-    #[error("who reads the log has to say who they are")]
+    /// Who agrees as data-protection officer is none.
+    #[error(
+        "whoever agrees as data-protection officer has to be one: the settings of the audit service name them under \
+         `data_protection_officers`"
+    )]
+    NeedsOfficer,
+    /// Who asks for an erasure is neither of the two who agree.
+    #[error("an erasure is asked for by one of the two who agree to it, and who asks now is neither")]
+    NeedsApprover,
+    /// No person is behind a call that takes one.
+    #[error("who reads the log or acts on it has to say who they are")]
     NobodyAsks,
     /// Somebody who is no auditor reads what is about others.
     #[error("the log is for auditors, and who asks is none; everybody may read what is about themselves")]
@@ -84,11 +93,9 @@ pub enum Error {
     /// Tiles do not give the proof.
     #[error("the log in the database does not hold together: {0}")]
     Proof(#[from] obscura_tlog::ProofError),
-    /// Nothing is destroyed on the word of a clock that jumped.
-    #[error(
-        "wall time and monotonic time disagree by more than 5 minutes: nothing is pruned until the service restarts"
-    )]
-    ClockDisagrees,
+    /// Nothing is destroyed on the word of a clock that is in doubt.
+    #[error("{0}")]
+    ClockDisagrees(guard::Doubt),
 }
 
 impl Error {
@@ -102,7 +109,12 @@ impl Error {
             Self::Malformed { .. } | Self::Invalid(_) | Self::TooLong { .. } | Self::OutOfRange { .. } => {
                 Code::InvalidArgument
             }
-            Self::NeedsTwo | Self::NeedsAuditor | Self::NotAuditor | Self::NotYours => Code::PermissionDenied,
+            Self::NeedsTwo
+            | Self::NeedsAuditor
+            | Self::NeedsOfficer
+            | Self::NeedsApprover
+            | Self::NotAuditor
+            | Self::NotYours => Code::PermissionDenied,
             Self::NobodyAsks => Code::Unauthenticated,
             Self::UnknownEntry | Self::UnknownFeed => Code::NotFound,
             Self::Sequencer(sequencer::Error::Full) => Code::ResourceExhausted,
@@ -111,7 +123,7 @@ impl Error {
             | Self::Persons(_)
             | Self::Sealing(_)
             | Self::Projection(_) => Code::Unavailable,
-            Self::ClockDisagrees => Code::FailedPrecondition,
+            Self::ClockDisagrees(_) => Code::FailedPrecondition,
             Self::Unplaced | Self::Owed | Self::Proof(_) => Code::Internal,
         }
     }

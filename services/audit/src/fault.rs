@@ -48,6 +48,8 @@ pub enum Step {
     /// Remove the rows. As before.
     RemoveRows,
     // Erasing.
+    /// The approvals are in the log. Leaves approvals of an erasure that never came.
+    Approved,
     /// Make the secret of the next generation. Leaves two secrets; the start drops the one without rows.
     MakeSecret,
     /// Put all other keys under it, drop the erased ones, and write down what has to be told: one transaction.

@@ -8,9 +8,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures::{Stream, stream};
 use obscura_identity::Peer;
 use obscura_proto::audit::v1::{
-    AppendRequest, AppendResponse, ErasePersonRequest, ErasePersonResponse, ExportLogRequest,
+    AppendRequest, AppendResponse, Change, ErasePersonRequest, ErasePersonResponse, Event, ExportLogRequest,
     ExportLogResponse, FeedStatus, GetAuditStatusRequest, GetAuditStatusResponse, GetCheckpointRequest,
-    GetCheckpointResponse, ProveRequest, ProveResponse, ReadEntriesRequest, ReadEntriesResponse,
+    GetCheckpointResponse, Outcome, ProveRequest, ProveResponse, ReadEntriesRequest, ReadEntriesResponse,
     ReplayFeedRequest, ReplayFeedResponse, ReportRequest, ReportResponse, SendTestEventRequest,
     SendTestEventResponse, Test, audit_service_server::AuditService, event::Body, prove_request::What,
 };
@@ -122,6 +122,31 @@ impl AuditGrpc {
         self.reports.take(&self.log, producer, *outbox.as_bytes(), request.events).await
     }
 
+    /// Tells who has a feed go on elsewhere before it does; where it then does not, the log hears that as well.
+    async fn replay(&self, request: ReplayFeedRequest, reader: &Reader) -> Result<(), Error> {
+        let ReplayFeedRequest { feed, from_index } = request;
+        let position = self.feeds.status().into_iter().find(|status| status.feed == feed);
+        let position = position.ok_or(Error::UnknownFeed)?.next_index;
+        let event = |outcome: Outcome| -> Result<Event, Error> {
+            let change = Change {
+                object_kind: "feed".to_owned(),
+                object_id: feed.clone(),
+                before_json: format!("{{\"next_index\":{position}}}"),
+                after_json: format!("{{\"next_index\":{from_index}}}"),
+                changed_fields: vec!["next_index".to_owned()],
+                ..Change::default()
+            };
+            let event = self.log.own(EventId::generate(), Body::Change(change));
+            Ok(Event { actor: Some(reader.person()?.clone()), outcome: outcome.into(), ..event })
+        };
+        self.log.append(reader.program(), &event(Outcome::Success)?).await?;
+        let replayed = self.feeds.replay(&feed, from_index).await;
+        if replayed.is_err() {
+            self.log.append(reader.program(), &event(Outcome::Failure)?).await?;
+        }
+        Ok(replayed?)
+    }
+
     async fn prove(&self, what: Option<What>, reader: Reader) -> Result<ProveResponse, Error> {
         let published = self.published();
         let proof = match what.ok_or(Error::malformed("request", "it does not say what to prove"))? {
@@ -183,9 +208,10 @@ impl AuditService for AuditGrpc {
         &self,
         request: Request<ErasePersonRequest>,
     ) -> Result<Response<ErasePersonResponse>, Status> {
-        let producer = caller(&request)?;
-        let erasing = Erasing::try_new(request.into_inner(), &self.log.parts.roles).map_err(status)?;
-        let (keys, appended) = erasing.run(&self.log, &producer).await.map_err(status)?;
+        let reader = reader(&request)?;
+        let erasing =
+            Erasing::try_new(request.into_inner(), &self.log.parts.roles, reader).map_err(status)?;
+        let (keys, appended) = erasing.run(&self.log).await.map_err(status)?;
         let keys = u32::try_from(keys).unwrap_or(u32::MAX);
         Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))
     }
@@ -206,19 +232,21 @@ impl AuditService for AuditGrpc {
         &self,
         request: Request<SendTestEventRequest>,
     ) -> Result<Response<SendTestEventResponse>, Status> {
-        let producer = caller(&request)?;
+        let reader = reader(&request)?;
+        let person = reader.person().map_err(status)?.clone();
         let test = Body::Test(Test { text: request.into_inner().text });
-        let event = self.log.own(EventId::generate(), test);
-        let appended = self.log.append(&producer, &event).await.map_err(status)?;
-        Ok(Response::new(SendTestEventResponse { index: appended.index }))
+        // The words are the person's, and are sealed under their key.
+        let event = Event { actor: Some(person), ..self.log.own(EventId::generate(), test) };
+        let appended = self.log.append(reader.program(), &event).await.map_err(status)?;
+        Ok(Response::new(SendTestEventResponse { index: appended.index, event_id: event.event_id }))
     }
 
     async fn replay_feed(
         &self,
         request: Request<ReplayFeedRequest>,
     ) -> Result<Response<ReplayFeedResponse>, Status> {
-        let ReplayFeedRequest { feed, from_index } = request.into_inner();
-        self.feeds.replay(&feed, from_index).await.map_err(|error| status(error.into()))?;
+        let reader = reader(&request)?;
+        self.replay(request.into_inner(), &reader).await.map_err(status)?;
         Ok(Response::new(ReplayFeedResponse {}))
     }
 

@@ -39,6 +39,7 @@ mod event_id;
 mod fault;
 pub mod feed;
 mod grpc;
+mod guard;
 mod lease;
 mod log;
 mod metrics;
@@ -56,11 +57,13 @@ mod source;
 mod store;
 #[cfg(test)]
 mod test_support;
+mod told;
 mod witness;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use obscura_clock::Linux;
 use obscura_daemon::Daemon;
 use obscura_database::Location;
 use obscura_proto::{
@@ -77,6 +80,7 @@ use crate::{
     fault::{Faults, NoFaults},
     feed::{FeedMetrics, Feeds, Surroundings},
     grpc::AuditGrpc,
+    guard::Guard,
     lease::Lease,
     log::{Log, Parts},
     metrics::AuditMetrics,
@@ -173,6 +177,7 @@ impl Running {
         if settings.republish {
             projection.rebuild();
         }
+        let guard = Arc::new(guard(daemon, &settings, &store).await?);
         let (sequencer, writer) =
             Sequencer::start(store.clone(), daemon.clock.clone(), faults.clone(), metrics.clone()).await?;
         let replaced = CancellationToken::new();
@@ -182,7 +187,7 @@ impl Running {
             store: store.clone(),
             sequencer,
             persons,
-            roles: Roles::new(settings.auditors.iter().cloned()),
+            roles: Roles::new(settings.auditors.clone(), settings.data_protection_officers.clone()),
             key,
             zone: daemon.config.zone.to_string(),
             own_id: daemon.identity.id().to_string(),
@@ -194,6 +199,7 @@ impl Running {
         for body in log.parts.roles.told() {
             log.append_own(body).await?;
         }
+        told::tell(&log, &settings).await?;
         let feeds = Arc::new(start_feeds(daemon, &settings, &log)?);
         let running = Self {
             feeds,
@@ -204,8 +210,8 @@ impl Running {
             finish: CancellationToken::new(),
             replaced,
         };
-        let pruning = Pruning::new(log, blobs, settings.retention());
-        running.work(daemon, &settings, projection, pruning, &metrics);
+        let pruning = Pruning::new(log, blobs, guard.clone(), settings.retention());
+        running.work(daemon, &settings, projection, (pruning, guard), &metrics);
         Ok(Some(running))
     }
 
@@ -214,7 +220,7 @@ impl Running {
         daemon: &Daemon,
         settings: &Settings,
         projection: Projection,
-        pruning: Pruning,
+        (pruning, guard): (Pruning, Arc<Guard>),
         metrics: &AuditMetrics,
     ) {
         let shutdown = &daemon.shutdown;
@@ -238,8 +244,8 @@ impl Running {
             shutdown.clone(),
         );
         self.work.spawn(prune);
-        let heartbeat =
-            pulse::heartbeat(self.log.clone(), every(settings.heartbeat_seconds), shutdown.clone());
+        let beat = every(settings.heartbeat_seconds);
+        let heartbeat = pulse::heartbeat(self.log.clone(), guard, beat, shutdown.clone());
         self.work.spawn(heartbeat);
         self.work.close();
     }
@@ -291,6 +297,13 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// What the clock is compared with from now on.
+async fn guard(daemon: &Daemon, settings: &Settings, store: &Arc<Store>) -> anyhow::Result<Guard> {
+    let confirmed = settings.clock_confirmed()?;
+    let witnesses = guard::Witnesses { machine: Arc::new(Linux), server: true, confirmed };
+    Ok(Guard::begin(store.clone(), daemon.clock.clone(), settings.retention(), witnesses).await?)
 }
 
 /// Opens the tables. A leader that was paused in the middle of a transaction keeps others from writing until the

@@ -7,22 +7,22 @@
 use std::{sync::Arc, time::Duration};
 
 use obscura_blob::BlobStore;
-use obscura_clock::{Monotonic, SharedClock, Timestamp};
-use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body};
+use obscura_clock::Timestamp;
+use obscura_proto::audit::v1::{Erasure, ErasureGround, Event, event::Body, service_act::Act};
 use obscura_tlog::{BundleId, TILE_WIDTH};
 use prost::Message as _;
 
 use crate::{
+    alarm::act,
     error::Error,
     event_id::EventId,
     fault::Step,
+    guard::Guard,
     log::Log,
     persons::{Doomed, Period},
     projection,
 };
 
-/// How far wall time and monotonic time may be apart before nothing is destroyed on the word of either.
-const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 /// Kept longer than the entries, so that no entry at the end of a month outlives its key.
 const KEY_GRACE: Duration = Duration::from_hours(24);
 /// Bundles whose rows go in one transaction.
@@ -34,17 +34,27 @@ pub const PSEUDONYMS_IN_EVENT: usize = obscura_ocsf::MAX_PSEUDONYMS;
 pub struct Pruning {
     log: Arc<Log>,
     blobs: Arc<dyn BlobStore>,
+    guard: Arc<Guard>,
     retention: Duration,
-    clock: SharedClock,
-    began: (Timestamp, Monotonic),
 }
 
 impl Pruning {
-    /// Remembers what both clocks say now.
-    pub fn new(log: Arc<Log>, blobs: Arc<dyn BlobStore>, retention: Duration) -> Self {
-        let clock = log.parts.clock.clone();
-        let began = (clock.wall(), clock.monotonic());
-        Self { log, blobs, retention, clock, began }
+    /// Of this log, by the clock that the guard believes.
+    pub const fn new(
+        log: Arc<Log>,
+        blobs: Arc<dyn BlobStore>,
+        guard: Arc<Guard>,
+        retention: Duration,
+    ) -> Self {
+        Self { log, blobs, guard, retention }
+    }
+
+    /// Whether anything would be removed on the word of the clock now.
+    ///
+    /// # Errors
+    /// As [`Guard::now`].
+    pub async fn check_clock(&self) -> Result<(), Error> {
+        self.guard.now().await.map(drop)
     }
 
     /// Removes what is old, at most up to the size that is `published`, and returns the first kept index.
@@ -53,11 +63,12 @@ impl Pruning {
     /// [`Error::ClockDisagrees`]: nothing was destroyed. Others: some of it may have gone, and the next call
     /// goes on.
     pub async fn run(&self, published: u64) -> Result<u64, Error> {
-        let before = self.trusted_now()? - self.retention;
+        let before = self.guard.now().await? - self.retention;
         let store = &self.log.parts.store;
         let head = store.head().await?;
         let wanted = self.first_young(head.first_kept, published.min(head.size), before).await?;
         if wanted > head.first_kept {
+            self.tell(head.first_kept, wanted).await?;
             self.log.parts.faults.at(Step::KeepFrom)?;
             store.keep_from(wanted).await?;
         }
@@ -79,13 +90,14 @@ impl Pruning {
         Ok(from)
     }
 
-    fn trusted_now(&self) -> Result<Timestamp, Error> {
-        let now = self.clock.wall();
-        let expected = self.began.0 + self.clock.monotonic().since(self.began.1);
-        if now.since(expected).max(expected.since(now)) > CLOCK_TOLERANCE {
-            return Err(Error::ClockDisagrees);
-        }
-        Ok(now)
+    /// Says what goes before it does. The id follows from what goes, so that a crash in between tells it once.
+    async fn tell(&self, from: u64, to: u64) -> Result<(), Error> {
+        const DAY_SECONDS: u64 = 86_400;
+        let (last, days) = (to.saturating_sub(1), self.retention.as_secs() / DAY_SECONDS);
+        let detail = format!("entries {from} to {last} pruned, retention {days} days");
+        let id = EventId::of(&[b"pruned", &from.to_be_bytes(), &to.to_be_bytes()]);
+        let event = self.log.own(id, act(Act::Pruned, "", &detail));
+        self.log.append(&self.log.parts.own_id, &event).await.map(drop)
     }
 
     async fn remove_below(&self, kept: u64) -> Result<(), Error> {

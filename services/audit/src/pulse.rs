@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alarm::Alarm,
     error::Error,
+    guard::Guard,
     log::Log,
     metrics::AuditMetrics,
     projection::{self, Projection, Published},
@@ -155,6 +156,9 @@ pub async fn prune(
 ) {
     let mut clock = Alarm::new("clock_disagrees");
     let mut alarm = Alarm::new("audit_not_pruned");
+    if let Err(error @ Error::ClockDisagrees(_)) = pruning.check_clock().await {
+        clock.raise(&log, &error.to_string()).await;
+    }
     while shutdown.run_until_cancelled(sleep(interval)).await.is_some() {
         let size = published.borrow().as_ref().map_or(0, |note| note.checkpoint().size);
         match pruning.run(size).await {
@@ -163,18 +167,22 @@ pub async fn prune(
                 clock.end(&log).await;
                 alarm.end(&log).await;
             }
-            Err(error @ Error::ClockDisagrees) => clock.raise(&log, &error.to_string()).await,
+            Err(error @ Error::ClockDisagrees(_)) => clock.raise(&log, &error.to_string()).await,
             Err(error) => alarm.raise(&log, &error.to_string()).await,
         }
     }
 }
 
-/// Says now and then that the log is alive, until the service ends.
-pub async fn heartbeat(log: Arc<Log>, interval: Duration, shutdown: CancellationToken) {
+/// Says now and then that the log is alive, and writes down that the clock is believed, until the service ends.
+pub async fn heartbeat(log: Arc<Log>, guard: Arc<Guard>, interval: Duration, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(sleep(interval)).await.is_some() {
         let size = *log.parts.sequencer.size().borrow();
         if let Err(error) = log.append_own(Body::Heartbeat(Heartbeat { size })).await {
             tracing::warn!(%error, "could not append a heartbeat");
+        }
+        // A doubt is told by whoever prunes.
+        if let Err(error) = guard.now().await {
+            tracing::warn!(%error, "the moment is not written down as one at which the clock was believed");
         }
     }
 }
@@ -199,7 +207,12 @@ mod tests {
     async fn a_log_with_nothing_to_say_says_that_it_is_alive() {
         let bench = Bench::sqlite().await;
         let shutdown = CancellationToken::new();
-        let beating = tokio::spawn(heartbeat(bench.log.clone(), Duration::from_millis(20), shutdown.clone()));
+        let beating = tokio::spawn(heartbeat(
+            bench.log.clone(),
+            bench.guard(Duration::from_hours(24)).await,
+            Duration::from_millis(20),
+            shutdown.clone(),
+        ));
         let kinds = kinds_become(&bench, 3).await;
         assert!(kinds.iter().all(|kind| kind == "heartbeat"), "{kinds:?}");
         shutdown.cancel();

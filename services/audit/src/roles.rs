@@ -51,8 +51,16 @@ impl Reader {
         self.person.clone().unwrap_or_else(program)
     }
 
+    /// The person behind the call.
+    ///
+    /// # Errors
+    /// [`Error::NobodyAsks`] where the program names none.
+    pub fn person(&self) -> Result<&Person, Error> {
+        self.person.as_ref().ok_or(Error::NobodyAsks)
+    }
+
     fn person_id(&self) -> Result<&str, Error> {
-        self.person.as_ref().map(|person| person.id.as_str()).ok_or(Error::NobodyAsks)
+        Ok(self.person()?.id.as_str())
     }
 }
 
@@ -81,12 +89,21 @@ impl Asked<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
     auditors: BTreeSet<String>,
+    officers: BTreeSet<String>,
 }
 
 impl Roles {
-    /// These persons, by id, are auditors and nobody else is.
-    pub fn new(auditors: impl IntoIterator<Item = String>) -> Self {
-        Self { auditors: auditors.into_iter().collect() }
+    /// These persons, by id, are auditors and data-protection officers, and nobody else is.
+    pub fn new(
+        auditors: impl IntoIterator<Item = String>,
+        officers: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self { auditors: auditors.into_iter().collect(), officers: officers.into_iter().collect() }
+    }
+
+    /// Whether the person with this id is a data-protection officer.
+    pub fn is_officer(&self, person_id: &str) -> bool {
+        self.officers.contains(person_id)
     }
 
     /// Whether the person with this id is an auditor.
@@ -140,26 +157,28 @@ impl Roles {
         }
     }
 
-    /// What the log is told at each start: who the auditors are, so that it shows who could read it when.
+    /// What the log is told at each start: who has which role, so that it shows who could read and erase when.
     pub fn told(&self) -> Vec<Body> {
-        let named = |id: &String| NamedField {
-            field: "auditor".to_owned(),
-            before: String::new(),
-            after: id.clone(),
-        };
-        let named: Vec<NamedField> = self.auditors.iter().map(named).collect();
-        let change = |named: &[NamedField]| {
-            Body::Change(Change {
-                object_kind: "role".to_owned(),
-                object_id: "auditor".to_owned(),
-                changed_fields: vec!["persons".to_owned()],
-                named: named.to_vec(),
-                ..Change::default()
-            })
-        };
-        if named.is_empty() {
-            return vec![change(&[])];
-        }
-        named.chunks(NAMED_IN_EVENT).map(change).collect()
+        let auditors = told("auditor", &self.auditors);
+        auditors.into_iter().chain(told("data_protection_officer", &self.officers)).collect()
     }
+}
+
+/// Who has this role.
+fn told(role: &str, persons: &BTreeSet<String>) -> Vec<Body> {
+    let named = |id: &String| NamedField { field: role.to_owned(), before: String::new(), after: id.clone() };
+    let named: Vec<NamedField> = persons.iter().map(named).collect();
+    let change = |named: &[NamedField]| {
+        Body::Change(Change {
+            object_kind: "role".to_owned(),
+            object_id: role.to_owned(),
+            changed_fields: vec!["persons".to_owned()],
+            named: named.to_vec(),
+            ..Change::default()
+        })
+    };
+    if named.is_empty() {
+        return vec![change(&[])];
+    }
+    named.chunks(NAMED_IN_EVENT).map(change).collect()
 }

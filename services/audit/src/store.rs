@@ -4,6 +4,7 @@
 //! writing of leaves goes through [`Store::append`], one transaction per batch, which counts only where
 //! the head still has the size that the sequencer knows.
 
+mod believed;
 mod cursor;
 mod entry;
 mod head;
@@ -16,6 +17,7 @@ mod term;
 mod tests;
 mod thread;
 mod tile;
+mod told;
 
 use std::collections::HashMap;
 
@@ -23,7 +25,7 @@ use anyhow::Context as _;
 use obscura_clock::Timestamp;
 use obscura_database::{Database, Location, Write};
 use obscura_tlog::{Hash, Tile, TileId, Tiles};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::runtime::Handle;
 
 pub use cursor::Cursor;
@@ -245,6 +247,42 @@ impl Store {
         let write = self.write().await?;
         producer::forget(&*write, before).await?;
         Ok(write.commit().await?)
+    }
+
+    /// When the wall clock was last believed.
+    pub async fn believed(&self) -> Result<Option<Timestamp>, Error> {
+        believed::read(self.database.readers()).await
+    }
+
+    /// The wall clock is believed at this moment.
+    pub async fn believe(&self, wall: Timestamp) -> Result<(), Error> {
+        let write = self.write().await?;
+        believed::put(&*write, wall).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// What the log was last told of its own settings.
+    pub async fn told(&self) -> Result<Option<String>, Error> {
+        told::read(self.database.readers()).await
+    }
+
+    /// The log was told this of its own settings.
+    pub async fn put_told(&self, settings: &str) -> Result<(), Error> {
+        let write = self.write().await?;
+        told::put(&*write, settings).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// What time the database server has; `None` where the database is a file of this machine.
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, Error> {
+        if self.database.backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let query = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+        let query = Statement::from_string(DbBackend::Postgres, query);
+        let row = self.database.readers().query_one_raw(query).await?;
+        let micros: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+        Ok(micros.map(|micros| Timestamp::from_unix_nanos(micros.saturating_mul(1_000))))
     }
 
     /// Where a feed is, its trouble, and what it lost.

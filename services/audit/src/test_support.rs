@@ -11,7 +11,7 @@ use std::{
 };
 
 use obscura_blob::{BlobStore, LocalDirectory};
-use obscura_clock::{SharedClock, SimulatedClock};
+use obscura_clock::{Machine, SharedClock, SimulatedClock, Uptime};
 use obscura_database::{Location, PostgresUrl};
 use obscura_proto::audit::v1::{Event, Outcome, Person, Search, Test, event::Body};
 use obscura_test_servers::postgres::{self, Postgres};
@@ -22,6 +22,7 @@ use crate::{
     SCHEMA,
     event_id::EventId,
     fault::{Faults, NoFaults, Step},
+    guard::{self, Guard},
     log::{Log, Parts},
     metrics::AuditMetrics,
     persons::{FileError, Lock, Persons},
@@ -37,6 +38,8 @@ pub const ORIGIN: &str = "example.org/obscura/audit/eea";
 pub const CLI: &str = "spiffe://example.org/obscura/cli";
 /// The one auditor.
 pub const AUDITOR: &str = "user:auditor";
+/// The one data-protection officer.
+pub const OFFICER: &str = "user:dpo";
 
 /// Which database a bench uses.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +128,7 @@ impl Place {
             store,
             sequencer,
             persons,
-            roles: Roles::new([AUDITOR.to_owned()]),
+            roles: Roles::new([AUDITOR.to_owned()], [OFFICER.to_owned()]),
             key: Arc::new(Self::key()),
             zone: "eea".to_owned(),
             own_id: "spiffe://example.org/obscura/audit".to_owned(),
@@ -175,6 +178,18 @@ impl Bench {
         drop(log);
         store.close().await.unwrap();
         place
+    }
+
+    /// What the clock is compared with from now on, where nobody vouches for it.
+    pub async fn guard(&self, retention: Duration) -> Arc<Guard> {
+        let machine = Arc::new(TestMachine::default());
+        let witnesses = guard::Witnesses { machine, server: false, confirmed: None };
+        Arc::new(self.guard_with(retention, witnesses).await)
+    }
+
+    pub async fn guard_with(&self, retention: Duration, witnesses: guard::Witnesses) -> Guard {
+        let parts = &self.log.parts;
+        Guard::begin(parts.store.clone(), parts.clock.clone(), retention, witnesses).await.unwrap()
     }
 
     pub async fn append(&self, event: &Event) -> u64 {
@@ -247,6 +262,19 @@ pub fn event(actor: Option<Person>, body: Body) -> Event {
         outcome: Outcome::Success.into(),
         actor,
         body: Some(body),
+    }
+}
+
+/// A machine whose clock no time server keeps, until one does.
+#[derive(Debug, Default)]
+pub struct TestMachine {
+    pub is_kept: AtomicBool,
+}
+
+impl Machine for TestMachine {
+    fn uptime(&self) -> Option<Uptime> {
+        let synchronised = self.is_kept.load(Ordering::SeqCst);
+        Some(Uptime { boot: "first".to_owned(), up: Duration::ZERO, synchronised })
     }
 }
 

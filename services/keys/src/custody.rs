@@ -10,7 +10,7 @@ use std::{
 };
 
 use obscura_access::AccessTrust;
-use obscura_clock::{Monotonic, SharedClock};
+use obscura_clock::{Machine, Monotonic, SharedClock};
 use obscura_daemon::write_atomically;
 use obscura_ids::ZoneId;
 use obscura_outbox::staged;
@@ -29,7 +29,6 @@ use crate::{
     intake,
     journal::Refusals,
     key_encryption::KeyEncryption,
-    machine::Machine,
     receipts::ReceiptKey,
     reports::{act_event, refusal_event},
     rollback::{Heard, is_restored},

@@ -13,10 +13,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use obscura_clock::{Monotonic, Timestamp};
+use obscura_clock::{Monotonic, Timestamp, Uptime};
 use serde::{Deserialize, Serialize};
 
-use crate::{expiry_hour::ExpiryHour, machine::Uptime};
+use crate::expiry_hour::ExpiryHour;
 
 /// Differences up to this are no reason for doubt.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);

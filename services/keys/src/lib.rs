@@ -40,7 +40,6 @@ mod keyring;
 mod late;
 mod ledger;
 mod lost_epoch;
-mod machine;
 #[cfg(feature = "measure")]
 pub mod measured;
 mod metrics;
@@ -64,7 +63,7 @@ mod test_support;
 use std::{sync::Arc, time::Duration};
 
 use obscura_access::AccessTrust;
-use obscura_clock::Timestamp;
+use obscura_clock::{Linux, Timestamp};
 use obscura_daemon::Daemon;
 use obscura_database::Location;
 use obscura_outbox::{OnOld, Outbox, Reporting};
@@ -79,7 +78,6 @@ use crate::{
     custody::{Custody, Parts},
     grpc::KeysGrpc,
     key_encryption::{KeyEncryption, LocalKeyFile},
-    machine::Linux,
     metrics::KeyMetrics,
     rotation::Rotation,
     secrets::Secrets,

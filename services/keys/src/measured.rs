@@ -5,7 +5,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use obscura_access::AccessTrust;
-use obscura_clock::SystemClock;
+use obscura_clock::{Linux, SystemClock};
 use obscura_database::{Location, PostgresUrl};
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
 use obscura_proto::{
@@ -21,7 +21,6 @@ use crate::{
     expiry_hour::ExpiryHour,
     hold::Limits,
     key_encryption::LocalKeyFile,
-    machine::Linux,
     release::ReleasedPart,
     reports::release_events,
     rollback,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use obscura_access::{GrantRequest, SelfReceipting};
-use obscura_clock::{Clock as _, SimulatedClock, Span, Timestamp};
+use obscura_clock::{Clock as _, Machine, SimulatedClock, Span, Timestamp, Uptime};
 use obscura_database::{Location, PostgresUrl};
 use obscura_identity::SpiffeId;
 use obscura_ids::{CameraId, Layer, LayerKeyId, WriterEpoch};
@@ -37,7 +37,6 @@ use crate::{
     expiry_hour::ExpiryHour,
     hold::Limits,
     key_encryption::LocalKeyFile,
-    machine::{Machine, Uptime},
     rollback,
     secrets::{self, Secrets},
     store::{SCHEMA, Store, kept_key},

@@ -14,6 +14,8 @@ use crate::{MovedTime, Replica, wait_for};
 
 /// An auditor beside whoever runs the test.
 pub const SECOND_AUDITOR: &str = "a:1";
+/// The data-protection officer, by the settings that the helpers write.
+pub const OFFICER: &str = "d:1";
 
 /// Who runs the test, as the log knows them.
 ///
@@ -103,7 +105,10 @@ impl Installation {
 
     /// Writes settings of an operator; whoever runs the test is an auditor.
     fn configure(&self, settings: &[(&str, String)]) {
-        let auditors = format!("auditors = [\"{}\", \"{SECOND_AUDITOR}\"]\n", me());
+        let auditors = format!(
+            "auditors = [\"{}\", \"{SECOND_AUDITOR}\"]\ndata_protection_officers = [\"{OFFICER}\"]\n",
+            me()
+        );
         let is_told = settings.iter().any(|(service, _)| *service == "audit");
         let audit = (!is_told).then(|| ("audit", String::new()));
         for (service, settings) in settings.iter().chain(&audit) {

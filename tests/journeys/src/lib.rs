@@ -23,7 +23,7 @@ mod replica;
 pub use account::unaccounted;
 pub use back_ends::back_ends;
 pub use camera::{Auth, PASSWORD, TestCamera, USER};
-pub use installation::{Installation, Outcome, SECOND_AUDITOR, me, signal};
+pub use installation::{Installation, OFFICER, Outcome, SECOND_AUDITOR, me, signal};
 pub use moved_time::MovedTime;
 pub use programs::{program, target_dir};
 pub use replica::Replica;

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use obscura_journeys::{Auth, Installation, SECOND_AUDITOR, TestCamera, me, program, wait_for};
+use obscura_journeys::{Auth, Installation, OFFICER, SECOND_AUDITOR, TestCamera, me, program, wait_for};
 use serde_json::Value;
 
 const REASON: &str = "Broken window of Mrs Lindqvist";
@@ -239,36 +239,39 @@ fn a_person_is_forgotten_and_every_proof_stays_valid() {
     get(&installation, "clip.mp4");
     let person = entries(&installation, "grant", &["--open-names"])[0]["opened"].to_string();
     assert!(person.contains("unix:"), "{person}");
-    let id = me();
-    let same = [
-        "audit",
-        "erase",
-        &id,
-        "--ground",
-        "objection",
-        "--dpo",
-        SECOND_AUDITOR,
-        "--auditor",
-        SECOND_AUDITOR,
-    ];
-    assert!(installation.refused(&same).contains("two different"), "one person is not two");
-    installation.must(&[
-        "audit",
-        "erase",
-        &id,
-        "--ground",
-        "objection",
-        "--case",
-        "117/26",
-        "--dpo",
-        "d:1",
-        "--auditor",
-        SECOND_AUDITOR,
-    ]);
-    let nobody = ["audit", "erase", "unix:1", "--ground", "objection", "--dpo", "d:1", "--auditor", "x:1"];
-    assert!(installation.refused(&nobody).contains("auditors"), "who agrees as auditor is one");
-    let opened = entries(&installation, "grant", &["--open-names"]);
-    assert!(!serde_json::to_string(&opened).unwrap().contains("Lindqvist"), "{opened:?}");
+    // Who attests where the shop is, is named in a change that somebody else made.
+    let id = "name:Ada Ventura";
+    let named = |installation: &Installation| {
+        serde_json::to_string(&entries(installation, "change", &["--open-names"])).unwrap()
+    };
+    wait_for("the change that names her", || named(&installation).contains("Ada Ventura").then_some(()));
+    let me = me();
+    let erase = |dpo: &str, auditor: &str| {
+        [
+            "audit",
+            "erase",
+            id,
+            "--ground",
+            "objection",
+            "--case",
+            "117/26",
+            "--dpo",
+            dpo,
+            "--auditor",
+            auditor,
+        ]
+        .map(ToOwned::to_owned)
+    };
+    let refused = |dpo: &str, auditor: &str| {
+        let arguments = erase(dpo, auditor);
+        installation.refused(&arguments.each_ref().map(String::as_str))
+    };
+    assert!(refused(&me, &me).contains("two different"), "one person is not two");
+    assert!(refused(OFFICER, "x:1").contains("auditors"), "who agrees as auditor is one");
+    assert!(refused("x:1", &me).contains("data_protection_officers"), "who agrees as officer is one");
+    assert!(refused(OFFICER, SECOND_AUDITOR).contains("neither"), "who asks is one of the two");
+    installation.must(&erase(OFFICER, &me).each_ref().map(String::as_str));
+    assert!(!named(&installation).contains("Ada Ventura"));
     let copy = export(&installation, "log");
     installation.must(&["audit", "verify", copy.to_str().unwrap()]);
     // Of every service: tables, write-ahead logs, outboxes, logs.
@@ -316,9 +319,9 @@ fn every_entry_of_an_exported_log_is_valid_ocsf() {
         "--ground",
         "order",
         "--dpo",
-        "d:1",
+        OFFICER,
         "--auditor",
-        SECOND_AUDITOR,
+        &me(),
     ]);
     for kind in ["grant", "view", "export", "change", "hold", "destruction", "erasure", "service", "key"] {
         wait_for("an entry of every kind", || (!entries(&installation, kind, &[]).is_empty()).then_some(()));
@@ -363,7 +366,7 @@ fn kill_storms_lose_no_acknowledged_entry_and_make_no_fork() {
         wait_for("the log to be back", || (installation.pid("audit") != killed).then_some(()));
     }
     wait_for("the log to answer", || (installation.run(&["audit", "status"]).code == Some(0)).then_some(()));
-    let tests = entries(&installation, "test", &[]);
+    let tests = entries(&installation, "test", &["--open-names"]);
     for (index, text) in acknowledged {
         let entry = tests.iter().find(|entry| entry["index"] == index).unwrap();
         assert!(entry.to_string().contains(&text), "entry {index} is not `{text}`: {entry}");

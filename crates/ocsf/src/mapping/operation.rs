@@ -54,6 +54,7 @@ pub fn service<'a>(body: &'a ServiceAct, source: &Source) -> Mapping<'a> {
         service_act::Act::Stopped => lifecycle("stopped", (4, "Stop")),
         service_act::Act::Alarm => finding("alarm", source, &body.alarm, true),
         service_act::Act::AlarmEnded => finding("alarm_ended", source, &body.alarm, false),
+        service_act::Act::Pruned => entity("pruned", (4, "Delete"), "entries"),
     };
     mapping.free("/metadata/product/version", &body.version).free("/status_detail", &body.detail)
 }
@@ -89,8 +90,14 @@ pub fn overflow(body: &Overflow) -> Mapping<'_> {
         .clear("/unmapped/dropped", dropped)
 }
 
-pub fn test(body: &Test) -> Mapping<'_> {
-    Mapping::new(EVENT_LOG, "sent", (99, "Test")).clear("/log_name", "audit").free("/message", &body.text)
+/// Whoever sends a test by hand may write anything into it, so only what a program sends by itself is in clear.
+pub fn test(body: &Test, acted: bool) -> Mapping<'_> {
+    let mapping = Mapping::new(EVENT_LOG, "sent", (99, "Test")).clear("/log_name", "audit");
+    if acted {
+        mapping.clear("/message", "test event").personal("/unmapped/text", &body.text)
+    } else {
+        mapping.free("/message", &body.text)
+    }
 }
 
 pub fn heartbeat(body: &Heartbeat) -> Mapping<'_> {

@@ -1,17 +1,21 @@
 //! The service as its callers see it.
 
 use futures::StreamExt as _;
-use obscura_proto::audit::v1::{CountedEvent, Event};
+use obscura_proto::audit::v1::{CountedEvent, ErasureGround, Event};
 use obscura_tlog::{AddCheckpoint, LogProof, Policy, SignedCheckpoint};
 
 use super::*;
 use crate::{
     feed,
     source::Source,
-    test_support::{AUDITOR, Bench, CLI, Place, person, search_by, test_event},
+    test_support::{AUDITOR, Bench, CLI, OFFICER, Place, person, search_by, test_event},
 };
 
 async fn service(bench: &Bench) -> AuditGrpc {
+    service_with(bench, "").await
+}
+
+async fn service_with(bench: &Bench, feeds: &str) -> AuditGrpc {
     let source = Arc::new(Source::new(bench.log.parts.store.clone(), bench.log.parts.sequencer.size()));
     let surroundings = feed::Surroundings {
         source: source.clone(),
@@ -21,7 +25,7 @@ async fn service(bench: &Bench) -> AuditGrpc {
         clock: bench.log.parts.clock.clone(),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
-    let feeds = feed::start(std::collections::BTreeMap::new(), &surroundings).unwrap();
+    let feeds = feed::start(toml::from_str(feeds).unwrap(), &surroundings).unwrap();
     let projection = bench.projection.lock().await;
     AuditGrpc::new(bench.log.clone(), Arc::new(feeds), projection.published(), projection.witnessed())
 }
@@ -249,13 +253,21 @@ async fn the_status_counts_what_producers_report() {
     let nobody = ReportRequest { outbox_id: "none".into(), ..report };
     assert!(AuditService::report(&service, from_cli(nobody)).await.is_err());
     let text = SendTestEventRequest { text: "does it arrive?".into() };
-    assert_eq!(service.send_test_event(from_cli(text)).await.unwrap().into_inner().index, 3);
+    let sent = service.send_test_event(from_cli(text.clone())).await.unwrap().into_inner();
+    assert_eq!(sent.index, 3);
+    let leaf = bench.leaf(3).await;
+    assert!(!leaf.contains("does it arrive"), "words of a person are sealed: {leaf}");
+    assert!(leaf.contains(&sent.event_id) && leaf.contains("test.sent"), "{leaf}");
+    let mut nobody = Request::new(text);
+    nobody.extensions_mut().insert(Peer(CLI.parse().unwrap()));
+    assert_eq!(service.send_test_event(nobody).await.unwrap_err().code(), tonic::Code::Unauthenticated);
     bench.publish().await;
     let status = service.get_audit_status(from_cli(GetAuditStatusRequest {})).await.unwrap().into_inner();
     assert_eq!((status.size, status.published_size, status.witnessed_size, status.dropped), (4, 4, 0, 0));
     assert_eq!(status.origin, crate::test_support::ORIGIN);
     let replay = ReplayFeedRequest { feed: "siem".into(), from_index: 0 };
     assert_eq!(service.replay_feed(from_cli(replay)).await.unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(bench.size().await, 4, "no entry about a feed that is none");
 }
 
 #[tokio::test]
@@ -266,4 +278,55 @@ async fn a_request_that_nobody_vouches_for_is_refused() {
     assert_eq!(service.append(request).await.unwrap_err().code(), tonic::Code::Unauthenticated);
     let empty = from_cli(AppendRequest::default());
     assert_eq!(service.append(empty).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn who_asks_for_an_erasure_is_one_of_the_two_and_is_in_its_entry() {
+    let bench = Bench::sqlite().await;
+    let service = service(&bench).await;
+    bench.append(&search_by("user:alice", "Alice Example", "red car")).await;
+    let request = ErasePersonRequest {
+        person_id: "user:alice".into(),
+        dpo: Some(person(OFFICER, "")),
+        auditor: Some(person(AUDITOR, "")),
+        ground: ErasureGround::Objection.into(),
+        ..ErasePersonRequest::default()
+    };
+    for other in ["user:bob", "user:alice"] {
+        let refused = service.erase_person(from(CLI, other, request.clone())).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    }
+    assert_eq!(bench.size().await, 1);
+    for asking in [OFFICER, AUDITOR] {
+        service.erase_person(from(CLI, asking, request.clone())).await.unwrap();
+        let pseudonyms = bench.log.parts.persons.pseudonyms(asking).await.unwrap();
+        let leaf = bench.leaf(bench.size().await - 1).await;
+        assert!(leaf.contains("erasure.early") && leaf.contains(&pseudonyms[0]), "{leaf}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_a_feed_go_on_elsewhere_is_an_entry_and_so_is_that_it_failed() {
+    let bench = Bench::sqlite().await;
+    let service = service_with(
+        &bench,
+        "[siem]\nkind = \"webhook\"\nurl = \"https://siem.invalid/\"\nsecret_file = \"none\"",
+    )
+    .await;
+    bench.append(&test_event("x")).await;
+    let replay = |from_index| ReplayFeedRequest { feed: "siem".into(), from_index };
+    let mut nobody = Request::new(replay(0));
+    nobody.extensions_mut().insert(Peer(CLI.parse().unwrap()));
+    assert_eq!(service.replay_feed(nobody).await.unwrap_err().code(), tonic::Code::Unauthenticated);
+    assert_eq!(bench.size().await, 1);
+    service.replay_feed(from(CLI, "user:alice", replay(0))).await.unwrap();
+    assert!(service.replay_feed(from(CLI, "user:alice", replay(99))).await.is_err());
+    assert_eq!(bench.kinds().await, ["test", "change", "change", "change"]);
+    let alice = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
+    for (index, outcome) in [(1, 1), (2, 1), (3, 2)] {
+        let leaf: serde_json::Value = serde_json::from_str(&bench.leaf(index).await).unwrap();
+        assert_eq!(leaf["data"]["entity"]["uid"], "siem");
+        assert_eq!(leaf["data"]["status_id"], outcome);
+        assert!(leaf.to_string().contains(&alice[0]));
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     erasing::Erasing,
     fault::NoFaults,
     reading::Reading,
-    roles::Roles,
+    roles::{Reader, Roles},
     test_support::{
         AUDITOR, Backend, Bench, CLI, Injector, Place, event, leaf_of, person, reader, search_by,
     },
@@ -26,11 +26,15 @@ const NAME: &str = "Erika Mustermann-Gabler";
 const QUERY: &str = "the woman with the yellow umbrella";
 
 fn erasing() -> Erasing {
-    Erasing::try_new(request(), &roles()).unwrap()
+    Erasing::try_new(request(), &roles(), asked_by("user:dpo")).unwrap()
 }
 
 fn roles() -> Roles {
-    Roles::new([AUDITOR.to_owned()])
+    Roles::new([AUDITOR.to_owned()], ["user:dpo".to_owned()])
+}
+
+fn asked_by(id: &str) -> Reader {
+    Reader::new(CLI.to_owned(), Some(person(id, "Dora Officer")))
 }
 
 fn request() -> ErasePersonRequest {
@@ -115,7 +119,7 @@ async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies()
         let openers = openers(&bench).await;
         assert_eq!(openers.len(), 4, "three months and the secret that wraps them");
 
-        let (keys, appended) = erasing().run(&bench.log, CLI).await.unwrap();
+        let (keys, appended) = erasing().run(&bench.log).await.unwrap();
         assert_eq!(keys, 3);
         let leaf = bench.leaf(appended.index).await;
         assert!(
@@ -164,7 +168,7 @@ async fn after_an_erasure_no_file_of_the_server_leads_to_the_person() {
     for pseudonym in bench.log.parts.persons.pseudonyms(ID).await.unwrap() {
         erased.push(store.key_of(&pseudonym).await.unwrap().unwrap());
     }
-    erasing().run(&bench.log, CLI).await.unwrap();
+    erasing().run(&bench.log).await.unwrap();
     bench.publish().await;
 
     assert!(bench.log.parts.persons.pseudonyms(ID).await.unwrap().is_empty());
@@ -204,7 +208,7 @@ async fn a_backup_of_the_database_from_before_opens_nothing_of_the_erased() {
     let place = bench.stop().await;
     let backup = std::fs::read(place.path("audit.sqlite")).unwrap();
     let bench = place.start(Arc::new(NoFaults)).await;
-    erasing().run(&bench.log, CLI).await.unwrap();
+    erasing().run(&bench.log).await.unwrap();
     let place = bench.stop().await;
     std::fs::write(place.path("audit.sqlite"), backup).unwrap();
     for side in ["audit.sqlite-wal", "audit.sqlite-shm"] {
@@ -224,7 +228,7 @@ async fn a_person_has_one_pseudonym_a_month_and_a_new_one_after_an_erasure() {
     assert_ne!(persons.current("user:bob", now()).await.unwrap().pseudonym(), first.pseudonym());
     bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
     assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
-    erasing().run(&bench.log, CLI).await.unwrap();
+    erasing().run(&bench.log).await.unwrap();
     assert!(persons.pseudonyms(ID).await.unwrap().is_empty());
     assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
 }
@@ -253,8 +257,9 @@ async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays()
         assert!(before.iter().any(|found| found == name), "{name}: {before:?}");
     }
     let person_id = format!("name:{NAME}");
-    let erasing = Erasing::try_new(ErasePersonRequest { person_id, ..request() }, &roles()).unwrap();
-    assert_eq!(erasing.run(&bench.log, CLI).await.unwrap().0, 1);
+    let erasing =
+        Erasing::try_new(ErasePersonRequest { person_id, ..request() }, &roles(), asked_by(AUDITOR)).unwrap();
+    assert_eq!(erasing.run(&bench.log).await.unwrap().0, 1);
     bench.publish().await;
     let after = names(&bench, "user:bob").await;
     assert!(!after.iter().any(|found| found.contains("Mustermann")), "{after:?}");
@@ -269,23 +274,29 @@ async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays()
 async fn a_repeated_erasure_finds_nothing_and_is_logged_all_the_same() {
     let bench = Bench::sqlite().await;
     bench.append(&search_by(ID, NAME, QUERY)).await;
-    assert_eq!(erasing().run(&bench.log, CLI).await.unwrap().0, 1);
-    assert_eq!(erasing().run(&bench.log, CLI).await.unwrap().0, 0);
-    assert_eq!(bench.kinds().await, ["search", "erasure", "change", "erasure", "change"]);
+    assert_eq!(erasing().run(&bench.log).await.unwrap().0, 1);
+    assert_eq!(erasing().run(&bench.log).await.unwrap().0, 0);
+    assert_eq!(bench.kinds().await, ["search", "change", "change", "erasure", "change", "change", "erasure"]);
 }
 
 #[test]
 fn one_person_cannot_erase_alone_and_nobody_erases_themselves() {
-    let ask = |dpo: Option<&str>, auditor: Option<&str>| {
+    let ask_by = |by: Reader, dpo: Option<&str>, auditor: Option<&str>| {
         let named = |id: &str| person(id, "");
         let (dpo, auditor) = (dpo.map(named), auditor.map(named));
-        Erasing::try_new(ErasePersonRequest { dpo, auditor, ..request() }, &roles()).is_ok()
+        Erasing::try_new(ErasePersonRequest { dpo, auditor, ..request() }, &roles(), by).is_ok()
     };
+    let ask = |dpo, auditor| ask_by(asked_by("user:auditor"), dpo, auditor);
     assert!(ask(Some("user:dpo"), Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), None) && !ask(None, Some("user:auditor")));
     assert!(!ask(Some("user:dpo"), Some("user:dpo")));
     assert!(!ask(Some("user:dpo"), Some("user:other")), "who agrees as auditor is one");
+    assert!(!ask(Some("user:other"), Some("user:auditor")), "who agrees as officer is one");
     assert!(!ask(Some(ID), Some("user:auditor")) && !ask(Some("user:dpo"), Some("")));
+    let both = (Some("user:dpo"), Some("user:auditor"));
+    assert!(ask_by(asked_by("user:dpo"), both.0, both.1));
+    assert!(!ask_by(asked_by("user:other"), both.0, both.1), "who asks is one of the two");
+    assert!(!ask_by(Reader::new(CLI.to_owned(), None), both.0, both.1), "a program alone is nobody");
 }
 
 /// Words for it would be in clear in the one entry that stays.
@@ -294,7 +305,7 @@ fn a_ground_is_a_code_and_the_number_of_a_case_and_has_no_room_for_a_name() {
     let is_taken = |spoil: fn(&mut ErasePersonRequest)| {
         let mut request = request();
         spoil(&mut request);
-        Erasing::try_new(request, &roles()).is_ok()
+        Erasing::try_new(request, &roles(), asked_by(AUDITOR)).is_ok()
     };
     assert!(is_taken(|_| ()) && is_taken(|request| request.case_number.clear()));
     assert!(!is_taken(|request| request.case_number = NAME.to_owned()));
@@ -303,9 +314,33 @@ fn a_ground_is_a_code_and_the_number_of_a_case_and_has_no_room_for_a_name() {
     assert!(!is_taken(|request| request.set_ground(ErasureGround::RetentionEnded)), "nobody asks for that");
 }
 
+/// Whether each erasure has the approvals of both, by its id and under their pseudonyms.
+async fn is_approved(bench: &Bench) -> bool {
+    let (mut erasures, mut approvals) = (Vec::new(), Vec::new());
+    for index in 0..bench.size().await {
+        let leaf: serde_json::Value = serde_json::from_str(&bench.leaf(index).await).unwrap();
+        match leaf["data"]["metadata"]["event_code"].as_str().unwrap() {
+            "erasure.early" => erasures.push(leaf["id"].clone()),
+            "change.updated" => {
+                let pseudonym = leaf["data"]["actor"]["user"]["uid"].as_str().unwrap().to_owned();
+                approvals.push((leaf["data"]["entity"]["uid"].clone(), pseudonym));
+            }
+            _ => {}
+        }
+    }
+    let persons = &bench.log.parts.persons;
+    let mut approvers = persons.pseudonyms("user:dpo").await.unwrap();
+    approvers.extend(persons.pseudonyms(AUDITOR).await.unwrap());
+    let has_both = |id: &serde_json::Value| {
+        approvers.len() == 2
+            && approvers.iter().all(|person| approvals.contains(&(id.clone(), person.clone())))
+    };
+    !erasures.is_empty() && erasures.iter().all(has_both)
+}
+
 #[tokio::test]
 async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
-    for step in [Step::MakeSecret, Step::Rewrap, Step::DropSecret, Step::TellErasure] {
+    for step in [Step::Approved, Step::MakeSecret, Step::Rewrap, Step::DropSecret, Step::TellErasure] {
         for is_crash in [false, true] {
             let bench = Bench::sqlite().await;
             bench.append(&search_by(ID, NAME, QUERY)).await;
@@ -315,7 +350,7 @@ async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
             for _ in 0..2 {
                 // What is owed is told at the start, which may fail as well.
                 if let Ok((log, _)) = place.open(faults.clone()).await {
-                    let _ = erasing().run(&log, CLI).await;
+                    let _ = erasing().run(&log).await;
                 }
                 faults.revive();
             }
@@ -324,7 +359,11 @@ async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
             let gone = names(&bench, ID).await.is_empty();
             let told = bench.kinds().await.iter().any(|kind| kind == "erasure");
             assert_eq!(gone, told, "{step:?}: it is erased, and the log says so, or neither");
-            erasing().run(&bench.log, CLI).await.unwrap();
+            assert!(
+                !gone || is_approved(&bench).await,
+                "{step:?}: who agreed is in the log once keys are gone"
+            );
+            erasing().run(&bench.log).await.unwrap();
             assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"), "{step:?}");
             for opener in &openers {
                 assert_eq!(traces(&bench.place, opener), Vec::<PathBuf>::new(), "{step:?}");

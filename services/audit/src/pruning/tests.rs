@@ -25,8 +25,13 @@ async fn aged(bench: &Bench) {
     bench.publish().await;
 }
 
-fn pruning(bench: &Bench) -> Pruning {
-    Pruning::new(bench.log.clone(), bench.blobs.clone(), 30 * DAY)
+async fn pruning(bench: &Bench) -> Pruning {
+    pruning_after(bench, 30 * DAY).await
+}
+
+async fn pruning_after(bench: &Bench, retention: Duration) -> Pruning {
+    let guard = bench.guard(retention).await;
+    Pruning::new(bench.log.clone(), bench.blobs.clone(), guard, retention)
 }
 
 #[tokio::test]
@@ -34,12 +39,15 @@ async fn old_entries_go_and_a_copy_still_verifies() {
     let bench = Bench::sqlite().await;
     aged(&bench).await;
     let before = bench.verify(&[]);
-    assert_eq!(pruning(&bench).run(900).await.unwrap(), 512, "whole bundles only");
+    assert_eq!(pruning(&bench).await.run(900).await.unwrap(), 512, "whole bundles only");
     let store = &bench.log.parts.store;
     assert_eq!((store.head().await.unwrap().first_kept, store.first_row().await.unwrap()), (512, Some(512)));
     assert!(
         !bench.place.path("log/tile/entries/001").exists() && bench.place.path("log/tile/0/001").exists()
     );
+    let told = bench.leaf(900).await;
+    assert!(told.contains("entries 0 to 511 pruned, retention 30 days"), "{told}");
+    assert!(told.contains("service.pruned"), "{told}");
     fill(&bench, 10).await;
     bench.publish().await;
     let after = bench.verify(&[before]);
@@ -58,14 +66,14 @@ async fn keys_of_months_that_are_over_are_destroyed_and_the_log_says_so() {
     let pseudonyms = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
     bench.place.clock.advance(30 * DAY);
     bench.append(&search_by("user:alice", "Alice Example", "blue car")).await;
-    pruning(&bench).run(900).await.unwrap();
+    pruning(&bench).await.run(900).await.unwrap();
     let left = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
     assert_eq!(left.len(), 1, "the new month's key stays");
     assert!(bench.log.parts.persons.key_of(&pseudonyms[0]).await.unwrap().is_none());
     assert_eq!(bench.kinds().await.last().unwrap(), "erasure");
     let size = bench.size().await;
     assert!(bench.leaf(size - 1).await.contains(&pseudonyms[0]));
-    pruning(&bench).run(900).await.unwrap();
+    pruning(&bench).await.run(900).await.unwrap();
     assert_eq!(bench.size().await, size, "nothing more to say");
 }
 
@@ -77,14 +85,15 @@ async fn a_month_of_more_persons_than_one_event_names_expires_in_several_events(
         (0..persons).map(|n| search_by(&format!("user:{n}"), "Somebody", "car")).collect();
     bench.log.append_all(CLI, &events, None).await.unwrap();
     bench.publish().await;
+    let pruning = pruning(&bench).await;
     bench.place.clock.advance(70 * DAY);
     let size = bench.size().await;
-    pruning(&bench).run(size).await.unwrap();
-    assert_eq!(bench.size().await, size + 2, "the log has taken both");
+    pruning.run(size).await.unwrap();
+    assert_eq!(bench.size().await, size + 3, "the log has taken both, after what pruning says of entries");
     let kinds = bench.kinds().await;
     assert_eq!(kinds[kinds.len() - 2..], ["erasure", "erasure"]);
-    pruning(&bench).run(size).await.unwrap();
-    assert_eq!(bench.size().await, size + 2, "nothing is owed");
+    pruning.run(size).await.unwrap();
+    assert_eq!(bench.size().await, size + 3, "nothing is owed");
 }
 
 /// As an older program left it: what is owed names more than an event may, and nothing could be told any more.
@@ -122,8 +131,8 @@ async fn what_is_owed_and_too_large_is_told_in_several_events_and_each_once() {
 async fn nothing_is_pruned_that_was_not_published_or_that_is_young() {
     let bench = Bench::sqlite().await;
     aged(&bench).await;
-    assert_eq!(pruning(&bench).run(300).await.unwrap(), 256);
-    assert_eq!(Pruning::new(bench.log.clone(), bench.blobs.clone(), 41 * DAY).run(900).await.unwrap(), 256);
+    assert_eq!(pruning(&bench).await.run(300).await.unwrap(), 256);
+    assert_eq!(pruning_after(&bench, 41 * DAY).await.run(900).await.unwrap(), 256);
 }
 
 #[tokio::test]
@@ -131,11 +140,12 @@ async fn a_clock_that_jumped_destroys_nothing() {
     let bench = Bench::sqlite().await;
     fill(&bench, 600).await;
     bench.publish().await;
-    let pruning = pruning(&bench);
+    let pruning = pruning(&bench).await;
+    pruning.check_clock().await.unwrap();
     let now = bench.log.parts.clock.wall();
     for jump in [now + 365 * DAY, now - DAY] {
         bench.place.clock.step_wall(jump);
-        assert!(matches!(pruning.run(600).await, Err(Error::ClockDisagrees)));
+        assert!(matches!(pruning.run(600).await, Err(Error::ClockDisagrees(_))));
     }
     assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(0));
 }
@@ -150,14 +160,16 @@ async fn a_pruning_that_is_cut_short_anywhere_is_finished_by_the_next() {
             let faults = Injector::new(step, 2, is_crash);
             for _ in 0..2 {
                 let bench = place.start(faults.clone()).await;
-                assert!(pruning(&bench).run(900).await.is_err(), "{step:?}");
+                assert!(pruning(&bench).await.run(900).await.is_err(), "{step:?}");
                 place = bench.stop().await;
                 faults.revive();
             }
             let bench = place.start(Arc::new(NoFaults)).await;
             bench.publish().await;
             bench.verify(&[]);
-            assert_eq!(pruning(&bench).run(900).await.unwrap(), 512);
+            assert_eq!(pruning(&bench).await.run(900).await.unwrap(), 512);
+            let told = bench.kinds().await.iter().filter(|kind| *kind == "service").count();
+            assert_eq!(told, 1, "{step:?}: what went is told once");
             assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(512));
             bench.verify(&[]);
         }

@@ -22,7 +22,7 @@ async fn bench() -> Bench {
     bench.append(&search_by(ALICE, "Alice Example", "a red car")).await;
     bench.append(&test_event("x")).await;
     bench.append(&search_by(BOB, "Bob Other", "a dog")).await;
-    let named = Roles::new([BOB.to_owned()]).told().remove(0);
+    let named = Roles::new([BOB.to_owned()], []).told().remove(0);
     bench.append(&event(Some(person(ALICE, "Alice Example")), named)).await;
     bench
 }
@@ -226,7 +226,7 @@ async fn nothing_is_read_where_the_log_cannot_hear_of_it() {
 
 #[test]
 fn the_log_hears_who_the_auditors_are_and_that_there_is_none() {
-    let many = Roles::new((0..9).map(|number| format!("user:{number}")));
+    let many = Roles::new((0..9).map(|number| format!("user:{number}")), []);
     let named: Vec<usize> = many
         .told()
         .into_iter()
@@ -235,6 +235,6 @@ fn the_log_hears_who_the_auditors_are_and_that_there_is_none() {
             _ => panic!("not a change"),
         })
         .collect();
-    assert_eq!(named, [4, 4, 1]);
-    assert_eq!(Roles::default().told().len(), 1);
+    assert_eq!(named, [4, 4, 1, 0]);
+    assert_eq!(Roles::default().told().len(), 2, "one for each role");
 }

@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{entry, head, pending, person_key, producer, term, tile};
+use super::{believed, entry, head, pending, person_key, producer, term, tile, told};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -15,6 +15,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
     Migration { version: 4, name: "outboxes belong to their producers", statements: fourth },
     Migration { version: 5, name: "feeds remember what they lost", statements: fifth },
+    Migration { version: 6, name: "when the clock was last believed", statements: sixth },
+    Migration { version: 7, name: "what the log was told of its settings", statements: seventh },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -80,6 +82,14 @@ fn outboxes_alone(backend: DbBackend) -> String {
         "CREATE TABLE producers (outbox {bytes} NOT NULL PRIMARY KEY, through bigint NOT NULL, \
          dropped bigint NOT NULL, reported_ns bigint NOT NULL)"
     )
+}
+
+fn sixth(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, believed::Entity)]
+}
+
+fn seventh(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, told::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {

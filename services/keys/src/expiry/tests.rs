@@ -94,7 +94,7 @@ async fn after_a_restart_of_the_machine_an_unknown_gap_waits_for_a_person() {
     drop(custody);
     bench.clock.advance(YEAR);
     *bench.machine.0.lock().unwrap() =
-        crate::machine::Uptime { boot: "second".into(), up: MINUTE, synchronised: false };
+        obscura_clock::Uptime { boot: "second".into(), up: MINUTE, synchronised: false };
     let custody = bench.open().await;
     assert!(matches!(custody.expire().await, Err(Error::InDoubt(_))));
     assert_eq!(bench.describes(&custody, &key).await, SlotSet::whole_hour());

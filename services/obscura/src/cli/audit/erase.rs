@@ -8,7 +8,7 @@ use crate::{problem::Result, services::PATIENT, words::count};
 /// Arguments of `audit erase`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The data-protection officer and the auditor decide together, and that they did is logged.
+The data-protection officer and the auditor decide together; one of them runs this, and that they did is logged.
 
 Example:
   obscura audit erase unix:1000 --ground no-longer-necessary --case 117/26 --dpo unix:2000 --auditor unix:3000")]
@@ -17,10 +17,11 @@ pub struct Erase {
     person: String,
     #[command(flatten)]
     ground: Ground,
-    /// Id of the data-protection officer who agrees
+    /// Id of the data-protection officer who agrees, named under `data_protection_officers` in the same settings
     #[arg(long, value_name = "ID")]
     dpo: String,
-    /// Id of the auditor who agrees: somebody else, named under `auditors` in the settings of the audit service
+    /// Id of the auditor who agrees: somebody else, named under `auditors` in the settings of
+    /// the audit service
     #[arg(long, value_name = "ID")]
     auditor: String,
 }

@@ -8,7 +8,7 @@ use crate::{problem::Result, services::PROMPT};
 /// Arguments of `audit test-event`.
 #[derive(Debug, Args)]
 pub struct TestEvent {
-    /// Words to send, without personal data
+    /// Words to send, which are sealed under your key: receivers recognise the event by its id
     #[arg(default_value = "test event")]
     text: String,
 }
@@ -30,10 +30,10 @@ impl TestEvent {
         let call = audit.send_test_event(SendTestEventRequest { text: self.text });
         let answer = services.ask("audit", "send a test event", PROMPT, call).await?;
         let words = format!(
-            "The test event is entry {}; `obscura audit status` shows which feeds have sent it.",
-            answer.index
+            "The test event {} is entry {}; `obscura audit status` shows which feeds have sent it.",
+            answer.event_id, answer.index
         );
-        session.out.result(&json!({ "index": answer.index }), words)
+        session.out.result(&json!({ "index": answer.index, "event_id": answer.event_id }), words)
     }
 }
 
