@@ -137,8 +137,9 @@ fn assert_each_once_by_id(feed: &str, log: &[Value], received: &[Value]) {
 async fn a_bus_a_webhook_and_a_syslog_receiver_have_each_event_once_after_all_that_happened_to_them() {
     let mut receivers = Receivers::start();
     let mut installation = Installation::start_with(&[("audit", receivers.settings())]);
-    let first = send(&installation, "before");
-    wait_until_sent(&installation, first);
+    // As many as the consumer wants: what the services themselves tell may come later.
+    let first: Vec<u64> = (0..5).map(|number| send(&installation, &format!("before, {number}"))).collect();
+    wait_until_sent(&installation, first[4]);
     let mut of_bus = consume(&receivers.nats, 5).await;
     assert_eq!(of_bus.len(), 5, "the consumer was there, and goes away");
 
@@ -197,8 +198,9 @@ async fn a_bus_a_webhook_and_a_syslog_receiver_have_each_event_once_after_all_th
     installation.must(&["audit", "replay", "bus", "--from", "0"]);
     let marker = send(&installation, "last");
     wait_until_sent(&installation, marker);
-    let of_bus = consume(&receivers.nats, usize::MAX).await;
-    assert!(of_bus.iter().all(|event| !log.contains(event)), "the bus knows what it has");
+    // NATS drops repetitions for two minutes; on a slow machine they are over, and the same events come again.
+    of_bus.extend(consume(&receivers.nats, usize::MAX).await);
+    assert_each_once_by_id("bus", &self::log(&installation, marker), &of_bus);
     installation.down();
     let told = fs::read_to_string(installation.state().join("logs/audit.log")).unwrap();
     assert!(!told.contains("panicked"), "{told}");
