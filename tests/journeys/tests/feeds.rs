@@ -138,8 +138,8 @@ async fn a_bus_a_webhook_and_a_syslog_receiver_have_each_event_once_after_all_th
     let mut receivers = Receivers::start();
     let mut installation = Installation::start_with(&[("audit", receivers.settings())]);
     // As many as the consumer wants: what the services themselves tell may come later.
-    let first = (0..5).map(|number| send(&installation, &format!("before, {number}"))).last().unwrap();
-    wait_until_sent(&installation, first);
+    let first: Vec<u64> = (0..5).map(|number| send(&installation, &format!("before, {number}"))).collect();
+    wait_until_sent(&installation, first[4]);
     let mut of_bus = consume(&receivers.nats, 5).await;
     assert_eq!(of_bus.len(), 5, "the consumer was there, and goes away");
 

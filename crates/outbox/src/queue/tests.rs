@@ -300,6 +300,30 @@ fn a_full_outbox_drops_the_newest_and_names_them_when_a_tenth_is_free() {
 }
 
 #[test]
+fn what_can_be_brought_again_is_taken_whole_or_not_at_all_and_is_never_dropped() {
+    let mut world = World::new(20);
+    (0..19).for_each(|number| record(&mut world.queue, &number.to_string()));
+    let both = [test_event("one"), test_event("two")];
+    assert_eq!(world.queue.take_all(&both), Recorded::Full);
+    assert_eq!(world.queue.len(), 19);
+    assert_eq!(world.queue.record(&test_event("the last")), (20, true), "the refused have no counters");
+    assert_eq!(world.queue.take_all(&both[..1]), Recorded::Full);
+    assert_eq!(world.queue.record(&test_event("dropped")), (21, false));
+    world.commit();
+    world.send(1, true);
+    assert_eq!(world.queue.take_all(&both[..1]), Recorded::Full, "what was dropped is named before");
+    world.commit();
+    world.send(5, true);
+    let long = [test_event("short"), test_event(&"x".repeat(MAX_EVENT_BYTES))];
+    assert_eq!(world.queue.take_all(&long), Recorded::TooLong);
+    assert_eq!(world.queue.take_all(&both), Recorded::Kept);
+    world.drain();
+    assert_eq!(world.log.overflows().collect::<Vec<_>>(), [Counters { first: 21, last: 21 }]);
+    assert!(both.iter().all(|event| world.log.ids.contains(&event.event_id)));
+    assert!(!world.log.ids.contains(&long[0].event_id));
+}
+
+#[test]
 fn dropped_events_are_named_even_if_the_process_dies_first() {
     let mut world = World::new(10);
     (0..15).for_each(|number| record(&mut world.queue, &number.to_string()));

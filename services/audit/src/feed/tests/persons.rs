@@ -13,7 +13,7 @@ use obscura_test_servers::{
 use super::*;
 use crate::{
     erasing::Erasing,
-    roles::Roles,
+    roles::{Reader, Roles},
     source::{LossAlarms, Source},
     test_support::{AUDITOR, Bench, CLI, event, person, search_by, test_event},
 };
@@ -122,7 +122,8 @@ fn erasing(person_id: String) -> Erasing {
         ground: ErasureGround::Objection.into(),
         case_number: "117/26".to_owned(),
     };
-    Erasing::try_new(request, &Roles::new([AUDITOR.to_owned()])).unwrap()
+    let asking = Reader::new(CLI.to_owned(), Some(person(AUDITOR, "Otto Auditor")));
+    Erasing::try_new(request, &Roles::new([AUDITOR.to_owned()], ["user:dpo".to_owned()]), asking).unwrap()
 }
 
 /// The bytes as they are, in hexadecimal and in base64.
@@ -179,7 +180,7 @@ async fn no_receiver_ever_hears_who_somebody_is_and_after_an_erasure_nothing_lea
 
     let openers = openers(&bench, &pseudonyms).await;
     for id in ids {
-        assert_eq!(erasing(id).run(&bench.log, CLI).await.unwrap().0, 1);
+        assert_eq!(erasing(id).run(&bench.log).await.unwrap().0, 1);
     }
     let erased = usize::try_from(bench.size().await).unwrap();
     // Life goes on, also with events of the same person, who is somebody else now.
