@@ -27,6 +27,7 @@ mod clock_steps;
 mod full_disk;
 mod given_up;
 mod intake_key;
+mod key_waits;
 mod outage;
 mod peers;
 mod plug;

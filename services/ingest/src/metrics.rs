@@ -38,7 +38,7 @@ impl Collector for Recording {
         let sum =
             |of: fn(&obscura_proto::ingest::v1::CameraStatus) -> u64| cameras.iter().map(of).sum::<u64>();
         let forecast = self.pressure.forecast();
-        let gauges: [(&str, &str, Option<&Unit>, u64); 12] = [
+        let gauges: [(&str, &str, Option<&Unit>, u64); 13] = [
             ("ingest_cameras", "Cameras that should be recorded", None, cameras.len() as u64),
             ("ingest_cameras_recording", "Cameras that are being recorded", None, recording as u64),
             ("ingest_spool", "Size of the spool", Some(&Unit::Bytes), self.spool.used_bytes()),
@@ -61,6 +61,12 @@ impl Collector for Recording {
                 "Layer keys that custody refuses for good",
                 None,
                 self.outbox.refused_keys() as u64,
+            ),
+            (
+                "ingest_layer_keys_failing",
+                "Layer keys that custody has not taken in many tries, and does not refuse for good",
+                None,
+                self.outbox.failing_keys() as u64,
             ),
             (
                 "ingest_cameras_paused",

@@ -6,6 +6,7 @@
 
 mod body;
 mod fault;
+mod layer_keys;
 mod make_way;
 mod objects;
 mod outage;
@@ -160,37 +161,6 @@ impl Uploader {
         .await;
         let after = if left.is_ok() { 0 } else { self.outbox.waiting_segments(camera) };
         before.saturating_sub(after)
-    }
-
-    async fn send_keys(&self) {
-        if !self.keys_away.may_try(self.clock.monotonic()) {
-            return;
-        }
-        for (serial, request) in self.outbox.keys(self.clock.monotonic()) {
-            let mut keys = self.keys.clone();
-            match self.patience.call(keys.import_layer_key(request)).await {
-                Ok(_) => {
-                    self.keys_away.over();
-                    self.free(&[serial]);
-                    self.outbox.key_done(serial);
-                }
-                // One key that is refused for good must not hold up the others.
-                Err(fault) if fault.is_refusal() => self.key_refused(serial, &fault.cause),
-                Err(fault) => {
-                    self.keys_away.goes_on(self.clock.monotonic(), &fault.cause);
-                    break;
-                }
-            }
-        }
-    }
-
-    fn key_refused(&self, serial: Serial, cause: &str) {
-        if self.outbox.key_refused(serial, self.clock.monotonic()) {
-            tracing::error!(
-                cause,
-                "a layer key is refused for good and set aside; its footage waits in the spool, up to a quarter of it: remove the cause and restart ingest"
-            );
-        }
     }
 
     async fn send_gaps(&self) {

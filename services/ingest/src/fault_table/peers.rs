@@ -27,7 +27,7 @@ use obscura_proto::{
 };
 use obscura_seal::RecipientKeyPair;
 use tokio::net::TcpListener;
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 use super::plug::Plug;
 use crate::upload::Objects;
@@ -97,6 +97,10 @@ pub struct Stored {
     pub refuses_keys: bool,
     /// or those of one camera.
     pub refuses_keys_of: Option<CameraId>,
+    /// Keys that custody cannot take now, and says so: all of them,
+    pub takes_no_key: bool,
+    /// or those of one camera.
+    pub takes_no_key_of: Option<(CameraId, Code)>,
     /// Imports that were asked for.
     pub imports: usize,
     /// Nothing answers.
@@ -325,6 +329,12 @@ async fn import(peers: Peers, asked: ImportLayerKeyRequest) -> Result<ImportLaye
         let camera = asked.key.as_ref().unwrap().camera_id.parse().ok();
         if stored.refuses_keys || (camera.is_some() && camera == stored.refuses_keys_of) {
             return Err(Status::permission_denied("this key is refused for good"));
+        }
+        if stored.takes_no_key {
+            return Err(Status::unavailable("no key now"));
+        }
+        if let Some((_, code)) = stored.takes_no_key_of.filter(|(of, _)| camera == Some(*of)) {
+            return Err(Status::new(code, "not this one now"));
         }
         let id: LayerKeyId = asked.key.as_ref().unwrap().key_id.parse().unwrap();
         let before = stored.keys.entry(id).or_insert_with(|| asked.clone());

@@ -1,4 +1,5 @@
-//! What waits only because it is refused. It may wait for long, and must not keep the spool from
+//! What waits only because it is refused, or because custody cannot take its layer key while it takes
+//! others. It may wait for long, and must not keep the spool from
 //! freeing what lies behind it.
 
 use std::collections::HashSet;
@@ -12,9 +13,9 @@ use crate::spool::Serial;
 /// Something that is refused.
 #[derive(Debug)]
 pub enum Refused {
-    /// A layer key that was set aside.
+    /// A layer key that was set aside, or that fails again and again while others go through.
     Key(ImportLayerKeyRequest),
-    /// A pack that is refused again and again itself, or whose layer key was set aside.
+    /// A pack that is refused again and again itself, or whose layer key is such a one.
     Pack(Formed),
 }
 
@@ -23,8 +24,8 @@ impl Outbox {
     #[must_use]
     pub fn refused_at(&self, serial: Serial) -> Option<Refused> {
         let state = self.lock();
-        if let Some(key) = state.keys.get(&serial) {
-            return key.is_set_aside().then(|| Refused::Key(key.request.clone()));
+        if let Some(key) = state.keys.get(serial) {
+            return key.is_aside().then(|| Refused::Key(key.request.clone()));
         }
         let pack = state.packs.waiting().find(|pack| pack.holds(serial))?;
         state.is_refused(&state.set_aside(), pack).then(|| Refused::Pack(pack.clone()))
@@ -45,10 +46,7 @@ impl Outbox {
 
     /// A key has another record in the spool.
     pub fn key_moved(&self, from: Serial, to: Serial) {
-        let mut state = self.lock();
-        if let Some(key) = state.keys.remove(&from) {
-            state.keys.insert(to, key);
-        }
+        self.lock().keys.moved(from, to);
     }
 
     /// A pack that waits has other records in the spool, or none any more.
@@ -61,7 +59,7 @@ impl Outbox {
 
 impl State {
     pub(super) fn set_aside(&self) -> HashSet<LayerKeyId> {
-        self.keys.values().filter(|key| key.is_set_aside()).filter_map(|key| key_id(&key.request)).collect()
+        self.keys.aside().filter_map(|key| key_id(&key.request)).collect()
     }
 
     pub(super) fn is_refused(&self, set_aside: &HashSet<LayerKeyId>, pack: &Formed) -> bool {
