@@ -28,6 +28,7 @@ mod full_disk;
 mod given_up;
 mod intake_key;
 mod key_waits;
+mod nobody_gets_through;
 mod outage;
 mod peers;
 mod plug;

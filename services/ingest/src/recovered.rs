@@ -81,7 +81,16 @@ pub fn enqueue(
             placed.extend(segments.iter().map(place));
             segments.iter().for_each(|sealed| note_end(&mut through, sealed));
             let (id, serial) = (*id, *serial);
-            outbox.add_pack(Formed { id, serial, segments, refusals: 0, not_before: now, after });
+            outbox.add_pack(Formed {
+                id,
+                serial,
+                segments,
+                refusals: 0,
+                refused_at: None,
+                passed_over: false,
+                not_before: now,
+                after,
+            });
         } else {
             // The record of a pack that is not whole any more would keep its file for ever.
             broken.push(*serial);

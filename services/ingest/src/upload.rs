@@ -206,6 +206,8 @@ impl Uploader {
                         serial,
                         segments,
                         refusals: 0,
+                        refused_at: None,
+                        passed_over: false,
                         not_before: now,
                         after,
                     });
@@ -275,6 +277,7 @@ impl Uploader {
                 }
                 pack.not_before = outage::much_later(self.clock.monotonic(), pack.refusals);
                 pack.refusals = pack.refusals.saturating_add(1);
+                pack.note_refusal(self.clock.monotonic(), *self.last_arrival());
                 self.outbox.pack_failed(pack);
             }
         }

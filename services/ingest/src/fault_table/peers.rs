@@ -101,6 +101,12 @@ pub struct Stored {
     pub takes_no_key: bool,
     /// or those of one camera.
     pub takes_no_key_of: Option<(CameraId, Code)>,
+    /// No pack is given a URL, for a reason that seems to be its own;
+    pub refuses_packs: bool,
+    /// or those of one camera are not indexed.
+    pub refuses_packs_of: Option<CameraId>,
+    /// The store lets nobody put anything.
+    pub lets_nobody_in: bool,
     /// Imports that were asked for.
     pub imports: usize,
     /// Nothing answers.
@@ -250,6 +256,9 @@ impl Peers {
         let bytes = read.ok_or_else(|| Status::aborted("half an upload"))?;
         let key = uri.path().trim_start_matches("/objects/").to_owned();
         let store = move |stored: &mut Stored, trouble| {
+            if stored.lets_nobody_in {
+                return Err(Status::permission_denied("nobody"));
+            }
             match trouble {
                 Some(Answer::Lie) => {}
                 Some(Answer::Half) => return Err(Status::aborted("the connection broke")),
@@ -290,6 +299,7 @@ async fn answer(Shared(peers): Shared<Peers>, request: Request<Body>) -> Respons
             let (parts, body) = request.into_parts();
             match peers.put(&parts.uri, body).await {
                 Ok(()) => StatusCode::CREATED.into_response(),
+                Err(error) if error.code() == Code::PermissionDenied => StatusCode::FORBIDDEN.into_response(),
                 Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }
@@ -351,7 +361,10 @@ async fn create_upload(peers: Peers, asked: CreateUploadRequest) -> Result<Creat
     let object_key = format!("{}.pack", asked.pack_id);
     let url = format!("https://{}/objects/{object_key}", peers.storage);
     let told = CreateUploadResponse { url, object_key, ..CreateUploadResponse::default() };
-    peers.meet(Call::Url, move |_, _| Ok(told)).await
+    let refuse = |stored: &mut Stored, _| {
+        if stored.refuses_packs { Err(Status::failed_precondition("not this one")) } else { Ok(told) }
+    };
+    peers.meet(Call::Url, refuse).await
 }
 
 async fn commit_pack(peers: Peers, asked: CommitPackRequest) -> Result<CommitPackResponse, Status> {
@@ -362,6 +375,9 @@ async fn commit_pack(peers: Peers, asked: CommitPackRequest) -> Result<CommitPac
         let directory = Directory::decode_head(&object[..head]).unwrap();
         if object.len() as u64 != head as u64 + directory.body_length() {
             return Err(Status::data_loss("the object is not as long as its head says"));
+        }
+        if stored.refuses_packs_of == Some(directory.camera) {
+            return Err(Status::failed_precondition("not of this camera"));
         }
         let body = object[head..].to_vec();
         let before = stored.packs.entry(directory.pack_id).or_insert_with(|| asked.directory_sha256.to_vec());

@@ -34,19 +34,24 @@ pub struct Key {
     failures: u32,
     /// Those of them that were answered after another key had gone through: what is away takes none.
     passed_over: u32,
-    /// Keys that custody had taken when this one first failed.
-    taken_before: Option<u64>,
+    /// When it first failed or was refused, and how many keys custody had taken by then.
+    since: Option<(Monotonic, u64)>,
     not_before: Monotonic,
 }
 
 impl Key {
     fn new(request: ImportLayerKeyRequest) -> Self {
         let not_before = Monotonic::from_nanos(0);
-        Self { request, refusals: 0, failures: 0, passed_over: 0, taken_before: None, not_before }
+        Self { request, refusals: 0, failures: 0, passed_over: 0, since: None, not_before }
     }
 
     fn is_set_aside(&self) -> bool {
         self.refusals >= MOST_REFUSALS
+    }
+
+    /// Since when it does not go through.
+    pub fn since(&self) -> Option<Monotonic> {
+        self.since.map(|(since, _)| since)
     }
 
     /// Whether it waits for a reason of its own while others go through, and must not hold up the spool.
@@ -69,6 +74,11 @@ impl Keys {
     /// Those that wait for a reason of their own.
     pub fn aside(&self) -> impl Iterator<Item = &Key> {
         self.waiting.values().filter(|key| key.is_aside())
+    }
+
+    /// Whether another key has gone through since one began to be refused: what refuses all is an outage.
+    pub fn others_went_since(&self, key: &Key) -> bool {
+        key.since.is_some_and(|(_, taken)| taken < self.taken)
     }
 
     /// A key has another record.
@@ -96,7 +106,7 @@ impl Keys {
     fn failed(&mut self, serial: Serial, now: Monotonic, answered: bool) -> bool {
         let taken = self.taken;
         self.waiting.get_mut(&serial).is_some_and(|key| {
-            let others_went = *key.taken_before.get_or_insert(taken) < taken;
+            let others_went = key.since.get_or_insert((now, taken)).1 < taken;
             key.passed_over = key.passed_over.saturating_add((answered && others_went).into());
             key.not_before = later(now, key.failures);
             key.failures = key.failures.saturating_add(1);
@@ -116,7 +126,10 @@ impl Outbox {
     /// A key was refused for a reason that does not pass; true where it is set aside now. Its footage
     /// keeps waiting.
     pub fn key_refused(&self, serial: Serial, now: Monotonic) -> bool {
-        self.lock().keys.waiting.get_mut(&serial).is_some_and(|key| {
+        let keys = &mut self.lock().keys;
+        let taken = keys.taken;
+        keys.waiting.get_mut(&serial).is_some_and(|key| {
+            key.since.get_or_insert((now, taken));
             key.not_before = later(now, key.refusals);
             key.refusals = key.refusals.saturating_add(1);
             key.is_set_aside()

@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 
+use obscura_clock::Monotonic;
 use obscura_ids::LayerKeyId;
 use obscura_proto::keys::v1::ImportLayerKeyRequest;
 
-use super::{Formed, MOST_REFUSALS, Outbox, State, key_id};
+use super::{Formed, MOST_REFUSALS, Outbox, State, key_id, keys::Key};
 use crate::spool::Serial;
 
 /// Something that is refused.
@@ -37,6 +38,19 @@ impl Outbox {
         let state = self.lock();
         let aside = state.set_aside();
         state.packs.waiting().filter(|pack| state.is_refused(&aside, pack)).map(Formed::bytes).sum()
+    }
+
+    /// Whether a pack is refused while others are not, where a pack arrived last at that moment. What refuses
+    /// all is an outage, and when it ends the first that gets through proves nothing about those that wait
+    /// for their next try: a pack must have been refused again after another arrived. Where its layer key
+    /// is refused, another key and a pack must have gone through since.
+    #[must_use]
+    pub fn is_singled_out(&self, pack: &Formed, last_arrival: Monotonic) -> bool {
+        let state = self.lock();
+        let of_pack = |key: &&Key| key_id(&key.request).is_some_and(|id| pack.is_under(id));
+        let others_go = |key: &Key| state.keys.others_went_since(key) && key.since() < Some(last_arrival);
+        (pack.refusals < MOST_REFUSALS || pack.passed_over)
+            && state.keys.aside().filter(of_pack).all(others_go)
     }
 
     #[cfg(test)]

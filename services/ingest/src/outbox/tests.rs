@@ -57,6 +57,8 @@ fn pack(number: u8, serial: u64) -> Formed {
         serial: Serial(serial),
         segments: vec![sealed(camera(number), serial, 1)],
         refusals: 0,
+        refused_at: None,
+        passed_over: false,
         not_before: NOW,
         after: Position::default(),
     }
@@ -202,6 +204,33 @@ fn a_key_is_no_burden_of_its_own_unless_others_go_through_and_custody_says_no() 
         assert_eq!(outbox.refused_bytes() > 0, expected, "{another_goes} {answered}");
         assert_eq!(outbox.refused_at(Serial(1)).is_some(), expected);
     }
+}
+
+#[test]
+fn a_pack_is_singled_out_only_by_a_refusal_after_another_got_through() {
+    let at = |nanos: u64| Monotonic::from_nanos(NOW.as_nanos() + nanos);
+    let outbox = Outbox::default();
+    let mut refused = Formed { refusals: MOST_REFUSALS, ..pack(1, 1) };
+    refused.note_refusal(at(10), Some(at(9)));
+    refused.note_refusal(at(20), Some(at(9)));
+    assert!(!outbox.is_singled_out(&refused, at(9)), "others got through before it all began");
+    assert!(!outbox.is_singled_out(&refused, at(21)), "it was not tried since another got through");
+    refused.note_refusal(at(30), Some(at(21)));
+    assert!(outbox.is_singled_out(&refused, at(21)));
+    refused.note_refusal(at(40), Some(at(21)));
+    assert!(!outbox.is_singled_out(&refused, at(21)), "nobody gets through any more");
+}
+
+#[test]
+fn a_pack_whose_key_is_refused_is_singled_out_only_once_another_key_got_through() {
+    let after = Monotonic::from_nanos(NOW.as_nanos() + 1);
+    let outbox = Outbox::default();
+    (7..=8).for_each(|number| outbox.add_key(Serial(number.into()), key(number)));
+    (0..MOST_REFUSALS).for_each(|_| drop(outbox.key_refused(Serial(7), NOW)));
+    assert!(!outbox.is_singled_out(&pack(1, 1), after), "packs under older keys arrive, and no key");
+    outbox.key_done(Serial(8));
+    assert!(!outbox.is_singled_out(&pack(1, 1), NOW), "no pack arrived since");
+    assert!(outbox.is_singled_out(&pack(1, 1), after));
 }
 
 #[test]
