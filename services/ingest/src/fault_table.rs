@@ -33,6 +33,7 @@ mod outage;
 mod peers;
 mod plug;
 mod refused;
+mod refused_gaps;
 mod terms;
 mod world;
 
@@ -165,6 +166,7 @@ const TABLE: &[Row] = &[
             Fault::Disk(Op::Append(Kind::Gap), CRASHES[1]),
             Fault::Peer(Call::Gaps, Answer::Busy),
             Fault::Peer(Call::Gaps, Answer::Lost),
+            Fault::Peer(Call::Gaps, Answer::Refused),
             Fault::Peer(Call::Gaps, Answer::Late),
             Fault::Peer(Call::Gaps, Answer::Belated),
             Fault::Peer(Call::Gaps, Answer::EndsBefore),

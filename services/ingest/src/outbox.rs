@@ -2,6 +2,7 @@
 //!
 //! Plain state behind a lock; [`crate::upload`] empties it.
 
+mod gaps;
 mod keys;
 mod packs;
 mod refused;
@@ -9,17 +10,17 @@ mod refused;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use obscura_clock::Monotonic;
 use obscura_ids::{CameraId, LayerKeyId, Sequence, WriterEpoch};
-use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
+use obscura_proto::keys::v1::ImportLayerKeyRequest;
 use tokio::sync::Notify;
 
-use self::{keys::Keys, packs::Packs};
+use self::{gaps::Gaps, keys::Keys, packs::Packs};
 pub use self::{packs::Formed, refused::Refused};
 use crate::{
     segment::{GivenUp, Sealed},
@@ -48,7 +49,9 @@ struct State {
     keys: Keys,
     /// Keys without which no pack is offered: those that wait and those that were set aside.
     key_ids: HashSet<LayerKeyId>,
-    gaps: BTreeMap<Serial, Gap>,
+    gaps: Gaps,
+    /// Records of an earlier run that nobody can read.
+    unreadable: usize,
     given_up: Vec<GivenUp>,
     segments: HashMap<CameraId, VecDeque<(Sealed, Monotonic)>>,
     packs: Packs,
@@ -71,11 +74,6 @@ impl Outbox {
         state.keys.add(serial, request);
         drop(state);
         self.changed.notify_waiters();
-    }
-
-    /// A gap began, changed or ended.
-    pub fn add_gap(&self, serial: Serial, gap: Gap) {
-        self.lock().gaps.insert(serial, gap);
     }
 
     /// A segment was sealed. One that was given up may come later than the next: a pack holds its
@@ -110,22 +108,6 @@ impl Outbox {
         let mut state = self.lock();
         if let Some(id) = state.keys.done(serial) {
             state.key_ids.remove(&id);
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// The gaps that wait, with their serials; at most `limit`.
-    #[must_use]
-    pub fn gap_batch(&self, limit: usize) -> (Vec<Serial>, Vec<Gap>) {
-        self.lock().gaps.iter().take(limit).map(|(serial, gap)| (*serial, gap.clone())).unzip()
-    }
-
-    /// Gaps are indexed.
-    pub fn gaps_done(&self, serials: &[Serial]) {
-        let mut state = self.lock();
-        for serial in serials {
-            state.gaps.remove(serial);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -210,15 +192,15 @@ impl Outbox {
         queued.chain(state.packs.oldest(now, counts)).max().unwrap_or_default()
     }
 
-    /// Gaps that have not left.
-    #[must_use]
-    pub fn waiting_gaps(&self) -> usize {
-        self.lock().gaps.len()
+    /// A record of an earlier run cannot be read, and was dropped.
+    pub fn note_unreadable(&self) {
+        self.lock().unreadable += 1;
     }
 
-    #[cfg(test)]
-    pub fn gaps(&self) -> Vec<Gap> {
-        self.lock().gaps.values().cloned().collect()
+    /// Records of an earlier run that could not be read.
+    #[must_use]
+    pub fn unreadable(&self) -> usize {
+        self.lock().unreadable
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

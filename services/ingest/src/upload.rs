@@ -6,6 +6,7 @@
 
 mod body;
 mod fault;
+mod gaps;
 mod layer_keys;
 mod make_way;
 mod objects;
@@ -23,14 +24,18 @@ use obscura_clock::{Monotonic, SharedClock};
 use obscura_ids::{CameraId, PackId};
 use obscura_proto::{
     keys::v1::keys_service_client::KeysServiceClient,
-    storage::v1::{RecordGapsRequest, storage_service_client::StorageServiceClient},
+    storage::v1::storage_service_client::StorageServiceClient,
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use self::{fault::Fault, outage::Outage, pace::Pace};
-pub use self::{fault::Patience, objects::Objects, outage::later};
+pub use self::{
+    fault::Patience,
+    objects::Objects,
+    outage::{later, much_later},
+};
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
     segment::{GivenUp, Sealed, note_torn, record},
@@ -44,8 +49,6 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// Packs that are sent at the same time.
 const PARALLEL_UPLOADS: usize = 3;
-/// Gaps in one call; the limit of `RecordGaps`.
-const GAP_BATCH: usize = 1_000;
 
 /// Sends what waits.
 #[derive(Debug)]
@@ -163,22 +166,6 @@ impl Uploader {
         before.saturating_sub(after)
     }
 
-    async fn send_gaps(&self) {
-        let (serials, gaps) = self.outbox.gap_batch(GAP_BATCH);
-        if gaps.is_empty() || !self.index_away.may_try(self.clock.monotonic()) {
-            return;
-        }
-        let mut storage = self.storage.clone();
-        match self.patience.call(storage.record_gaps(RecordGapsRequest { gaps })).await {
-            Ok(_) => {
-                self.index_away.over();
-                self.free(&serials);
-                self.outbox.gaps_done(&serials);
-            }
-            Err(fault) => self.index_away.goes_on(self.clock.monotonic(), &fault.cause),
-        }
-    }
-
     /// Segments that were given up while the spool did not even take their end.
     fn note_given_up(&self) {
         for segment in self.outbox.take_given_up() {
@@ -275,7 +262,7 @@ impl Uploader {
                 if pack.refusals == 0 {
                     tracing::warn!(pack = %pack.id, cause, "a pack was refused; it waits in the spool and is tried again");
                 }
-                pack.not_before = outage::much_later(self.clock.monotonic(), pack.refusals);
+                pack.not_before = much_later(self.clock.monotonic(), pack.refusals);
                 pack.refusals = pack.refusals.saturating_add(1);
                 pack.note_refusal(self.clock.monotonic(), *self.last_arrival());
                 self.outbox.pack_failed(pack);

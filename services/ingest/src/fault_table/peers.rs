@@ -107,6 +107,8 @@ pub struct Stored {
     pub refuses_packs_of: Option<CameraId>,
     /// The store lets nobody put anything.
     pub lets_nobody_in: bool,
+    /// Gaps with this reason are refused for good, with all that are told together with them.
+    pub refuses_gaps: Option<GapReason>,
     /// Imports that were asked for.
     pub imports: usize,
     /// Nothing answers.
@@ -407,6 +409,9 @@ fn insert(stored: &mut Stored, directory: Directory, body: &[u8], placement: &Si
 
 async fn record_gaps(peers: Peers, asked: RecordGapsRequest) -> Result<RecordGapsResponse, Status> {
     let store = move |stored: &mut Stored, _: Option<Answer>| {
+        if asked.gaps.iter().any(|gap| Some(gap.reason()) == stored.refuses_gaps) {
+            return Err(Status::invalid_argument("no reason that is known here"));
+        }
         for gap in &asked.gaps {
             let known = stored.gaps.entry(gap.gap_id.clone()).or_insert_with(|| gap.clone());
             if rank(gap) > rank(known) {

@@ -6,16 +6,21 @@ use std::collections::HashSet;
 
 use obscura_clock::Monotonic;
 use obscura_ids::LayerKeyId;
-use obscura_proto::keys::v1::ImportLayerKeyRequest;
+use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 
 use super::{Formed, MOST_REFUSALS, Outbox, State, key_id, keys::Key};
 use crate::spool::Serial;
+
+/// Refused gaps that are moved together: each is about a hundred bytes.
+const MOST_GAPS: usize = 1_000;
 
 /// Something that is refused.
 #[derive(Debug)]
 pub enum Refused {
     /// A layer key that was set aside, or that fails again and again while others go through.
     Key(ImportLayerKeyRequest),
+    /// Gaps that storage refuses again and again: this one and newer ones.
+    Gaps(Vec<(Serial, Gap)>),
     /// A pack that is refused again and again itself, or whose layer key is such a one.
     Pack(Formed),
 }
@@ -27,6 +32,9 @@ impl Outbox {
         let state = self.lock();
         if let Some(key) = state.keys.get(serial) {
             return key.is_aside().then(|| Refused::Key(key.request.clone()));
+        }
+        if let Some(gaps) = state.gaps.refused_with(serial, MOST_GAPS) {
+            return Some(Refused::Gaps(gaps));
         }
         let pack = state.packs.waiting().find(|pack| pack.holds(serial))?;
         state.is_refused(&state.set_aside(), pack).then(|| Refused::Pack(pack.clone()))
@@ -61,6 +69,11 @@ impl Outbox {
     /// A key has another record in the spool.
     pub fn key_moved(&self, from: Serial, to: Serial) {
         self.lock().keys.moved(from, to);
+    }
+
+    /// A gap has another record in the spool.
+    pub fn gap_moved(&self, from: Serial, to: Serial) {
+        self.lock().gaps.moved(from, to);
     }
 
     /// A pack that waits has other records in the spool, or none any more.

@@ -200,7 +200,9 @@ fn a_key_is_no_burden_of_its_own_unless_others_go_through_and_custody_says_no() 
         if another_goes {
             outbox.key_done(Serial(3));
         }
-        (0..20).for_each(|_| drop(outbox.key_failed(Serial(1), NOW, answered)));
+        for _ in 0..20 {
+            let _ = outbox.key_failed(Serial(1), NOW, answered);
+        }
         assert_eq!(outbox.refused_bytes() > 0, expected, "{another_goes} {answered}");
         assert_eq!(outbox.refused_at(Serial(1)).is_some(), expected);
     }
@@ -226,7 +228,9 @@ fn a_pack_whose_key_is_refused_is_singled_out_only_once_another_key_got_through(
     let after = Monotonic::from_nanos(NOW.as_nanos() + 1);
     let outbox = Outbox::default();
     (7..=8).for_each(|number| outbox.add_key(Serial(number.into()), key(number)));
-    (0..MOST_REFUSALS).for_each(|_| drop(outbox.key_refused(Serial(7), NOW)));
+    for _ in 0..MOST_REFUSALS {
+        let _ = outbox.key_refused(Serial(7), NOW);
+    }
     assert!(!outbox.is_singled_out(&pack(1, 1), after), "packs under older keys arrive, and no key");
     outbox.key_done(Serial(8));
     assert!(!outbox.is_singled_out(&pack(1, 1), NOW), "no pack arrived since");

@@ -66,6 +66,7 @@ impl Uploader {
         let Some(oldest) = self.spool.oldest_needed() else { return false };
         let done = match self.outbox.refused_at(oldest) {
             Some(Refused::Key(request)) => self.move_key(oldest, &request),
+            Some(Refused::Gaps(gaps)) => self.move_gaps(&gaps),
             Some(Refused::Pack(pack)) if pack.after > *self.spool.committed().borrow() => return false,
             Some(Refused::Pack(pack)) if self.outbox.refused_bytes() <= self.spool.reachable_bytes() / 4 => {
                 self.move_pack(pack).await
@@ -101,6 +102,19 @@ impl Uploader {
         extents.first().into_iter().for_each(|extent| self.spool.hold(to, *extent));
         self.outbox.key_moved(from, to);
         self.free(&[from]);
+        Ok(())
+    }
+
+    fn move_gaps(&self, gaps: &[(Serial, Gap)]) -> Result<(), Error> {
+        let copy = |(from, gap): &(Serial, Gap)| (*from, self.spool.next_serial(), gap.encode_to_vec());
+        let copies: Vec<_> = gaps.iter().map(copy).collect();
+        let records: Vec<_> = copies.iter().map(|(_, to, bytes)| record(Kind::Gap, *to, bytes)).collect();
+        let (extents, _) = self.spool.append_again(&records)?;
+        for ((from, to, _), extent) in copies.iter().zip(extents) {
+            self.spool.hold(*to, extent);
+            self.outbox.gap_moved(*from, *to);
+        }
+        self.free(&gaps.iter().map(|(from, _)| *from).collect::<Vec<_>>());
         Ok(())
     }
 

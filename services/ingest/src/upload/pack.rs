@@ -62,10 +62,12 @@ fn check(status: StatusCode) -> Result<(), Fault> {
         _ if status.is_success() => Ok(()),
         // There is an object by this name: ours, most likely, whose answer was lost. Committing tells.
         StatusCode::PRECONDITION_FAILED => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(Fault::outage(cause())),
-        // An access key that was exchanged, rights that were taken, a clock that was set: it is the signature
-        // or who signed that is refused, never what is in the pack.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::outage(cause())),
+        // Closed to everybody by an access key that was exchanged, rights that were taken or a clock that was
+        // set: it is the signature or who signed that is refused, never what is in the pack.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => Err(Fault::outage(cause())),
         _ if status.is_server_error() => Err(Fault::outage(cause())),
         _ => Err(Fault::of_item(cause())),
     }
