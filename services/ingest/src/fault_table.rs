@@ -27,10 +27,13 @@ mod clock_steps;
 mod full_disk;
 mod given_up;
 mod intake_key;
+mod key_waits;
+mod nobody_gets_through;
 mod outage;
 mod peers;
 mod plug;
 mod refused;
+mod refused_gaps;
 mod terms;
 mod world;
 
@@ -163,6 +166,7 @@ const TABLE: &[Row] = &[
             Fault::Disk(Op::Append(Kind::Gap), CRASHES[1]),
             Fault::Peer(Call::Gaps, Answer::Busy),
             Fault::Peer(Call::Gaps, Answer::Lost),
+            Fault::Peer(Call::Gaps, Answer::Refused),
             Fault::Peer(Call::Gaps, Answer::Late),
             Fault::Peer(Call::Gaps, Answer::Belated),
             Fault::Peer(Call::Gaps, Answer::EndsBefore),

@@ -8,6 +8,7 @@
 //! first byte touches a disk; it cannot read back what it recorded. Everything behind it may be
 //! away: recording goes on into the spool.
 
+mod alarms;
 mod cameras;
 mod config;
 mod epoch;
@@ -164,7 +165,12 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
         settings.spool_duration(),
         daemon.shutdown.clone(),
     ));
-    tokio::spawn(report_pressure(Arc::clone(&pressure), Arc::clone(reporting), daemon.shutdown.clone()));
+    tokio::spawn(alarms::report(
+        Arc::clone(&pressure),
+        Arc::clone(&outbox),
+        Arc::clone(reporting),
+        daemon.shutdown.clone(),
+    ));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
     let recorders = tokio::spawn(record(daemon, Arc::clone(reporting), Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
@@ -202,16 +208,6 @@ async fn watch_pressure(
     while !shutdown.is_cancelled() {
         let now = clock.monotonic();
         pressure.observe(Reading::of(&spool, outbox.oldest(now), limit_time, now));
-        let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
-    }
-}
-
-/// Tells the audit log of alarms of the spool, and of their ends.
-async fn report_pressure(pressure: Arc<Pressure>, reporting: Arc<Reporting>, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let forecast = pressure.forecast();
-        let floor = "at the rate of the last minutes the spool is full within 48 hours";
-        reporting.alarm("spool_floor", forecast.alarm.then_some(floor)).await;
         let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
     }
 }

@@ -38,7 +38,7 @@ impl Collector for Recording {
         let sum =
             |of: fn(&obscura_proto::ingest::v1::CameraStatus) -> u64| cameras.iter().map(of).sum::<u64>();
         let forecast = self.pressure.forecast();
-        let gauges: [(&str, &str, Option<&Unit>, u64); 12] = [
+        let gauges: [(&str, &str, Option<&Unit>, u64); 15] = [
             ("ingest_cameras", "Cameras that should be recorded", None, cameras.len() as u64),
             ("ingest_cameras_recording", "Cameras that are being recorded", None, recording as u64),
             ("ingest_spool", "Size of the spool", Some(&Unit::Bytes), self.spool.used_bytes()),
@@ -51,6 +51,18 @@ impl Collector for Recording {
             ),
             ("ingest_gaps_waiting", "Gap events not yet indexed", None, self.outbox.waiting_gaps() as u64),
             (
+                "ingest_gaps_refused",
+                "Gap events that storage refuses again and again",
+                None,
+                self.outbox.refused_gaps() as u64,
+            ),
+            (
+                "ingest_spool_unreadable",
+                "Layer keys and gaps of an earlier run that could not be read and were dropped",
+                None,
+                self.outbox.unreadable() as u64,
+            ),
+            (
                 "ingest_layer_keys_waiting",
                 "Layer keys not yet imported",
                 None,
@@ -61,6 +73,12 @@ impl Collector for Recording {
                 "Layer keys that custody refuses for good",
                 None,
                 self.outbox.refused_keys() as u64,
+            ),
+            (
+                "ingest_layer_keys_failing",
+                "Layer keys that custody has not taken in many tries, and does not refuse for good",
+                None,
+                self.outbox.failing_keys() as u64,
             ),
             (
                 "ingest_cameras_paused",

@@ -2,28 +2,29 @@
 //!
 //! Plain state behind a lock; [`crate::upload`] empties it.
 
+mod gaps;
+mod keys;
 mod packs;
 mod refused;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use obscura_clock::Monotonic;
 use obscura_ids::{CameraId, LayerKeyId, Sequence, WriterEpoch};
-use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
+use obscura_proto::keys::v1::ImportLayerKeyRequest;
 use tokio::sync::Notify;
 
-use self::packs::Packs;
+use self::{gaps::Gaps, keys::Keys, packs::Packs};
 pub use self::{packs::Formed, refused::Refused};
 use crate::{
     segment::{GivenUp, Sealed},
     spool::{Position, Serial},
-    upload::later,
 };
 
 /// Most segments of one pack.
@@ -45,26 +46,15 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    keys: BTreeMap<Serial, Key>,
+    keys: Keys,
     /// Keys without which no pack is offered: those that wait and those that were set aside.
     key_ids: HashSet<LayerKeyId>,
-    gaps: BTreeMap<Serial, Gap>,
+    gaps: Gaps,
+    /// Records of an earlier run that nobody can read.
+    unreadable: usize,
     given_up: Vec<GivenUp>,
     segments: HashMap<CameraId, VecDeque<(Sealed, Monotonic)>>,
     packs: Packs,
-}
-
-#[derive(Debug)]
-struct Key {
-    request: ImportLayerKeyRequest,
-    refusals: u32,
-    not_before: Monotonic,
-}
-
-impl Key {
-    fn is_set_aside(&self) -> bool {
-        self.refusals >= MOST_REFUSALS
-    }
 }
 
 /// When segments of a camera become a pack.
@@ -81,14 +71,9 @@ impl Outbox {
     pub fn add_key(&self, serial: Serial, request: ImportLayerKeyRequest) {
         let mut state = self.lock();
         state.key_ids.extend(key_id(&request));
-        state.keys.insert(serial, Key { request, refusals: 0, not_before: Monotonic::from_nanos(0) });
+        state.keys.add(serial, request);
         drop(state);
         self.changed.notify_waiters();
-    }
-
-    /// A gap began, changed or ended.
-    pub fn add_gap(&self, serial: Serial, gap: Gap) {
-        self.lock().gaps.insert(serial, gap);
     }
 
     /// A segment was sealed. One that was given up may come later than the next: a pack holds its
@@ -118,45 +103,11 @@ impl Outbox {
         self.changed.notify_waiters();
     }
 
-    /// The keys that are due: those that were set aside never are.
-    #[must_use]
-    pub fn keys(&self, now: Monotonic) -> Vec<(Serial, ImportLayerKeyRequest)> {
-        let state = self.lock();
-        let offered = state.keys.iter().filter(|(_, key)| !key.is_set_aside() && key.not_before <= now);
-        offered.map(|(serial, key)| (*serial, key.request.clone())).collect()
-    }
-
     /// A key is in custody.
     pub fn key_done(&self, serial: Serial) {
         let mut state = self.lock();
-        if let Some(id) = state.keys.remove(&serial).and_then(|key| key_id(&key.request)) {
+        if let Some(id) = state.keys.done(serial) {
             state.key_ids.remove(&id);
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// A key was refused for a reason that does not pass; true where it is set aside now. Its footage
-    /// keeps waiting.
-    pub fn key_refused(&self, serial: Serial, now: Monotonic) -> bool {
-        self.lock().keys.get_mut(&serial).is_some_and(|key| {
-            key.not_before = later(now, key.refusals);
-            key.refusals = key.refusals.saturating_add(1);
-            key.is_set_aside()
-        })
-    }
-
-    /// The gaps that wait, with their serials; at most `limit`.
-    #[must_use]
-    pub fn gap_batch(&self, limit: usize) -> (Vec<Serial>, Vec<Gap>) {
-        self.lock().gaps.iter().take(limit).map(|(serial, gap)| (*serial, gap.clone())).unzip()
-    }
-
-    /// Gaps are indexed.
-    pub fn gaps_done(&self, serials: &[Serial]) {
-        let mut state = self.lock();
-        for serial in serials {
-            state.gaps.remove(serial);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -241,27 +192,15 @@ impl Outbox {
         queued.chain(state.packs.oldest(now, counts)).max().unwrap_or_default()
     }
 
-    /// Layer keys that have not left.
-    #[must_use]
-    pub fn waiting_keys(&self) -> usize {
-        self.lock().keys.len()
+    /// A record of an earlier run cannot be read, and was dropped.
+    pub fn note_unreadable(&self) {
+        self.lock().unreadable += 1;
     }
 
-    /// Layer keys among them that were set aside because they are refused.
+    /// Records of an earlier run that could not be read.
     #[must_use]
-    pub fn refused_keys(&self) -> usize {
-        self.lock().keys.values().filter(|key| key.is_set_aside()).count()
-    }
-
-    /// Gaps that have not left.
-    #[must_use]
-    pub fn waiting_gaps(&self) -> usize {
-        self.lock().gaps.len()
-    }
-
-    #[cfg(test)]
-    pub fn gaps(&self) -> Vec<Gap> {
-        self.lock().gaps.values().cloned().collect()
+    pub fn unreadable(&self) -> usize {
+        self.lock().unreadable
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -44,21 +44,29 @@ pub fn enqueue(
     recovered: &Recovered,
     now: Monotonic,
 ) -> Result<RecordedThrough, Error> {
+    // The record of what is of no use any more would keep its file for ever.
+    let mut broken = Vec::new();
     for (serial, (_, bytes)) in &recovered.keys {
         match ImportLayerKeyRequest::decode(bytes.as_slice()) {
             Ok(request) => outbox.add_key(*serial, request),
             Err(error) => {
-                tracing::error!(%error, "a layer key in the spool is unreadable; its segments cannot be opened");
+                tracing::error!(%error, "a layer key in the spool is unreadable and was dropped; its segments cannot be opened");
+                outbox.note_unreadable();
+                broken.push(*serial);
             }
         }
     }
     for (serial, (_, bytes)) in &recovered.gaps {
-        if let Ok(gap) = Gap::decode(bytes.as_slice()) {
-            outbox.add_gap(*serial, gap);
+        match Gap::decode(bytes.as_slice()) {
+            Ok(gap) => outbox.add_gap(*serial, gap),
+            Err(error) => {
+                tracing::error!(%error, "a gap in the spool is unreadable and was dropped");
+                outbox.note_unreadable();
+                broken.push(*serial);
+            }
         }
     }
     let after = recovered.end;
-    let mut broken = Vec::new();
     let mut packed: HashSet<&Serial> = HashSet::new();
     let mut known: HashSet<PackId> = HashSet::new();
     let mut placed: HashSet<Place> = HashSet::new();
@@ -81,9 +89,18 @@ pub fn enqueue(
             placed.extend(segments.iter().map(place));
             segments.iter().for_each(|sealed| note_end(&mut through, sealed));
             let (id, serial) = (*id, *serial);
-            outbox.add_pack(Formed { id, serial, segments, refusals: 0, not_before: now, after });
+            outbox.add_pack(Formed {
+                id,
+                serial,
+                segments,
+                refusals: 0,
+                refused_at: None,
+                passed_over: false,
+                not_before: now,
+                after,
+            });
         } else {
-            // The record of a pack that is not whole any more would keep its file for ever.
+            // A pack that is not whole any more.
             broken.push(*serial);
         }
     }
@@ -176,5 +193,25 @@ mod tests {
         assert_eq!(stopped_since(at(100), Some(at(101))), at(101));
         assert_eq!(stopped_since(at(100), Some(at(60))), at(100), "it was not recording any more");
         assert_eq!(stopped_since(at(100), None), at(100));
+    }
+    #[tokio::test]
+    async fn a_key_or_gap_that_nobody_can_read_is_dropped_and_told_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = obscura_clock::SystemClock::shared();
+        let limits = crate::spool::Limits::of_bytes(1 << 30);
+        let open = || Spool::open(dir.path().to_owned(), limits, Arc::clone(&clock)).unwrap();
+        let (spool, _) = open();
+        for kind in [Kind::Key, Kind::Gap] {
+            spool.append(&[segment::record(kind, spool.next_serial(), b"\xff\xff")]).unwrap();
+        }
+        spool.close();
+
+        let (outbox, (spool, found)) = (Outbox::default(), open());
+        assert_eq!((found.keys.len(), found.gaps.len()), (1, 1));
+        enqueue(&spool, &outbox, &found, Monotonic::from_nanos(0)).unwrap();
+        assert_eq!(outbox.unreadable(), 2);
+        assert_eq!(spool.oldest_needed(), None, "nothing keeps their file");
+        spool.close();
+        assert!(open().1.needed().is_empty(), "the next start does not find them again");
     }
 }

@@ -6,6 +6,8 @@
 
 mod body;
 mod fault;
+mod gaps;
+mod layer_keys;
 mod make_way;
 mod objects;
 mod outage;
@@ -22,14 +24,18 @@ use obscura_clock::{Monotonic, SharedClock};
 use obscura_ids::{CameraId, PackId};
 use obscura_proto::{
     keys::v1::keys_service_client::KeysServiceClient,
-    storage::v1::{RecordGapsRequest, storage_service_client::StorageServiceClient},
+    storage::v1::storage_service_client::StorageServiceClient,
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use self::{fault::Fault, outage::Outage, pace::Pace};
-pub use self::{fault::Patience, objects::Objects, outage::later};
+pub use self::{
+    fault::Patience,
+    objects::Objects,
+    outage::{later, much_later},
+};
 use crate::{
     outbox::{Formed, Outbox, PackPolicy},
     segment::{GivenUp, Sealed, note_torn, record},
@@ -43,8 +49,6 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// Packs that are sent at the same time.
 const PARALLEL_UPLOADS: usize = 3;
-/// Gaps in one call; the limit of `RecordGaps`.
-const GAP_BATCH: usize = 1_000;
 
 /// Sends what waits.
 #[derive(Debug)]
@@ -162,53 +166,6 @@ impl Uploader {
         before.saturating_sub(after)
     }
 
-    async fn send_keys(&self) {
-        if !self.keys_away.may_try(self.clock.monotonic()) {
-            return;
-        }
-        for (serial, request) in self.outbox.keys(self.clock.monotonic()) {
-            let mut keys = self.keys.clone();
-            match self.patience.call(keys.import_layer_key(request)).await {
-                Ok(_) => {
-                    self.keys_away.over();
-                    self.free(&[serial]);
-                    self.outbox.key_done(serial);
-                }
-                // One key that is refused for good must not hold up the others.
-                Err(fault) if fault.is_refusal() => self.key_refused(serial, &fault.cause),
-                Err(fault) => {
-                    self.keys_away.goes_on(self.clock.monotonic(), &fault.cause);
-                    break;
-                }
-            }
-        }
-    }
-
-    fn key_refused(&self, serial: Serial, cause: &str) {
-        if self.outbox.key_refused(serial, self.clock.monotonic()) {
-            tracing::error!(
-                cause,
-                "a layer key is refused for good and set aside; its footage waits in the spool, up to a quarter of it: remove the cause and restart ingest"
-            );
-        }
-    }
-
-    async fn send_gaps(&self) {
-        let (serials, gaps) = self.outbox.gap_batch(GAP_BATCH);
-        if gaps.is_empty() || !self.index_away.may_try(self.clock.monotonic()) {
-            return;
-        }
-        let mut storage = self.storage.clone();
-        match self.patience.call(storage.record_gaps(RecordGapsRequest { gaps })).await {
-            Ok(_) => {
-                self.index_away.over();
-                self.free(&serials);
-                self.outbox.gaps_done(&serials);
-            }
-            Err(fault) => self.index_away.goes_on(self.clock.monotonic(), &fault.cause),
-        }
-    }
-
     /// Segments that were given up while the spool did not even take their end.
     fn note_given_up(&self) {
         for segment in self.outbox.take_given_up() {
@@ -236,6 +193,8 @@ impl Uploader {
                         serial,
                         segments,
                         refusals: 0,
+                        refused_at: None,
+                        passed_over: false,
                         not_before: now,
                         after,
                     });
@@ -303,8 +262,9 @@ impl Uploader {
                 if pack.refusals == 0 {
                     tracing::warn!(pack = %pack.id, cause, "a pack was refused; it waits in the spool and is tried again");
                 }
-                pack.not_before = outage::much_later(self.clock.monotonic(), pack.refusals);
+                pack.not_before = much_later(self.clock.monotonic(), pack.refusals);
                 pack.refusals = pack.refusals.saturating_add(1);
+                pack.note_refusal(self.clock.monotonic(), *self.last_arrival());
                 self.outbox.pack_failed(pack);
             }
         }

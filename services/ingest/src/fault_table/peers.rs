@@ -27,7 +27,7 @@ use obscura_proto::{
 };
 use obscura_seal::RecipientKeyPair;
 use tokio::net::TcpListener;
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 use super::plug::Plug;
 use crate::upload::Objects;
@@ -97,6 +97,18 @@ pub struct Stored {
     pub refuses_keys: bool,
     /// or those of one camera.
     pub refuses_keys_of: Option<CameraId>,
+    /// Keys that custody cannot take now, and says so: all of them,
+    pub takes_no_key: bool,
+    /// or those of one camera.
+    pub takes_no_key_of: Option<(CameraId, Code)>,
+    /// No pack is given a URL, for a reason that seems to be its own;
+    pub refuses_packs: bool,
+    /// or those of one camera are not indexed.
+    pub refuses_packs_of: Option<CameraId>,
+    /// The store lets nobody put anything.
+    pub lets_nobody_in: bool,
+    /// Gaps with this reason are refused for good, with all that are told together with them.
+    pub refuses_gaps: Option<GapReason>,
     /// Imports that were asked for.
     pub imports: usize,
     /// Nothing answers.
@@ -246,6 +258,9 @@ impl Peers {
         let bytes = read.ok_or_else(|| Status::aborted("half an upload"))?;
         let key = uri.path().trim_start_matches("/objects/").to_owned();
         let store = move |stored: &mut Stored, trouble| {
+            if stored.lets_nobody_in {
+                return Err(Status::permission_denied("nobody"));
+            }
             match trouble {
                 Some(Answer::Lie) => {}
                 Some(Answer::Half) => return Err(Status::aborted("the connection broke")),
@@ -286,6 +301,7 @@ async fn answer(Shared(peers): Shared<Peers>, request: Request<Body>) -> Respons
             let (parts, body) = request.into_parts();
             match peers.put(&parts.uri, body).await {
                 Ok(()) => StatusCode::CREATED.into_response(),
+                Err(error) if error.code() == Code::PermissionDenied => StatusCode::FORBIDDEN.into_response(),
                 Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }
@@ -326,6 +342,12 @@ async fn import(peers: Peers, asked: ImportLayerKeyRequest) -> Result<ImportLaye
         if stored.refuses_keys || (camera.is_some() && camera == stored.refuses_keys_of) {
             return Err(Status::permission_denied("this key is refused for good"));
         }
+        if stored.takes_no_key {
+            return Err(Status::unavailable("no key now"));
+        }
+        if let Some((_, code)) = stored.takes_no_key_of.filter(|(of, _)| camera == Some(*of)) {
+            return Err(Status::new(code, "not this one now"));
+        }
         let id: LayerKeyId = asked.key.as_ref().unwrap().key_id.parse().unwrap();
         let before = stored.keys.entry(id).or_insert_with(|| asked.clone());
         if *before == asked {
@@ -341,7 +363,10 @@ async fn create_upload(peers: Peers, asked: CreateUploadRequest) -> Result<Creat
     let object_key = format!("{}.pack", asked.pack_id);
     let url = format!("https://{}/objects/{object_key}", peers.storage);
     let told = CreateUploadResponse { url, object_key, ..CreateUploadResponse::default() };
-    peers.meet(Call::Url, move |_, _| Ok(told)).await
+    let refuse = |stored: &mut Stored, _| {
+        if stored.refuses_packs { Err(Status::failed_precondition("not this one")) } else { Ok(told) }
+    };
+    peers.meet(Call::Url, refuse).await
 }
 
 async fn commit_pack(peers: Peers, asked: CommitPackRequest) -> Result<CommitPackResponse, Status> {
@@ -352,6 +377,9 @@ async fn commit_pack(peers: Peers, asked: CommitPackRequest) -> Result<CommitPac
         let directory = Directory::decode_head(&object[..head]).unwrap();
         if object.len() as u64 != head as u64 + directory.body_length() {
             return Err(Status::data_loss("the object is not as long as its head says"));
+        }
+        if stored.refuses_packs_of == Some(directory.camera) {
+            return Err(Status::failed_precondition("not of this camera"));
         }
         let body = object[head..].to_vec();
         let before = stored.packs.entry(directory.pack_id).or_insert_with(|| asked.directory_sha256.to_vec());
@@ -381,6 +409,9 @@ fn insert(stored: &mut Stored, directory: Directory, body: &[u8], placement: &Si
 
 async fn record_gaps(peers: Peers, asked: RecordGapsRequest) -> Result<RecordGapsResponse, Status> {
     let store = move |stored: &mut Stored, _: Option<Answer>| {
+        if asked.gaps.iter().any(|gap| Some(gap.reason()) == stored.refuses_gaps) {
+            return Err(Status::invalid_argument("no reason that is known here"));
+        }
         for gap in &asked.gaps {
             let known = stored.gaps.entry(gap.gap_id.clone()).or_insert_with(|| gap.clone());
             if rank(gap) > rank(known) {

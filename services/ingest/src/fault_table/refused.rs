@@ -15,10 +15,10 @@ use crate::{
     upload::Patience,
 };
 
-const LIMIT: u64 = 16 << 20;
+pub const LIMIT: u64 = 16 << 20;
 
 /// Eight cameras and a spool that fills within minutes.
-fn small_spool() -> Setup {
+pub fn small_spool() -> Setup {
     Setup {
         cameras: 8,
         frame_every: Duration::from_millis(500),

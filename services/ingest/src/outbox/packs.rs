@@ -10,7 +10,7 @@ use std::{
 };
 
 use obscura_clock::Monotonic;
-use obscura_ids::{CameraId, PackId};
+use obscura_ids::{CameraId, LayerKeyId, PackId};
 
 use crate::{
     segment::Sealed,
@@ -28,6 +28,10 @@ pub struct Formed {
     pub segments: Vec<Sealed>,
     /// Times that it was refused for a reason of its own.
     pub refusals: u32,
+    /// When it was refused last.
+    pub refused_at: Option<Monotonic>,
+    /// Whether another pack arrived between its last two refusals: what refuses all is an outage.
+    pub passed_over: bool,
     /// Not before this.
     pub not_before: Monotonic,
     /// Not before the spool has committed this: its segments and the record that says so.
@@ -51,6 +55,18 @@ impl Formed {
     #[must_use]
     pub fn holds(&self, serial: Serial) -> bool {
         self.serial == serial || self.segments.iter().any(|sealed| sealed.serial == serial)
+    }
+
+    /// It was refused now, where a pack arrived last at that moment.
+    pub fn note_refusal(&mut self, now: Monotonic, last_arrival: Option<Monotonic>) {
+        let before = self.refused_at.replace(now);
+        self.passed_over = before.is_some() && before < last_arrival;
+    }
+
+    /// Whether a segment of it was sealed under this layer key.
+    #[must_use]
+    pub fn is_under(&self, key: LayerKeyId) -> bool {
+        self.segments.iter().any(|sealed| sealed.entry.header.key_id == key)
     }
 
     fn camera(&self) -> Option<CameraId> {

@@ -1,20 +1,27 @@
-//! What waits only because it is refused. It may wait for long, and must not keep the spool from
+//! What waits only because it is refused, or because custody cannot take its layer key while it takes
+//! others. It may wait for long, and must not keep the spool from
 //! freeing what lies behind it.
 
 use std::collections::HashSet;
 
+use obscura_clock::Monotonic;
 use obscura_ids::LayerKeyId;
-use obscura_proto::keys::v1::ImportLayerKeyRequest;
+use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 
-use super::{Formed, MOST_REFUSALS, Outbox, State, key_id};
+use super::{Formed, MOST_REFUSALS, Outbox, State, key_id, keys::Key};
 use crate::spool::Serial;
+
+/// Refused gaps that are moved together: each is about a hundred bytes.
+const MOST_GAPS: usize = 1_000;
 
 /// Something that is refused.
 #[derive(Debug)]
 pub enum Refused {
-    /// A layer key that was set aside.
+    /// A layer key that was set aside, or that fails again and again while others go through.
     Key(ImportLayerKeyRequest),
-    /// A pack that is refused again and again itself, or whose layer key was set aside.
+    /// Gaps that storage refuses again and again: this one and newer ones.
+    Gaps(Vec<(Serial, Gap)>),
+    /// A pack that is refused again and again itself, or whose layer key is such a one.
     Pack(Formed),
 }
 
@@ -23,8 +30,11 @@ impl Outbox {
     #[must_use]
     pub fn refused_at(&self, serial: Serial) -> Option<Refused> {
         let state = self.lock();
-        if let Some(key) = state.keys.get(&serial) {
-            return key.is_set_aside().then(|| Refused::Key(key.request.clone()));
+        if let Some(key) = state.keys.get(serial) {
+            return key.is_aside().then(|| Refused::Key(key.request.clone()));
+        }
+        if let Some(gaps) = state.gaps.refused_with(serial, MOST_GAPS) {
+            return Some(Refused::Gaps(gaps));
         }
         let pack = state.packs.waiting().find(|pack| pack.holds(serial))?;
         state.is_refused(&state.set_aside(), pack).then(|| Refused::Pack(pack.clone()))
@@ -38,6 +48,19 @@ impl Outbox {
         state.packs.waiting().filter(|pack| state.is_refused(&aside, pack)).map(Formed::bytes).sum()
     }
 
+    /// Whether a pack is refused while others are not, where a pack arrived last at that moment. What refuses
+    /// all is an outage, and when it ends the first that gets through proves nothing about those that wait
+    /// for their next try: a pack must have been refused again after another arrived. Where its layer key
+    /// is refused, another key and a pack must have gone through since.
+    #[must_use]
+    pub fn is_singled_out(&self, pack: &Formed, last_arrival: Monotonic) -> bool {
+        let state = self.lock();
+        let of_pack = |key: &&Key| key_id(&key.request).is_some_and(|id| pack.is_under(id));
+        let others_go = |key: &Key| state.keys.others_went_since(key) && key.since() < Some(last_arrival);
+        (pack.refusals < MOST_REFUSALS || pack.passed_over)
+            && state.keys.aside().filter(of_pack).all(others_go)
+    }
+
     #[cfg(test)]
     pub fn waiting_packs(&self) -> Vec<Formed> {
         self.lock().packs.waiting().cloned().collect()
@@ -45,10 +68,12 @@ impl Outbox {
 
     /// A key has another record in the spool.
     pub fn key_moved(&self, from: Serial, to: Serial) {
-        let mut state = self.lock();
-        if let Some(key) = state.keys.remove(&from) {
-            state.keys.insert(to, key);
-        }
+        self.lock().keys.moved(from, to);
+    }
+
+    /// A gap has another record in the spool.
+    pub fn gap_moved(&self, from: Serial, to: Serial) {
+        self.lock().gaps.moved(from, to);
     }
 
     /// A pack that waits has other records in the spool, or none any more.
@@ -61,7 +86,7 @@ impl Outbox {
 
 impl State {
     pub(super) fn set_aside(&self) -> HashSet<LayerKeyId> {
-        self.keys.values().filter(|key| key.is_set_aside()).filter_map(|key| key_id(&key.request)).collect()
+        self.keys.aside().filter_map(|key| key_id(&key.request)).collect()
     }
 
     pub(super) fn is_refused(&self, set_aside: &HashSet<LayerKeyId>, pack: &Formed) -> bool {

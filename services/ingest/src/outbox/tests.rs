@@ -57,6 +57,8 @@ fn pack(number: u8, serial: u64) -> Formed {
         serial: Serial(serial),
         segments: vec![sealed(camera(number), serial, 1)],
         refusals: 0,
+        refused_at: None,
+        passed_over: false,
         not_before: NOW,
         after: Position::default(),
     }
@@ -152,10 +154,7 @@ fn a_pack_that_has_to_wait_for_a_reason_of_its_own_does_not_hold_up_the_next() {
 #[test]
 fn a_refused_layer_key_is_set_aside_and_its_footage_keeps_waiting() {
     let outbox = Outbox::default();
-    let wrapped =
-        WrappedLayerKey { key_id: LayerKeyId::from_bytes([7; 16]).to_string(), ..WrappedLayerKey::default() };
-    outbox
-        .add_key(Serial(1), ImportLayerKeyRequest { key: Some(wrapped), ..ImportLayerKeyRequest::default() });
+    outbox.add_key(Serial(1), key(7));
     outbox.add_pack(pack(1, 2));
     let much_later = Monotonic::from_nanos(u64::MAX);
     for refusal in 1..=MOST_REFUSALS {
@@ -168,6 +167,74 @@ fn a_refused_layer_key_is_set_aside_and_its_footage_keeps_waiting() {
     assert!(outbox.take_pack(NOW, Position::default()).is_none());
     outbox.key_done(Serial(1));
     assert!(outbox.take_pack(NOW, Position::default()).is_some());
+}
+
+fn key(number: u8) -> ImportLayerKeyRequest {
+    let key_id = LayerKeyId::from_bytes([number; 16]).to_string();
+    let key = Some(WrappedLayerKey { key_id, ..WrappedLayerKey::default() });
+    ImportLayerKeyRequest { key, ..ImportLayerKeyRequest::default() }
+}
+
+#[test]
+fn keys_that_failed_less_often_go_first_and_none_waits_longer_than_a_bound() {
+    let outbox = Outbox::default();
+    (1..=3).for_each(|number| outbox.add_key(Serial(number.into()), key(number)));
+    let after = |seconds: u64| Monotonic::from_nanos(NOW.as_nanos() + seconds * 1_000_000_000);
+    let due = |now| outbox.keys(now).into_iter().map(|(serial, _)| serial.0).collect::<Vec<_>>();
+    let told: Vec<bool> = (0..20).map(|_| outbox.key_failed(Serial(1), NOW, true)).collect();
+    assert_eq!(told.iter().filter(|news| **news).count(), 1, "it is news once");
+    outbox.key_failed(Serial(2), NOW, false);
+    assert_eq!(due(NOW), [3]);
+    assert_eq!(due(after(8)), [3, 2, 1]);
+}
+
+#[test]
+fn a_key_is_no_burden_of_its_own_unless_others_go_through_and_custody_says_no() {
+    for (another_goes, answered, expected) in [(true, true, true), (false, true, false), (true, false, false)]
+    {
+        let outbox = Outbox::default();
+        outbox.add_key(Serial(1), key(7));
+        outbox.add_pack(pack(1, 2));
+        outbox.add_key(Serial(3), key(8));
+        outbox.key_failed(Serial(1), NOW, answered);
+        if another_goes {
+            outbox.key_done(Serial(3));
+        }
+        for _ in 0..20 {
+            let _ = outbox.key_failed(Serial(1), NOW, answered);
+        }
+        assert_eq!(outbox.refused_bytes() > 0, expected, "{another_goes} {answered}");
+        assert_eq!(outbox.refused_at(Serial(1)).is_some(), expected);
+    }
+}
+
+#[test]
+fn a_pack_is_singled_out_only_by_a_refusal_after_another_got_through() {
+    let at = |nanos: u64| Monotonic::from_nanos(NOW.as_nanos() + nanos);
+    let outbox = Outbox::default();
+    let mut refused = Formed { refusals: MOST_REFUSALS, ..pack(1, 1) };
+    refused.note_refusal(at(10), Some(at(9)));
+    refused.note_refusal(at(20), Some(at(9)));
+    assert!(!outbox.is_singled_out(&refused, at(9)), "others got through before it all began");
+    assert!(!outbox.is_singled_out(&refused, at(21)), "it was not tried since another got through");
+    refused.note_refusal(at(30), Some(at(21)));
+    assert!(outbox.is_singled_out(&refused, at(21)));
+    refused.note_refusal(at(40), Some(at(21)));
+    assert!(!outbox.is_singled_out(&refused, at(21)), "nobody gets through any more");
+}
+
+#[test]
+fn a_pack_whose_key_is_refused_is_singled_out_only_once_another_key_got_through() {
+    let after = Monotonic::from_nanos(NOW.as_nanos() + 1);
+    let outbox = Outbox::default();
+    (7..=8).for_each(|number| outbox.add_key(Serial(number.into()), key(number)));
+    for _ in 0..MOST_REFUSALS {
+        let _ = outbox.key_refused(Serial(7), NOW);
+    }
+    assert!(!outbox.is_singled_out(&pack(1, 1), after), "packs under older keys arrive, and no key");
+    outbox.key_done(Serial(8));
+    assert!(!outbox.is_singled_out(&pack(1, 1), NOW), "no pack arrived since");
+    assert!(outbox.is_singled_out(&pack(1, 1), after));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Why a call or a transfer failed, and what that says about the next one.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use tonic::Code;
 
@@ -29,7 +29,9 @@ pub struct Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blame {
-    /// The peer is away or busy: whatever is sent now fails as well.
+    /// Nobody answered: whatever is sent now fails as well.
+    Silence,
+    /// The peer said that it is busy, or cannot: whatever is sent now most likely fails as well.
     Peer,
     /// What was sent: others may go through, and the same may later.
     Item,
@@ -50,7 +52,12 @@ impl Fault {
 
     /// Whether others would fail as well.
     pub fn is_outage(&self) -> bool {
-        self.blame == Blame::Peer
+        matches!(self.blame, Blame::Silence | Blame::Peer)
+    }
+
+    /// Whether nobody answered a call.
+    pub fn is_silence(&self) -> bool {
+        self.blame == Blame::Silence
     }
 
     /// Whether the same will never go through.
@@ -64,6 +71,8 @@ impl From<tonic::Status> for Fault {
         let blame = match status.code() {
             Code::InvalidArgument | Code::PermissionDenied | Code::AlreadyExists => Blame::Refused,
             Code::FailedPrecondition | Code::DataLoss | Code::NotFound | Code::OutOfRange => Blame::Item,
+            // What the peer says comes without a source; only what kept it from being heard has one.
+            _ if status.source().is_some() => Blame::Silence,
             _ => Blame::Peer,
         };
         Self { blame, cause: format!("{:?}: {}", status.code(), status.message()) }
@@ -81,7 +90,7 @@ impl Patience {
     ) -> Result<T, Fault> {
         match tokio::time::timeout(self.call, future).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(Fault::outage("no answer in time")),
+            Err(_) => Err(Fault { blame: Blame::Silence, cause: "no answer in time".into() }),
         }
     }
 }
@@ -95,6 +104,18 @@ mod tests {
         let of = |code| Fault::from(tonic::Status::new(code, "x"));
         assert!(of(Code::Unavailable).is_outage() && of(Code::Internal).is_outage());
         assert!(of(Code::PermissionDenied).is_refusal() && !of(Code::PermissionDenied).is_outage());
+        assert!(!of(Code::Unavailable).is_silence(), "it said so itself");
         assert!(!of(Code::FailedPrecondition).is_refusal() && !of(Code::FailedPrecondition).is_outage());
+    }
+    #[tokio::test]
+    async fn a_peer_that_nobody_reaches_is_told_from_one_that_says_that_it_cannot() {
+        let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let mut keys = obscura_proto::keys::v1::keys_service_client::KeysServiceClient::new(nowhere);
+        let request = obscura_proto::keys::v1::ImportLayerKeyRequest::default();
+        let fault = Patience::default().call(keys.import_layer_key(request)).await.unwrap_err();
+        assert!(fault.is_silence() && fault.is_outage(), "{fault:?}");
+        let never = std::future::pending::<Result<tonic::Response<()>, tonic::Status>>();
+        let hurried = Patience { call: Duration::ZERO, ..Patience::default() };
+        assert!(hurried.call(never).await.unwrap_err().is_silence());
     }
 }

@@ -5,9 +5,9 @@
 //! looks, while all others come and go. When it holds up half of the spool it is written to the end
 //! once more and its old place is freed: once in a turn of the whole log, so that it costs little.
 //!
-//! It may come to a quarter of the spool. Where more is refused although others get through, the oldest
-//! of it is given up for a gap: recording outlives everything else. Where nothing gets through it is an
-//! outage like any other, and nothing is given up.
+//! It may come to a quarter of the spool, or of what its disk has room for. Where more is refused although
+//! others get through, the oldest of it is given up for a gap: recording outlives everything else. Where
+//! nothing gets through between one refusal and the next it is an outage like any other, and nothing is given up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     spool::{Error, Serial, record::Kind},
 };
 
-/// Others get through where a pack arrived within this time.
+/// Others get through where a pack arrived within this time, and after the refusal.
 const LATELY: Duration = Duration::from_secs(600);
 /// Moved in one round at most: layer keys and packs wait for it.
 const MOST_AT_ONCE: usize = 16;
@@ -66,11 +66,12 @@ impl Uploader {
         let Some(oldest) = self.spool.oldest_needed() else { return false };
         let done = match self.outbox.refused_at(oldest) {
             Some(Refused::Key(request)) => self.move_key(oldest, &request),
+            Some(Refused::Gaps(gaps)) => self.move_gaps(&gaps),
             Some(Refused::Pack(pack)) if pack.after > *self.spool.committed().borrow() => return false,
-            Some(Refused::Pack(pack)) if self.outbox.refused_bytes() <= self.spool.limit_bytes() / 4 => {
+            Some(Refused::Pack(pack)) if self.outbox.refused_bytes() <= self.spool.reachable_bytes() / 4 => {
                 self.move_pack(pack).await
             }
-            Some(Refused::Pack(pack)) if self.others_arrive(now) => self.give_up(&pack),
+            Some(Refused::Pack(pack)) if self.others_arrive(&pack, now) => self.give_up(&pack),
             Some(Refused::Pack(_)) | None => return false,
         };
         match &done {
@@ -90,8 +91,9 @@ impl Uploader {
         spool.used_bytes() > spool.reachable_bytes() / 2 && !spool.disk_is_full() && !spool.is_behind()
     }
 
-    fn others_arrive(&self, now: Monotonic) -> bool {
-        self.last_arrival().is_some_and(|last| now.since(last) <= LATELY)
+    fn others_arrive(&self, pack: &Formed, now: Monotonic) -> bool {
+        let last = *self.last_arrival();
+        last.is_some_and(|last| now.since(last) <= LATELY && self.outbox.is_singled_out(pack, last))
     }
 
     fn move_key(&self, from: Serial, request: &ImportLayerKeyRequest) -> Result<(), Error> {
@@ -100,6 +102,19 @@ impl Uploader {
         extents.first().into_iter().for_each(|extent| self.spool.hold(to, *extent));
         self.outbox.key_moved(from, to);
         self.free(&[from]);
+        Ok(())
+    }
+
+    fn move_gaps(&self, gaps: &[(Serial, Gap)]) -> Result<(), Error> {
+        let copy = |(from, gap): &(Serial, Gap)| (*from, self.spool.next_serial(), gap.encode_to_vec());
+        let copies: Vec<_> = gaps.iter().map(copy).collect();
+        let records: Vec<_> = copies.iter().map(|(_, to, bytes)| record(Kind::Gap, *to, bytes)).collect();
+        let (extents, _) = self.spool.append_again(&records)?;
+        for ((from, to, _), extent) in copies.iter().zip(extents) {
+            self.spool.hold(*to, extent);
+            self.outbox.gap_moved(*from, *to);
+        }
+        self.free(&gaps.iter().map(|(from, _)| *from).collect::<Vec<_>>());
         Ok(())
     }
 

@@ -54,15 +54,20 @@ async fn put(
     check(answer)
 }
 
-/// What the answer to a PUT means: a store that is busy or away will take the pack later, one that
-/// refuses it means this pack.
+/// What the answer to a PUT means: a store that is busy or away, or that does not let anybody in, will take
+/// the pack later; one that refuses it otherwise means this pack.
 fn check(status: StatusCode) -> Result<(), Fault> {
     let cause = || format!("the upload was answered with {status}");
     match status {
         _ if status.is_success() => Ok(()),
         // There is an object by this name: ours, most likely, whose answer was lost. Committing tells.
         StatusCode::PRECONDITION_FAILED => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(Fault::outage(cause())),
+        // Closed to everybody by an access key that was exchanged, rights that were taken or a clock that was
+        // set: it is the signature or who signed that is refused, never what is in the pack.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => Err(Fault::outage(cause())),
         _ if status.is_server_error() => Err(Fault::outage(cause())),
         _ => Err(Fault::of_item(cause())),
     }
@@ -84,6 +89,13 @@ mod tests {
         for busy in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
             assert!(check(busy).unwrap_err().is_outage());
         }
-        assert!(!check(StatusCode::FORBIDDEN).unwrap_err().is_outage());
+        assert!(!check(StatusCode::BAD_REQUEST).unwrap_err().is_outage());
+    }
+
+    #[test]
+    fn a_store_that_lets_nobody_in_is_away_and_does_not_mean_the_pack() {
+        for closed in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            assert!(check(closed).unwrap_err().is_outage(), "{closed}");
+        }
     }
 }
