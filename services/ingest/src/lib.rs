@@ -106,7 +106,16 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
     let data = &daemon.config.data_dir;
     let clock = Arc::clone(&daemon.clock);
     let started = clock.wall();
-    let writer_epoch = epoch::next(&data.join("writer-epoch"))?;
+    let start = epoch::next(&data.join("writer-epoch")).context("writer-epoch")?;
+    let writer_epoch = start.epoch;
+    if let Some(aside) = &start.damaged {
+        let words = format!(
+            "the writer epoch was damaged and a new writer id was drawn; the old file is kept as {} where there was room",
+            aside.display()
+        );
+        tracing::error!("{words}");
+        reporting.alarm("writer_epoch_damaged", Some(&words)).await;
+    }
     let source_key = Arc::new(SourceKey::load_or_create(&data.join("source.key"))?);
     let authority = AuthorityKey::from_bytes(daemon.trust.zone_authority);
     let snapshots = Arc::new(Cache::open(&data.join("snapshot"), authority, Arc::clone(&clock))?);
@@ -165,6 +174,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
         daemon.shutdown.clone(),
     ));
     tokio::spawn(report_pressure(Arc::clone(&pressure), Arc::clone(reporting), daemon.shutdown.clone()));
+    tokio::spawn(report_damage(Arc::clone(&spool), Arc::clone(reporting), daemon.shutdown.clone()));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
     let recorders = tokio::spawn(record(daemon, Arc::clone(reporting), Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
@@ -212,6 +222,15 @@ async fn report_pressure(pressure: Arc<Pressure>, reporting: Arc<Reporting>, shu
         let forecast = pressure.forecast();
         let floor = "at the rate of the last minutes the spool is full within 48 hours";
         reporting.alarm("spool_floor", forecast.alarm.then_some(floor)).await;
+        let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
+    }
+}
+
+/// Tells the audit log what the disk of the spool lost. The alarm lasts until the next start: a person has to
+/// see to the disk.
+async fn report_damage(spool: Arc<Spool>, reporting: Arc<Reporting>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        reporting.alarm("spool_damaged", spool.damage().words().as_deref()).await;
         let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
     }
 }
