@@ -21,6 +21,7 @@ mod gauge;
 mod grpc;
 mod intake;
 mod layer_key;
+mod lost;
 mod metrics;
 mod outbox;
 mod pressure;

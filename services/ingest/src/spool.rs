@@ -7,7 +7,7 @@
 //! | step | a crash there leaves | repaired by |
 //! |---|---|---|
 //! | append to the buffer | nothing | the camera's gap until the next start |
-//! | write to the file | whole records, perhaps a torn last one | [`recovery`]: cut at the first bad record |
+//! | write to the file | whole records, perhaps a torn last one | [`recovery`]: cut behind the last whole record |
 //! | write to a full disk | as before the write; footage is refused | [`writer`]: written again when there is room |
 //! | commit | acknowledged records | nothing to repair |
 //! | `Pack` record | a pack that may or may not be uploaded | the same pack is formed and sent again |

@@ -16,15 +16,19 @@ pub struct Damage(Mutex<Lost>);
 #[derive(Debug, Default)]
 struct Lost {
     files: BTreeSet<PathBuf>,
-    gaps: u64,
+    gaps: usize,
 }
 
 impl Damage {
-    /// Part of a file could not be read back, and so many gaps say what was lost with it.
-    pub fn note(&self, file: &Path, gaps: u64) {
+    /// Part of a file could not be read back.
+    pub fn note(&self, file: &Path) {
+        self.lock().files.insert(file.to_owned());
+    }
+
+    /// So many gaps say what was lost.
+    pub fn recorded(&self, gaps: usize) {
         let mut lost = self.lock();
-        lost.files.insert(file.to_owned());
-        lost.gaps += gaps;
+        lost.gaps = lost.gaps.saturating_add(gaps);
     }
 
     /// Files of which part could not be read back.
@@ -67,9 +71,11 @@ mod tests {
         let damage = Damage::default();
         assert_eq!(damage.words(), None);
         for number in 0..40 {
-            damage.note(Path::new(&format!("/srv/obscura/ingest/data/spool/spool-{number:020}.log")), 2);
+            damage.note(Path::new(&format!("/srv/obscura/ingest/data/spool/spool-{number:020}.log")));
+            damage.recorded(2);
         }
-        damage.note(Path::new("/srv/obscura/ingest/data/spool/spool-00000000000000000000.log"), 1);
+        damage.note(Path::new("/srv/obscura/ingest/data/spool/spool-00000000000000000000.log"));
+        damage.recorded(1);
         let words = damage.words().unwrap();
         assert!(words.contains("spool-00000000000000000000.log") && words.contains("38 others"), "{words}");
         assert!(words.contains("gaps recorded for it: 81") && words.len() < 512, "{words}");

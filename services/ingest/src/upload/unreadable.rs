@@ -116,10 +116,10 @@ impl Uploader {
 
     fn tell(&self, pack: &Formed, files: &[PathBuf], (segments, gaps): (usize, usize)) {
         for file in files {
-            self.spool.damage().note(file, 0);
+            self.spool.damage().note(file);
         }
         let Some(file) = files.first() else { return };
-        self.spool.damage().note(file, gaps as u64);
+        self.spool.damage().recorded(gaps);
         tracing::error!(
             pack = %pack.id,
             file = %file.display(),
