@@ -4,50 +4,92 @@
 //! write under the same epoch; the lower half counts the starts. Within one directory epochs grow.
 
 use std::{
+    ffi::OsString,
     fs::OpenOptions,
-    io::{self, Write as _},
-    path::Path,
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
 };
 
 use obscura_ids::WriterEpoch;
+
+use crate::spool::is_damage;
 
 const START_BITS: u32 = WriterEpoch::START_BITS;
 /// Epochs stay below this: databases keep them as signed numbers.
 const BOUND: u64 = 1 << 63;
 
-/// The epoch of this start; durable before it is returned.
+/// What a start has.
+#[derive(Debug)]
+pub struct Start {
+    /// Its epoch.
+    pub epoch: WriterEpoch,
+    /// Where the file was put that held no epoch, or that the disk did not read; a new writer id was drawn then.
+    pub damaged: Option<PathBuf>,
+}
+
+/// The epoch of this start; durable before it is returned. A damaged file is moved aside and a new writer id
+/// drawn: no other recorder has it, so that nothing is ever written under an epoch twice.
 ///
 /// # Errors
-/// Where the file cannot be read or written, or holds no number.
-pub fn next(path: &Path) -> io::Result<WriterEpoch> {
+/// Where the file may not be read or cannot be written.
+pub fn next(path: &Path) -> io::Result<Start> {
     next_by(path, |path, bytes| obscura_daemon::write_atomically(path, bytes, 0o600))
+}
+
+/// What the file says.
+enum Last {
+    /// There was no start before.
+    None,
+    /// The epoch of the last start.
+    Known(u64),
+    /// It says nothing.
+    Damaged,
 }
 
 /// A recorder has to start on a full disk, or nothing would ever free it: where there is no room for a
 /// new file the old one is written over. It always has the same length, within one sector.
-fn next_by(path: &Path, replace: impl Fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<WriterEpoch> {
+fn next_by(path: &Path, replace: impl Fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<Start> {
     let last = last(path)?;
-    let epoch = WriterEpoch(after(last)?);
+    let epoch = WriterEpoch(after(if let Last::Known(last) = last { last } else { 0 })?);
     let text = format!("{:020}\n", epoch.0);
+    let aside = aside(path);
+    let damaged = matches!(last, Last::Damaged);
+    if damaged {
+        std::fs::rename(path, &aside)?;
+    }
     match replace(path, text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull && last > 0 => overwrite(path, &text)?,
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && !matches!(last, Last::None) => {
+            if damaged {
+                std::fs::rename(&aside, path)?;
+            }
+            overwrite(path, &text)?;
+        }
         done => done?,
     }
-    Ok(epoch)
+    Ok(Start { epoch, damaged: damaged.then_some(aside) })
 }
 
-/// The epoch of the last start; 0 where there was none.
-fn last(path: &Path) -> io::Result<u64> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => text.trim().parse::<u64>().ok().filter(|last| *last < BOUND - 1).ok_or_else(|| {
-            io::Error::other(format!(
-                "{} holds no writer epoch; restore it, or remove it: then a new writer id is drawn",
-                path.display()
-            ))
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+/// Where a damaged file is kept for whoever looks into it; the newest one only.
+fn aside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".damaged");
+    name.into()
+}
+
+fn last(path: &Path) -> io::Result<Last> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(epoch(&bytes).map_or(Last::Damaged, Last::Known)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Last::None),
+        Err(error) if is_damage(&error) => Ok(Last::Damaged),
         Err(error) => Err(error),
     }
+}
+
+/// An epoch in a file, where another one can follow.
+fn epoch(bytes: &[u8]) -> Option<u64> {
+    let last = std::str::from_utf8(bytes).ok()?.trim().parse().ok()?;
+    (last < BOUND - 1).then_some(last)
 }
 
 /// A directory that only ever counted gets its writer id now, which makes it grow as well.
@@ -70,8 +112,9 @@ fn writer_id() -> io::Result<u64> {
 }
 
 fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.write_all(text.as_bytes())?;
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
     file.sync_all()
 }
 
@@ -79,17 +122,46 @@ fn overwrite(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn next(path: &Path) -> WriterEpoch {
+        let start = super::next(path).unwrap();
+        assert_eq!(start.damaged, None);
+        start.epoch
+    }
+
     #[test]
-    fn every_start_has_a_larger_epoch_and_a_damaged_file_is_not_guessed() {
+    fn every_start_has_a_larger_epoch() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("epoch");
-        let first = next(&path).unwrap();
-        assert_eq!(next(&path).unwrap(), WriterEpoch(first.0 + 1));
+        let first = next(&path);
+        assert_eq!(next(&path), WriterEpoch(first.0 + 1));
         assert!(first.0 < BOUND, "it fits a signed column");
-        for damage in ["x", "9223372036854775807", "18446744073709551615"] {
+    }
+
+    #[test]
+    fn a_damaged_file_is_moved_aside_and_another_writer_id_is_drawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("epoch");
+        let mut before = next(&path);
+        let damages: [&[u8]; 5] = [b"", b"x", b"9223372036854775807", b"18446744073709551615", &[0xff; 21]];
+        for damage in damages {
             std::fs::write(&path, damage).unwrap();
-            assert!(next(&path).is_err());
+            let start = super::next(&path).unwrap();
+            assert_ne!(start.epoch.0 >> START_BITS, before.0 >> START_BITS, "nothing is guessed");
+            assert_eq!(std::fs::read(start.damaged.unwrap()).unwrap(), damage);
+            before = start.epoch;
+            assert_eq!(next(&path), WriterEpoch(before.0 + 1), "it is whole again");
         }
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_keep_a_recorder_from_starting_on_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("epoch");
+        let full = |_: &Path, _: &[u8]| Err(io::ErrorKind::StorageFull.into());
+        std::fs::write(&path, "no epoch, and longer than every epoch is").unwrap();
+        let start = next_by(&path, full).unwrap();
+        assert!(start.damaged.is_some());
+        assert_eq!(next(&path), WriterEpoch(start.epoch.0 + 1));
     }
 
     #[test]
@@ -97,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let epochs = (0..16).flat_map(|number| {
             let path = dir.path().join(number.to_string());
-            (0..4).map(|_| next(&path).unwrap().0).collect::<Vec<_>>()
+            (0..4).map(|_| next(&path).0).collect::<Vec<_>>()
         });
         let epochs: std::collections::BTreeSet<u64> = epochs.collect();
         assert_eq!(epochs.len(), 64);
@@ -110,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("epoch");
         std::fs::write(&path, "00000000000000000041\n").unwrap();
-        let (first, second) = (next(&path).unwrap(), next(&path).unwrap());
+        let (first, second) = (next(&path), next(&path));
         assert!(first.0 > 1 << START_BITS && second > first);
         assert_eq!(first.0 & 0xffff_ffff, 42);
     }
@@ -121,8 +193,8 @@ mod tests {
         let path = dir.path().join("epoch");
         let full = |_: &Path, _: &[u8]| Err(io::ErrorKind::StorageFull.into());
         assert!(next_by(&path, full).is_err(), "the first start has nothing to go on from");
-        let first = next(&path).unwrap();
-        assert_eq!(next_by(&path, full).unwrap(), WriterEpoch(first.0 + 1));
-        assert_eq!(next(&path).unwrap(), WriterEpoch(first.0 + 2));
+        let first = next(&path);
+        assert_eq!(next_by(&path, full).unwrap().epoch, WriterEpoch(first.0 + 1));
+        assert_eq!(next(&path), WriterEpoch(first.0 + 2));
     }
 }

@@ -7,6 +7,7 @@
 //! | spool append | a torn record, or one that nobody was told of | the torn end is cut; what is whole counts |
 //! | commit | records that may be durable without an acknowledgement | what is whole counts |
 //! | pack | segments with or without the note that they are a pack | with it: the same pack; without it: another |
+//! | read back | nothing | read again; what the disk has lost becomes a gap |
 //! | URL | nothing | asked for again |
 //! | PUT | an object without a row | the same object is put again under the same key |
 //! | index | rows that the recorder does not know of | committed again, which changes nothing |
@@ -35,6 +36,7 @@ mod plug;
 mod refused;
 mod refused_gaps;
 mod terms;
+mod unreadable;
 mod world;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -105,6 +107,14 @@ const TABLE: &[Row] = &[
             Fault::Disk(Op::Append(Kind::Pack), CRASHES[1]),
             Fault::Disk(Op::Append(Kind::Pack), CRASHES[2]),
             Fault::Disk(Op::Append(Kind::Pack), Trouble::Full),
+        ],
+    },
+    Row {
+        step: "read back",
+        faults: &[
+            Fault::Disk(Op::Read, Trouble::Unreadable),
+            Fault::Disk(Op::Read, CRASHES[0]),
+            Fault::Disk(Op::Read, CRASHES[2]),
         ],
     },
     Row {
@@ -190,7 +200,7 @@ impl Fault {
     fn ends_the_process(self) -> bool {
         match self {
             Self::Ends(_) => true,
-            Self::Disk(_, trouble) => trouble != Trouble::Full,
+            Self::Disk(_, trouble) => !matches!(trouble, Trouble::Full | Trouble::Unreadable),
             Self::Peer(_, answer) => matches!(answer, Answer::EndsBefore | Answer::EndsAfter),
         }
     }
@@ -357,6 +367,11 @@ async fn a_fault_at_a_commit_loses_nothing_acknowledged() {
 #[tokio::test]
 async fn a_fault_while_a_pack_is_formed_loses_nothing_and_packs_nothing_twice() {
     try_out("pack").await;
+}
+
+#[tokio::test]
+async fn a_fault_while_the_spool_is_read_back_loses_nothing() {
+    try_out("read back").await;
 }
 
 #[tokio::test]

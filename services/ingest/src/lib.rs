@@ -22,6 +22,7 @@ mod gauge;
 mod grpc;
 mod intake;
 mod layer_key;
+mod lost;
 mod metrics;
 mod outbox;
 mod pressure;
@@ -107,7 +108,16 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
     let data = &daemon.config.data_dir;
     let clock = Arc::clone(&daemon.clock);
     let started = clock.wall();
-    let writer_epoch = epoch::next(&data.join("writer-epoch"))?;
+    let start = epoch::next(&data.join("writer-epoch")).context("writer-epoch")?;
+    let writer_epoch = start.epoch;
+    if let Some(aside) = &start.damaged {
+        let words = format!(
+            "the writer epoch was damaged and a new writer id was drawn; the old file is kept as {} where there was room",
+            aside.display()
+        );
+        tracing::error!("{words}");
+        reporting.alarm("writer_epoch_damaged", Some(&words)).await;
+    }
     let source_key = Arc::new(SourceKey::load_or_create(&data.join("source.key"))?);
     let authority = AuthorityKey::from_bytes(daemon.trust.zone_authority);
     let snapshots = Arc::new(Cache::open(&data.join("snapshot"), authority, Arc::clone(&clock))?);
@@ -171,6 +181,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
         Arc::clone(reporting),
         daemon.shutdown.clone(),
     ));
+    tokio::spawn(report_damage(Arc::clone(&spool), Arc::clone(reporting), daemon.shutdown.clone()));
     tokio::spawn(end_with_spool(spool.committed(), daemon.shutdown.clone()));
     let recorders = tokio::spawn(record(daemon, Arc::clone(reporting), Arc::clone(&cameras), &snapshots)?);
     let sending = tokio::spawn(Arc::clone(&uploader).run(daemon.shutdown.clone()));
@@ -208,6 +219,15 @@ async fn watch_pressure(
     while !shutdown.is_cancelled() {
         let now = clock.monotonic();
         pressure.observe(Reading::of(&spool, outbox.oldest(now), limit_time, now));
+        let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
+    }
+}
+
+/// Tells the audit log what the disk of the spool lost. The alarm lasts until the next start: a person has to
+/// see to the disk.
+async fn report_damage(spool: Arc<Spool>, reporting: Arc<Reporting>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        reporting.alarm("spool_damaged", spool.damage().words().as_deref()).await;
         let _ = tokio::time::timeout(PRESSURE_EVERY, shutdown.cancelled()).await;
     }
 }

@@ -38,7 +38,7 @@ impl Collector for Recording {
         let sum =
             |of: fn(&obscura_proto::ingest::v1::CameraStatus) -> u64| cameras.iter().map(of).sum::<u64>();
         let forecast = self.pressure.forecast();
-        let gauges: [(&str, &str, Option<&Unit>, u64); 15] = [
+        let gauges: [(&str, &str, Option<&Unit>, u64); 16] = [
             ("ingest_cameras", "Cameras that should be recorded", None, cameras.len() as u64),
             ("ingest_cameras_recording", "Cameras that are being recorded", None, recording as u64),
             ("ingest_spool", "Size of the spool", Some(&Unit::Bytes), self.spool.used_bytes()),
@@ -103,6 +103,12 @@ impl Collector for Recording {
                 "1 where the disk of the spool has no room",
                 None,
                 self.spool.disk_is_full().into(),
+            ),
+            (
+                "ingest_spool_damaged_files",
+                "Files of the spool of which the disk lost part, since the start",
+                None,
+                self.spool.damage().files(),
             ),
         ];
         if let Some(full_in) = forecast.full_in {

@@ -12,6 +12,7 @@ use obscura_proto::{footage::v1::Gap, keys::v1::ImportLayerKeyRequest};
 use prost::Message as _;
 
 use crate::{
+    lost,
     outbox::{Formed, Outbox},
     segment::{self, Sealed},
     spool::{
@@ -66,6 +67,7 @@ pub fn enqueue(
             }
         }
     }
+    let unreadable = lost::tell(spool, outbox, recovered);
     let after = recovered.end;
     let mut packed: HashSet<&Serial> = HashSet::new();
     let mut known: HashSet<PackId> = HashSet::new();
@@ -79,11 +81,14 @@ pub fn enqueue(
         }
         let segments = serials
             .iter()
+            .filter(|serial| !unreadable.contains(serial))
             .map(|serial| sealed(spool, recovered, *serial, now))
             .collect::<Result<Vec<_>, _>>()?;
         // A segment that is missing here was freed with its pack; then nothing of the pack is left.
         let segments: Vec<Sealed> = segments.into_iter().flatten().collect();
-        if segments.len() == serials.len() {
+        // One that the disk has shortened must not go under the id of the pack that had all of it.
+        let cut = |serial| recovered.segments.get(serial).is_some_and(segment::is_cut);
+        if segments.len() == serials.len() && !serials.iter().any(cut) {
             packed.extend(serials);
             known.insert(*id);
             placed.extend(segments.iter().map(place));
@@ -107,6 +112,10 @@ pub fn enqueue(
     let loose = recovered.segments.iter().filter(|(serial, _)| !packed.contains(serial));
     let (mut count, mut empty) = (0_u32, broken);
     for (serial, found) in loose {
+        if unreadable.contains(serial) {
+            empty.push(*serial);
+            continue;
+        }
         match sealed(spool, recovered, *serial, now)? {
             Some(sealed) if !placed.insert(place(&sealed)) => empty.push(*serial),
             Some(sealed) => {

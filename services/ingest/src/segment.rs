@@ -8,7 +8,7 @@ mod writer;
 
 pub use again::again;
 pub use opening::{Opening, Tail};
-pub use torn::{beginning, record, recovered};
+pub use torn::{beginning, is_cut, opened, record, recovered};
 pub use writer::{FRAGMENT_EVERY, Parts, SegmentWriter, note_torn};
 
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! | step | a crash there leaves | repaired by |
 //! |---|---|---|
 //! | append to the buffer | nothing | the camera's gap until the next start |
-//! | write to the file | whole records, perhaps a torn last one | [`recovery`]: cut at the first bad record |
+//! | write to the file | whole records, perhaps a torn last one | [`recovery`]: cut behind the last whole record |
 //! | write to a full disk | as before the write; footage is refused | [`writer`]: written again when there is room |
 //! | commit | acknowledged records | nothing to repair |
 //! | `Pack` record | a pack that may or may not be uploaded | the same pack is formed and sent again |
@@ -17,22 +17,23 @@
 //! Each row is tried out in `fault_table`.
 
 mod buffer;
+mod damage;
 mod disk;
+mod error;
 mod file;
+mod reading;
 pub mod record;
 pub mod recovery;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use obscura_clock::SharedClock;
-use obscura_direct_file::DirectReader;
-use obscura_hand_over::Piece;
 use tokio::sync::watch;
 
 use self::{
@@ -44,7 +45,12 @@ use self::{
 
 #[cfg(test)]
 pub use self::disk::Appending;
-pub use self::disk::{Disk, FileSystem};
+pub use self::{
+    damage::Damage,
+    disk::{Disk, FileSystem, is_damage},
+    error::Error,
+    reading::Lent,
+};
 
 /// How often what was appended becomes durable.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(400);
@@ -74,47 +80,6 @@ pub struct Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(pub u64);
 
-/// Why the spool cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The disk is slower than the cameras.
-    #[error("the disk does not keep up: {0} bytes wait to be written")]
-    Slow(usize),
-    /// The bound is reached.
-    #[error("the spool is full: {used} of {limit} bytes; free it by bringing storage and keys back")]
-    Full {
-        /// Bytes in the spool.
-        used: u64,
-        /// The bound.
-        limit: u64,
-    },
-    /// The file system is full although the bound is not reached.
-    #[error("the disk of the spool is full: make room on it, or bring storage and keys back")]
-    NoRoom,
-    /// One record is longer than recovery would read.
-    #[error("a record of {0} bytes is longer than the spool takes")]
-    TooLong(usize),
-    /// Bytes were to be read into memory of another length.
-    #[error("{expected} bytes of the spool do not fit memory of {given} bytes")]
-    Length {
-        /// Bytes to read.
-        expected: u32,
-        /// Bytes of memory.
-        given: usize,
-    },
-    /// The writer met an error and stopped.
-    #[error("the spool cannot be written: {0}")]
-    Failed(String),
-    /// A file of the spool cannot be used.
-    #[error("spool file {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-}
-
 /// How large the spool may become.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -137,9 +102,6 @@ impl Limits {
     }
 }
 
-/// Files of the spool, and where in them what is lent lies.
-pub type Lent = (Vec<DirectReader>, Vec<Piece>);
-
 /// The spool.
 #[derive(Debug)]
 pub struct Spool {
@@ -149,6 +111,7 @@ pub struct Spool {
     removing: Mutex<()>,
     disk: Arc<dyn Disk>,
     limits: Limits,
+    damage: Damage,
     committed: watch::Receiver<Position>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -203,6 +166,7 @@ impl Spool {
             removing: Mutex::default(),
             disk: Arc::clone(&disk),
             limits,
+            damage: Damage::default(),
             committed,
             writer: Mutex::new(None),
         });
@@ -270,58 +234,10 @@ impl Spool {
         reached.map(drop).map_err(|_| Error::Failed("the writer stopped".into()))
     }
 
-    /// Reads bytes that are committed. Blocking.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where the bytes cannot be read.
-    pub fn read(&self, extent: Extent) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; extent.length as usize];
-        self.read_into(extent, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// As [`Spool::read`], into memory of exactly the length of `extent`.
-    ///
-    /// # Errors
-    /// As [`Spool::read`]; [`Error::Length`] for other memory.
-    pub fn read_into(&self, extent: Extent, into: &mut [u8]) -> Result<(), Error> {
-        if into.len() != extent.length as usize {
-            return Err(Error::Length { expected: extent.length, given: into.len() });
-        }
-        let (start, file) = self.file_of(extent)?;
-        file.read(extent.start.0 - start.0, into)
-    }
-
-    /// Opens the files that hold bytes that are committed anew, for reading only, and says where in them they lie.
-    /// `None` where they are more than `most` files. Blocking.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where a file cannot be opened.
-    pub fn lend(&self, extents: &[Extent], most: usize) -> Result<Option<Lent>, Error> {
-        let (mut files, mut numbers, mut pieces) = (Vec::new(), BTreeMap::new(), Vec::new());
-        for extent in extents {
-            let (start, file) = self.file_of(*extent)?;
-            let number = match numbers.entry(start) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(_) if files.len() >= most => return Ok(None),
-                Entry::Vacant(new) => {
-                    files.push(file.reopen()?);
-                    *new.insert(u32::try_from(files.len() - 1).unwrap_or(u32::MAX))
-                }
-            };
-            let offset = extent.start.0 - start.0;
-            pieces.push(Piece { file: number, offset, length: extent.length });
-        }
-        Ok(Some((files, pieces)))
-    }
-
-    /// The file that holds these bytes, and where it starts.
-    fn file_of(&self, extent: Extent) -> Result<(Position, Arc<LogFile>), Error> {
-        let files = self.files();
-        let found = files.by_start.range(..=extent.start).next_back();
-        found
-            .map(|(start, file)| (*start, Arc::clone(file)))
-            .ok_or_else(|| Error::Failed(format!("no spool file holds position {}", extent.start.0)))
+    /// What of the spool could not be read back.
+    #[must_use]
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// Notes that `serial` is needed from its record at `extent` on.

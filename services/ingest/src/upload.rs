@@ -13,6 +13,7 @@ mod objects;
 mod outage;
 mod pace;
 mod pack;
+mod unreadable;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,7 +31,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use self::{fault::Fault, outage::Outage, pace::Pace};
+use self::{fault::Fault, outage::Outage, pace::Pace, unreadable::Tries};
 pub use self::{
     fault::Patience,
     objects::Objects,
@@ -71,6 +72,7 @@ pub struct Uploader {
     held_up: Outage,
     last_arrival: Mutex<Option<Monotonic>>,
     freeing: Mutex<Freeing>,
+    unreadable: Tries,
 }
 
 /// What is durable elsewhere and leaves the spool. A spool file goes only when the record that says
@@ -116,6 +118,7 @@ impl Uploader {
             held_up: Outage::new("what is refused cannot be moved and keeps the spool from being freed"),
             last_arrival: Mutex::default(),
             freeing: Mutex::default(),
+            unreadable: Tries::default(),
         })
     }
 
@@ -257,6 +260,7 @@ impl Uploader {
                 self.objects_away.goes_on(self.clock.monotonic(), &fault.cause);
                 self.outbox.pack_failed(pack);
             }
+            Err(fault) if fault.is_unreadable() => self.cannot_read(pack, &fault.cause).await,
             // Something is wrong with this pack only: the others of its camera need not wait for it.
             Err(Fault { cause, .. }) => {
                 if pack.refusals == 0 {

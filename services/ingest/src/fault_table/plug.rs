@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -29,6 +30,8 @@ pub enum Op {
     Sync,
     /// A freed file goes.
     Remove,
+    /// Bytes that were committed are read back.
+    Read,
 }
 
 /// What goes wrong.
@@ -42,6 +45,8 @@ pub enum Trouble {
     EndsAfter,
     /// There is no room; half of it may have been done.
     Full,
+    /// The disk does not give the bytes back, this time.
+    Unreadable,
 }
 
 /// What a power cut does to bytes that were never synced.
@@ -65,6 +70,8 @@ struct State {
     durable: BTreeMap<PathBuf, u64>,
     troubles: VecDeque<(Op, Trouble)>,
     met: usize,
+    /// Bytes of files that are never given back.
+    bad: Vec<(PathBuf, Range<u64>)>,
     /// Bytes that all files may have; `None` for what the real disk takes.
     capacity: Option<u64>,
 }
@@ -73,8 +80,8 @@ impl Plug {
     /// The same disk with the plug in again.
     pub fn back_in(&self) -> Self {
         let state = self.lock();
-        let (durable, capacity) = (state.durable.clone(), state.capacity);
-        Self(Arc::new(Mutex::new(State { durable, capacity, ..State::default() })))
+        let (durable, capacity, bad) = (state.durable.clone(), state.capacity, state.bad.clone());
+        Self(Arc::new(Mutex::new(State { durable, capacity, bad, ..State::default() })))
     }
 
     /// Nothing has any effect from here on.
@@ -94,6 +101,16 @@ impl Plug {
     /// Troubles met so far.
     pub fn met(&self) -> usize {
         self.lock().met
+    }
+
+    /// These bytes of a file are never given back again.
+    pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
+        self.lock().bad.push((path.to_owned(), bytes));
+    }
+
+    /// Everything is given back again.
+    pub fn heal(&self) {
+        self.lock().bad.clear();
     }
 
     /// All files together may have so many bytes.
@@ -146,6 +163,11 @@ impl Plug {
         }
     }
 
+    fn is_bad(&self, path: &Path, bytes: &Range<u64>) -> bool {
+        let touches = |bad: &Range<u64>| bad.start < bytes.end && bytes.start < bad.end;
+        self.lock().bad.iter().any(|(file, bad)| file == path && touches(bad))
+    }
+
     fn room(&self, dir: &Path) -> u64 {
         let capacity = self.lock().capacity;
         let used =
@@ -187,6 +209,16 @@ impl Disk for Plug {
             return Err(io::ErrorKind::StorageFull.into());
         }
         FileSystem.set_aside(path, bytes)
+    }
+
+    fn read(&self, path: &Path, file: &DirectReader, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let trouble = self.meet(|op| op == Op::Read)?;
+        let bytes = offset..offset + into.len() as u64;
+        if trouble == Some(Trouble::Unreadable) || self.is_bad(path, &bytes) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        FileSystem.read(path, file, into, offset)?;
+        self.after(trouble)
     }
 
     fn available(&self, dir: &Path) -> io::Result<u64> {

@@ -11,7 +11,14 @@ use obscura_seal::{CHUNK_BYTES, SegmentHeader, TAG_BYTES};
 use prost::Message as _;
 
 use super::{Opening, Sealed, Tail, opening::sealed_part};
-use crate::spool::{Error, Extent, Position, Serial, Spool, record::Record, recovery};
+use crate::spool::{
+    Error, Extent, Position, Serial, Spool,
+    record::Record,
+    recovery::{self, losses::Cut},
+};
+
+/// Bytes of a full sealed chunk.
+const CHUNK_TAG_BYTES: u64 = (CHUNK_BYTES + TAG_BYTES) as u64;
 
 /// Prepares a recovered segment for its pack. A complete one is taken as it is; a cut one becomes
 /// prefix, full chunks, and the tail that was sealed after them. `None` where the prefix is not
@@ -24,6 +31,9 @@ pub fn recovered(
     serial: Serial,
     segment: &recovery::Segment,
 ) -> Result<Option<Sealed>, Error> {
+    if let Some(cut) = segment.cut.as_ref().filter(|_| is_cut(segment)) {
+        return recovered(spool, serial, &before_loss(segment, cut));
+    }
     let Some(opening) = Opening::decode(&segment.opening) else { return Ok(None) };
     let Some(header) = header(&opening.prefix) else { return Ok(None) };
     if segment.data.is_empty() && segment.tail.is_none() && segment.entry.is_none() {
@@ -54,6 +64,42 @@ pub fn recovered(
     }))
 }
 
+/// The header in the payload of an `Open` record, and when the segment began.
+pub fn opened(payload: &[u8]) -> Option<(SegmentHeader, Timestamp)> {
+    let opening = Opening::decode(payload)?;
+    Some((header(&opening.prefix)?, opening.start))
+}
+
+/// Whether the disk lost something of it: then only what came before that counts. A segment is as long as its
+/// entry says, or has as many chunks as its tail.
+pub fn is_cut(segment: &recovery::Segment) -> bool {
+    let Some(cut) = &segment.cut else { return false };
+    let sealed = |extents: &[Extent]| extents.iter().map(|extent| u64::from(extent.length)).sum::<u64>();
+    let Some(bytes) = segment.entry.as_deref() else {
+        let chunks = cut.full_chunks.map(u64::from);
+        let told = chunks.is_some_and(|chunks| chunks * CHUNK_TAG_BYTES == sealed(&segment.data));
+        let all = segment.tail.is_some_and(|(_, before)| before == segment.data.len());
+        return segment.data.len() > cut.data && !(told && all);
+    };
+    let Ok(entry) = PackEntry::decode(bytes) else { return true };
+    let prefix = Opening::decode(&segment.opening).map_or(0, |opening| opening.prefix.len() as u64);
+    let tail = segment.tail.map_or(0, |(extent, _)| u64::from(sealed_part(extent).length));
+    let length = prefix + sealed(&segment.data);
+    entry.length != length && (entry.torn_after_chunks.is_none() || entry.length != length + tail)
+}
+
+/// As it was before the disk lost something of it.
+fn before_loss(segment: &recovery::Segment, cut: &Cut) -> recovery::Segment {
+    recovery::Segment {
+        opening: segment.opening.clone(),
+        first: segment.first,
+        data: segment.data.iter().take(cut.data).copied().collect(),
+        tail: cut.tail,
+        entry: None,
+        cut: None,
+    }
+}
+
 /// Whose segment it is and when it began; `None` where not even its prefix is whole.
 pub fn beginning(segment: &recovery::Segment) -> Option<(CameraId, Timestamp)> {
     let opening = Opening::decode(&segment.opening)?;
@@ -81,10 +127,9 @@ fn cut_entry(
     extents: &mut Vec<Extent>,
 ) -> Result<Entry, Error> {
     let sealed_bytes: u64 = segment.data.iter().map(|extent| u64::from(extent.length)).sum();
-    let chunk_bytes = (CHUNK_BYTES + TAG_BYTES) as u64;
-    let chunks = u32::try_from(sealed_bytes / chunk_bytes).unwrap_or(u32::MAX);
+    let chunks = u32::try_from(sealed_bytes / CHUNK_TAG_BYTES).unwrap_or(u32::MAX);
     // Only the last chunk is short: the crash came between the sealed bytes and their entry.
-    let finished = !sealed_bytes.is_multiple_of(chunk_bytes);
+    let finished = !sealed_bytes.is_multiple_of(CHUNK_TAG_BYTES);
     let mut tail = None;
     if let Some((extent, _)) = segment.tail {
         tail = Tail::decode(&spool.read(extent)?).map(|tail| (tail, extent));

@@ -8,7 +8,10 @@ use std::{
 };
 
 use obscura_direct_file::{AppendedFile, Batch, DirectReader};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::{
+    fs::{FallocateFlags, fallocate, statvfs},
+    io::Errno,
+};
 
 /// Bytes that are handed to the disk at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -26,6 +29,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes a file that takes so many bytes of the disk and holds nothing.
     fn set_aside(&self, path: &Path, bytes: u64) -> io::Result<()>;
+    /// Fills `into` with the bytes of an open log file from `offset` on.
+    fn read(&self, _path: &Path, file: &DirectReader, into: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(into, offset)
+    }
     /// Bytes that may still be written to the file system that `dir` lies on.
     fn available(&self, dir: &Path) -> io::Result<u64>;
 }
@@ -45,6 +52,16 @@ pub trait Appending: Send {
 /// Whether the disk is full, which passes; everything else that a disk says does not.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk cannot give back what it once took. Everything else that keeps a read from succeeding
+/// (memory, descriptors, rights) says nothing about the bytes.
+pub fn is_damage(error: &io::Error) -> bool {
+    const DAMAGE: [Errno; 6] =
+        [Errno::IO, Errno::NXIO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO];
+    let code = error.raw_os_error();
+    DAMAGE.iter().any(|errno| code == Some(errno.raw_os_error()))
+        || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// The file system of the machine.
@@ -78,7 +95,7 @@ impl Disk for FileSystem {
     fn set_aside(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
         match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&mut file, bytes),
+            Err(Errno::OPNOTSUPP) => write_zeros(&mut file, bytes),
             done => done.map_err(Into::into),
         }
     }

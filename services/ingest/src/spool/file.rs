@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use obscura_direct_file::DirectReader;
 
-use super::{Error, Position};
+use super::{
+    Error, Position,
+    disk::{Disk, is_damage},
+};
 
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".log";
@@ -33,9 +36,11 @@ impl LogFile {
     }
 
     /// Fills `into` with the bytes from `offset` on.
-    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
-        let read = self.file.read_exact_at(into, offset);
-        read.map_err(|source| Error::Io { path: self.path.clone(), source })
+    pub fn read(&self, disk: &dyn Disk, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        disk.read(&self.path, &self.file, into, offset).map_err(|source| {
+            let path = self.path.clone();
+            if is_damage(&source) { Error::Unreadable { path, source } } else { Error::Io { path, source } }
+        })
     }
 }
 

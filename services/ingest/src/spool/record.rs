@@ -32,6 +32,8 @@ pub enum Kind {
     Alive = 8,
     /// A pack was formed: 16 bytes of its id, then the serials of its segments (`u64` each).
     Pack = 9,
+    /// What the disk lost of the log was told: where it began and ended, as positions (`u64` each), in pairs.
+    Lost = 10,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             7 => Self::Done,
             8 => Self::Alive,
             9 => Self::Pack,
+            10 => Self::Lost,
             _ => return None,
         })
     }
@@ -97,7 +100,7 @@ impl Record<'_> {
     /// Whether it ends or frees something.
     #[must_use]
     pub fn finishes(&self) -> bool {
-        matches!(self.kind, Kind::Close | Kind::Gap | Kind::Done | Kind::Pack)
+        matches!(self.kind, Kind::Close | Kind::Gap | Kind::Done | Kind::Pack | Kind::Lost)
     }
 
     /// Whether it may be refused when the spool is full: footage may, what frees space may not.
@@ -117,6 +120,22 @@ pub fn read(bytes: &[u8]) -> Found<'_> {
         Some((record, length)) => Found::Record(record, length),
         None => Found::Bad,
     }
+}
+
+/// No recorder comes to have a serial as large as this: a hundred a second for 89,000 years.
+const SERIALS: u64 = 1 << 48;
+
+/// Whether a record may start here, by its header alone: the checksum of everything that could be one would take
+/// too long.
+#[must_use]
+pub fn may_start(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return false };
+    let [a, b, c, d, _, _, _, _, code, serial @ ..] = header;
+    let length = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
+    Kind::from_code(*code).is_some()
+        && u64::from_be_bytes(*serial) < SERIALS
+        && length <= MAX_PAYLOAD_BYTES as u64
+        && length <= (bytes.len() - HEADER_BYTES) as u64
 }
 
 fn parse(bytes: &[u8]) -> Option<(Record<'_>, usize)> {

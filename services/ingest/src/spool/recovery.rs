@@ -1,21 +1,39 @@
 //! What an earlier run left in the spool.
+//!
+//! Whatever the disk lost costs only itself: a record that is not whole, or lies in a sector that cannot be read,
+//! is left out, and reading goes on at the next whole one. What was lost with it is found by what is around it
+//! ([`losses`]). Only the end of the newest file may be torn without anything being lost: what is not
+//! whole there, and has nothing whole behind it, was never acknowledged.
+
+mod image;
+pub mod losses;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use obscura_clock::Timestamp;
-use obscura_direct_file::DirectReader;
 use obscura_ids::PackId;
 
+use self::{
+    image::Image,
+    losses::{Cut, Losses},
+};
 use super::{
     Error, Extent, Position, Serial,
     disk::{Disk, sync_dir},
     file::{self, LogFile},
-    record::{self, Found, HEADER_BYTES, Kind, Record},
+    record::{self, Found, HEADER_BYTES, Kind, MAX_PAYLOAD_BYTES, Record},
+    writer::MOST_UNCOMMITTED_BYTES,
 };
+
+/// More than this is never written and not committed: what is not whole before it was acknowledged.
+const MOST_TORN_BYTES: usize = MOST_UNCOMMITTED_BYTES + 2 * MAX_PAYLOAD_BYTES;
+/// Bytes of one file that are looked through for what only looks like a record.
+const MOST_CHECKED_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
@@ -34,8 +52,8 @@ pub struct Recovered {
     pub gaps: BTreeMap<Serial, (Position, Vec<u8>)>,
     /// Packs that were formed and whose segments are not yet freed.
     pub packs: Vec<(Serial, Position, PackId, Vec<Serial>)>,
-    /// Files in which bytes after an unreadable record were lost.
-    pub damaged_files: u32,
+    /// What the disk lost.
+    pub losses: Losses,
 }
 
 /// A segment that is not yet freed.
@@ -51,6 +69,8 @@ pub struct Segment {
     pub tail: Option<(Extent, usize)>,
     /// Serialised `PackEntry`, where the segment was completed.
     pub entry: Option<Vec<u8>>,
+    /// What of it came before the disk lost something while it was written: perhaps of it.
+    pub cut: Option<Cut>,
 }
 
 impl Recovered {
@@ -63,6 +83,7 @@ impl Recovered {
     }
 
     fn take(&mut self, record: &Record<'_>, payload_at: Position) {
+        self.losses.take(record);
         self.next_serial = self.next_serial.max(record.serial.0.saturating_add(1));
         let extent =
             Extent { start: payload_at, length: u32::try_from(record.payload.len()).unwrap_or(u32::MAX) };
@@ -85,6 +106,7 @@ impl Recovered {
                     self.last_alive = Some(Timestamp::from_unix_nanos(i64::from_be_bytes(nanos)));
                 }
             }
+            Kind::Lost => {}
             Kind::Pack => {
                 if let Some((id, serials)) = record.payload.split_first_chunk::<16>() {
                     let serials = record::decode_serials(serials).collect();
@@ -96,6 +118,7 @@ impl Recovered {
 
     fn continue_segment(&mut self, record: &Record<'_>, extent: Extent) {
         let Some(segment) = self.segments.get_mut(&record.serial) else { return };
+        segment.cut.iter_mut().for_each(|cut| cut.follow(record));
         match record.kind {
             Kind::Data => segment.data.push(extent),
             Kind::Tail => segment.tail = Some((extent, segment.data.len())),
@@ -109,6 +132,15 @@ impl Recovered {
         self.gaps.remove(&serial);
         self.packs.retain(|(pack, ..)| *pack != serial);
     }
+
+    /// The disk lost these bytes: whatever is being written may miss some.
+    fn lose(&mut self, bytes: Range<u64>, path: &Path) {
+        let spot = self.losses.lose(bytes, path);
+        for segment in self.segments.values_mut().filter(|segment| segment.entry.is_none()) {
+            let (data, tail) = (segment.data.len(), segment.tail);
+            segment.cut.get_or_insert(Cut { data, tail, full_chunks: None, until: None, spot });
+        }
+    }
 }
 
 /// Reads every log file in `dir`, cuts a torn end, and opens the files for reading. What is read is
@@ -120,46 +152,93 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFi
     let mut following = paths.keys().skip(1).copied().collect::<Vec<_>>().into_iter();
     for (start, path) in paths {
         let next = following.next();
-        let io = |source| Error::Io { path: path.clone(), source };
-        let bytes = std::fs::read(&path).map_err(io)?;
-        let whole = scan(&bytes, start, &mut recovered);
-        recovered.end = recovered.end.max(Position(start.0 + whole as u64));
-        let Some(next) = next else {
-            cut(disk, &path, whole, &bytes).map_err(io)?;
-            if whole > 0 {
-                files.insert(start, opened(path)?);
-            }
-            continue;
-        };
-        // A closed file goes up to the next one; what is behind that only fills its last block.
-        if start.0 + (whole as u64) < next.0 {
-            recovered.damaged_files += 1;
-            recovered.end = recovered.end.max(next);
-            tracing::error!(file = %path.display(), at = whole, "a closed spool file is damaged; what follows in it is lost");
-        }
-        if whole > 0 {
-            files.insert(start, opened(path)?);
+        let file = read_file(disk, &path, start, next, &mut recovered);
+        if let Some(file) = file.map_err(|source| Error::Io { path, source })? {
+            files.insert(start, file);
         }
     }
     sync_dir(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })?;
+    recovered.losses.finish();
     Ok((files, recovered))
 }
 
-fn opened(path: PathBuf) -> Result<Arc<LogFile>, Error> {
-    match DirectReader::open(&path) {
-        Ok(reader) => Ok(Arc::new(LogFile::new(path, reader))),
-        Err(source) => Err(Error::Io { path, source }),
+/// Reads one file up to where the next one starts, and opens it where anything of it is needed.
+fn read_file(
+    disk: &dyn Disk,
+    path: &Path,
+    start: Position,
+    next: Option<Position>,
+    recovered: &mut Recovered,
+) -> std::io::Result<Option<Arc<LogFile>>> {
+    let Some(Image { bytes, unreadable, reader }) = image::read(disk, path)? else {
+        return set_aside(path, start, next, recovered).map(|()| None);
+    };
+    // What is behind the start of the next one only fills the last block.
+    let length = next.map(|next| usize::try_from(next.0 - start.0).unwrap_or(usize::MAX));
+    let whole = scan(bytes.get(..length.unwrap_or(bytes.len())).unwrap_or(&bytes), start, path, recovered);
+    let end = |length: usize| Position(start.0.saturating_add(length as u64));
+    recovered.end = recovered.end.max(end(whole));
+    if let Some(length) = length {
+        if whole < length {
+            recovered.lose(end(whole).0..end(length).0, path);
+        }
+        recovered.end = recovered.end.max(end(length));
+        return Ok(Some(Arc::new(LogFile::new(path.to_owned(), reader))));
     }
+    let rest = bytes.len() - whole;
+    if rest > MOST_TORN_BYTES || unreadable.iter().any(|bad| bad.end > whole) {
+        recovered.lose(end(whole).0..end(bytes.len()).0, path);
+    }
+    cut(disk, path, whole, &bytes)?;
+    Ok((whole > 0).then(|| Arc::new(LogFile::new(path.to_owned(), reader))))
 }
 
-/// Takes every whole record and returns how many bytes they fill.
-fn scan(bytes: &[u8], start: Position, recovered: &mut Recovered) -> usize {
-    let mut at = 0;
-    while let Found::Record(record, length) = record::read(bytes.get(at..).unwrap_or_default()) {
-        recovered.take(&record, Position(start.0 + (at + HEADER_BYTES) as u64));
-        at += length;
+/// A file of which the disk gives back nothing is kept under another name: whoever can make it readable renames
+/// it back and starts the recorder again, and what it holds is sent.
+fn set_aside(
+    path: &Path,
+    start: Position,
+    next: Option<Position>,
+    recovered: &mut Recovered,
+) -> std::io::Result<()> {
+    let length = std::fs::metadata(path).map_or(0, |found| found.len());
+    let end = next.unwrap_or(Position(start.0.saturating_add(length.max(1))));
+    recovered.lose(start.0..end.0, path);
+    recovered.end = recovered.end.max(end);
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".unreadable");
+    std::fs::rename(path, aside)
+}
+
+/// Takes every whole record and returns how many bytes they fill, what was lost between them included.
+fn scan(bytes: &[u8], start: Position, path: &Path, recovered: &mut Recovered) -> usize {
+    let (mut at, mut left) = (0, MOST_CHECKED_BYTES);
+    while let Some(lost) = next_whole(bytes.get(at..).unwrap_or_default(), &mut left) {
+        let from = at;
+        at += lost;
+        if lost > 0 {
+            recovered.lose(start.0 + from as u64..start.0 + at as u64, path);
+        }
+        if let Found::Record(record, length) = record::read(bytes.get(at..).unwrap_or_default()) {
+            recovered.take(&record, Position(start.0 + (at + HEADER_BYTES) as u64));
+            at += length;
+        }
     }
     at
+}
+
+/// How many bytes lie before the next whole record. `None` where there is none, or only behind so much that looks
+/// like one that looking further would take too long.
+fn next_whole(bytes: &[u8], left: &mut usize) -> Option<usize> {
+    if matches!(record::read(bytes), Found::Record(..)) {
+        return Some(0);
+    }
+    (1..bytes.len()).find_map(|at| {
+        let bytes = bytes.get(at..).filter(|bytes| *left > 0 && record::may_start(bytes))?;
+        let length = bytes.first_chunk().map_or(0, |length| u32::from_be_bytes(*length));
+        *left = left.saturating_sub(HEADER_BYTES + length as usize);
+        matches!(record::read(bytes), Found::Record(..)).then_some(at)
+    })
 }
 
 /// Removes a torn end, so that the next record follows a whole one.

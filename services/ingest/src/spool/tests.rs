@@ -104,26 +104,77 @@ fn a_full_spool_refuses_new_segments_but_lets_open_ones_end() {
     spool.append(&[record(Kind::Close, serial, b"entry")]).unwrap();
 }
 
-#[test]
-fn a_damaged_closed_file_loses_only_what_follows_the_damage() {
-    let dir = tempfile::tempdir().unwrap();
-    let (spool, _) = open(&dir);
+/// Three segments, of which the second has the byte `at` of its data changed; `closed` where another file follows.
+fn rotten(dir: &tempfile::TempDir, closed: bool, change: impl Fn(&mut Vec<u8>, usize)) -> [Serial; 3] {
+    let (spool, _) = open(dir);
     let (first, _) = segment(&spool, b"first");
     let (second, _) = segment(&spool, b"second");
+    let (third, _) = segment(&spool, b"third");
     spool.close();
-    let (spool, _) = open(&dir);
-    let (third, _) = segment(&spool, b"third, in the next file");
-    spool.close();
+    if closed {
+        let (spool, _) = open(dir);
+        segment(&spool, b"in the next file");
+        spool.close();
+    }
     let path = file::path(dir.path(), Position(0));
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.windows(6).position(|window| window == b"second").unwrap();
-    bytes[at] ^= 1;
+    change(&mut bytes, at);
     std::fs::write(&path, bytes).unwrap();
+    [first, second, third]
+}
 
-    let (_, recovered) = open(&dir);
-    assert_eq!(recovered.damaged_files, 1);
+/// Damage of a payload, of the length before it, and of all that is around.
+const CHANGES: [fn(&mut Vec<u8>, usize); 4] = [
+    |bytes, at| bytes[at] ^= 1,
+    |bytes, at| bytes[at - record::HEADER_BYTES] ^= 0x80,
+    |bytes, at| bytes[at - record::HEADER_BYTES + 3] ^= 1,
+    |bytes, at| bytes[at - record::HEADER_BYTES..at + 6].fill(0),
+];
+
+#[test]
+fn damage_in_the_middle_of_any_file_costs_only_the_record_that_it_hit() {
+    for closed in [false, true] {
+        for change in CHANGES {
+            let dir = tempfile::tempdir().unwrap();
+            let [first, second, third] = rotten(&dir, closed, change);
+            let (_, recovered) = recovery::read(&FileSystem, dir.path()).unwrap();
+            let data = |serial: &Serial| recovered.segments[serial].data.len();
+            assert_eq!([&first, &second, &third].map(data), [1, 0, 1]);
+            let news: Vec<_> = recovered.losses.news().collect();
+            assert_eq!(news.len(), 1);
+            assert_eq!(news[0].0.end - news[0].0.start, record::HEADER_BYTES as u64 + 6);
+            let (_, again) = recovery::read(&FileSystem, dir.path()).unwrap();
+            assert_eq!((again.end, again.losses.news().count()), (recovered.end, 1));
+        }
+    }
+}
+
+#[test]
+fn a_closed_file_that_was_cut_short_has_lost_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, third] = rotten(&dir, true, Vec::truncate);
+    let (_, recovered) = recovery::read(&FileSystem, dir.path()).unwrap();
     assert!(recovered.segments[&first].data.len() == 1 && recovered.segments[&second].data.is_empty());
-    assert!(recovered.segments.contains_key(&third));
+    assert!(!recovered.segments.contains_key(&third));
+    assert_eq!(recovered.losses.news().count(), 1);
+}
+
+#[test]
+fn a_file_of_which_nothing_is_given_back_is_kept_under_another_name_and_the_spool_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let [.., third] = rotten(&dir, true, |_, _| {});
+    let path = file::path(dir.path(), Position(0));
+    let plug = crate::fault_table::Plug::default();
+    plug.spoil(&path, 0..u64::MAX);
+    let (spool, recovered) =
+        Spool::open_on(Arc::new(plug), dir.path().to_owned(), LIMITS, SystemClock::shared()).unwrap();
+    assert_eq!((recovered.segments.len(), recovered.losses.news().count()), (1, 1));
+    spool.close();
+    let aside = dir.path().join(format!("{}.unreadable", path.file_name().unwrap().display()));
+    std::fs::rename(aside, &path).unwrap();
+    let (_, recovered) = recovery::read(&FileSystem, dir.path()).unwrap();
+    assert!(recovered.segments.contains_key(&third), "it can be put back");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hyper::body::Frame;
 use obscura_hand_over::{Gather, read_ahead};
 use obscura_identity::BoxBody;
 
-use crate::spool::{Extent, Position, Spool};
+use crate::spool::{Error, Extent, Position, Spool};
 
 /// The head of a pack, then the sealed bytes at `extents`.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ impl Body {
     /// All its bytes.
     pub fn length(&self) -> u64 {
         self.head.len() as u64 + self.extents.iter().map(|extent| u64::from(extent.length)).sum::<u64>()
+    }
+
+    /// Whether the disk does not give all of it back, and what it says instead. To be asked when sending it
+    /// failed: whoever takes the bytes only sees them end.
+    pub async fn unreadable(&self) -> Option<Error> {
+        let (spool, extents) = (Arc::clone(&self.spool), self.extents.clone());
+        let read = move || extents.iter().try_for_each(|extent| spool.check(*extent));
+        let read = tokio::task::spawn_blocking(read).await.ok()?;
+        read.err().filter(|error| error.unreadable().is_some())
     }
 
     /// The bytes, as they are read.

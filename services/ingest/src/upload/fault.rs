@@ -37,6 +37,8 @@ enum Blame {
     Item,
     /// What was sent, and the same will never go through.
     Refused,
+    /// The recorder's own disk, which does not give back what was to be sent.
+    Disk,
 }
 
 impl Fault {
@@ -48,6 +50,16 @@ impl Fault {
     /// Something is wrong with what was sent.
     pub fn of_item(cause: impl Into<String>) -> Self {
         Self { blame: Blame::Item, cause: cause.into() }
+    }
+
+    /// The recorder's own disk does not give it back.
+    pub fn unreadable(cause: impl Into<String>) -> Self {
+        Self { blame: Blame::Disk, cause: cause.into() }
+    }
+
+    /// Whether it could not be read back.
+    pub fn is_unreadable(&self) -> bool {
+        self.blame == Blame::Disk
     }
 
     /// Whether others would fail as well.

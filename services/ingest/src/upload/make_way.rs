@@ -129,7 +129,7 @@ impl Uploader {
             Err(error) => {
                 let copied: Vec<Serial> = copies.iter().map(|sealed| sealed.serial).collect();
                 self.free(&copied);
-                Err(error)
+                if error.unreadable().is_some() { self.cannot_move(&pack, error).await } else { Err(error) }
             }
         }
     }

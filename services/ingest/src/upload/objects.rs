@@ -83,7 +83,11 @@ async fn lend(body: &Body) -> Result<Option<Lent>, Fault> {
     let (spool, extents) = (Arc::clone(&body.spool), body.extents.clone());
     let lent = tokio::task::spawn_blocking(move || spool.lend(&extents, obscura_hand_over::MAX_FILES)).await;
     let lent = lent.map_err(|stopped| Fault::outage(stopped.to_string()))?;
-    lent.map_err(|error| Fault::of_item(error.to_string()))
+    // Files that cannot be opened anew may still be read: then they are sent.
+    Ok(lent.unwrap_or_else(|error| {
+        tracing::debug!(%error, "a pack is sent instead of handed over");
+        None
+    }))
 }
 
 fn request(upload: &CreateUploadResponse, url: Uri, body: Body) -> Result<Request<BoxBody>, Fault> {

@@ -31,27 +31,38 @@ pub async fn send(uploader: &Uploader, pack: &Formed) -> Result<(), Fault> {
     };
     let upload = uploader.patience.call(uploader.storage.clone().create_upload(upload)).await?;
     let directory_sha256 = digest::digest(&digest::SHA256, &head).as_ref().to_vec();
-    put(uploader, pack, &upload, head).await?;
+    let unreadable = put(uploader, pack, &upload, head).await?;
     let commit = CommitPackRequest {
         placement: Some(first.placement.clone()),
         object_key: upload.object_key,
         directory_sha256: directory_sha256.into(),
     };
-    uploader.patience.call(uploader.storage.clone().commit_pack(commit)).await.map(drop)
+    let committed = uploader.patience.call(uploader.storage.clone().commit_pack(commit)).await.map(drop);
+    match (committed, unreadable) {
+        (Err(fault), Some(unreadable)) if !fault.is_outage() && !fault.is_refusal() => Err(unreadable),
+        (committed, _) => committed,
+    }
 }
 
+/// Puts a pack. One that the disk does not give back may have arrived by an earlier try whose answer was
+/// lost: committing tells, and the fault counts only where it did not.
 async fn put(
     uploader: &Uploader,
     pack: &Formed,
     upload: &CreateUploadResponse,
     head: Vec<u8>,
-) -> Result<(), Fault> {
+) -> Result<Option<Fault>, Fault> {
     let extents = pack.segments.iter().flat_map(|sealed| sealed.extents.clone()).collect();
     let body = Body { spool: Arc::clone(&uploader.spool), head: head.into(), extents };
-    let answer = tokio::time::timeout(uploader.patience.put, uploader.objects.send(upload, body))
-        .await
-        .map_err(|_| Fault::outage("the upload took too long"))??;
-    check(answer)
+    let sent = tokio::time::timeout(uploader.patience.put, uploader.objects.send(upload, body.clone())).await;
+    let sent = sent.unwrap_or_else(|_| Err(Fault::outage("the upload took too long"))).and_then(check);
+    match sent {
+        Err(fault) if fault.is_outage() => match body.unreadable().await {
+            Some(error) => Ok(Some(Fault::unreadable(error.to_string()))),
+            None => Err(fault),
+        },
+        sent => sent.map(|()| None),
+    }
 }
 
 /// What the answer to a PUT means: a store that is busy or away, or that does not let anybody in, will take
