@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{believed, cursor, entry, head, pending, person_key, producer, term, tile, told};
+use super::{believed, cursor, entry, erased, head, pending, person_key, producer, term, tile, told};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -15,6 +15,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "whom entries name beside who acted", statements: third },
     Migration { version: 4, name: "when the clock was last believed", statements: fourth },
     Migration { version: 5, name: "what the log was told of its settings", statements: fifth },
+    Migration { version: 6, name: "who was erased and when", statements: sixth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -51,6 +52,10 @@ fn fourth(backend: DbBackend) -> Vec<Statement> {
 
 fn fifth(backend: DbBackend) -> Vec<Statement> {
     vec![table(backend, told::Entity)]
+}
+
+fn sixth(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, erased::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
