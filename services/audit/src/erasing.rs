@@ -82,7 +82,8 @@ impl Erasing {
         }
         log.parts.faults.at(Step::Approved)?;
         let tell = |pseudonyms: &[String]| self.owed(log, id, pseudonyms);
-        let erased = log.parts.persons.destroy(Doomed::Person(&self.person_id), tell).await?;
+        let erased =
+            log.parts.persons.destroy(Doomed::Person(&self.person_id, log.parts.clock.wall()), tell).await?;
         let appended = log.append(producer, &self.said(log, id, &erased.pseudonyms)).await?;
         log.settle_pending().await?;
         Ok((erased.pseudonyms.len(), appended))

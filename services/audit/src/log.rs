@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use obscura_access::receipt_message;
-use obscura_clock::SharedClock;
+use obscura_clock::{SharedClock, Timestamp};
 use obscura_ids::CameraId;
 use obscura_ocsf::{Source, Valid};
 use obscura_proto::{
@@ -126,15 +126,16 @@ impl Log {
     }
 
     /// Encodes and hashes an event. What is about a person is sealed under their key, which is made where
-    /// there is none.
+    /// there is none; what is about somebody who was erased since it happened, under one that nobody keeps.
     async fn prepare(&self, producer: &str, event: &Event) -> Result<Prepared, Error> {
         if event.encoded_len() > MAX_EVENT_BYTES {
             return Err(Error::TooLong { bytes: event.encoded_len(), limit: MAX_EVENT_BYTES });
         }
         let valid = Valid::check(event)?;
         let (mut persons, now) = (Vec::new(), self.parts.clock.wall());
+        let happened = Timestamp::from_unix_nanos(event.time_unix_ns);
         for id in obscura_ocsf::person_ids(event) {
-            let key = self.parts.persons.current(&id, now).await?;
+            let key = self.parts.persons.current(&id, happened, now).await?;
             persons.push((id, key));
         }
         let mut sealing = Sealing { persons: &persons, event_id: &event.event_id };

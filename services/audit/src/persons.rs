@@ -11,6 +11,7 @@
 //! Backups of the file `person-keys.json` must not outlive an erasure; it changes only when someone is erased
 //! or a month's keys expire.
 
+mod erased;
 mod period;
 mod sealing;
 mod secret_file;
@@ -29,6 +30,7 @@ use obscura_row_cipher as row_cipher;
 use tokio::sync::{Mutex as Turn, MutexGuard};
 use zeroize::Zeroizing;
 
+use erased::ErasedIds;
 pub use period::Period;
 pub use sealing::{PeriodKey, Sealing};
 pub use secret_file::{Error as FileError, Lock};
@@ -37,7 +39,7 @@ use secret_file::{Generation, SecretFile};
 use crate::{
     event_id::EventId,
     fault::{Faults, Step},
-    store::{self, PersonKeyRow, Store},
+    store::{self, ErasedRow, PersonKeyRow, Store},
 };
 
 /// Keys in memory; when there are more, all are looked up anew.
@@ -78,8 +80,8 @@ pub struct Erased {
 /// Which keys to destroy.
 #[derive(Clone, Copy, Debug)]
 pub enum Doomed<'a> {
-    /// All keys of a person.
-    Person(&'a str),
+    /// All keys of a person, at this moment: what happened before it leads to them no more either.
+    Person(&'a str, Timestamp),
     /// All keys of months before this one.
     Before(Period),
 }
@@ -94,6 +96,7 @@ pub struct Persons {
     /// Held by whoever makes or destroys keys.
     secrets: Turn<SecretFile>,
     cache: Mutex<HashMap<(String, Period), Arc<PeriodKey>>>,
+    erased: Mutex<ErasedIds>,
 }
 
 impl fmt::Debug for Persons {
@@ -117,7 +120,8 @@ impl Persons {
         let generation = generation_of_rows(&store).await?;
         let mut secrets = SecretFile::open(path, lock, generation.is_none())?;
         settle(&mut secrets, generation, &*faults)?;
-        Ok(Self { store, faults, secrets: Turn::new(secrets), cache: Mutex::default() })
+        let erased = Mutex::new(ErasedIds::new(secrets.erased(), store.erased().await?));
+        Ok(Self { store, faults, secrets: Turn::new(secrets), cache: Mutex::default(), erased })
     }
 
     /// The secrets; where an erasure failed half way, it is settled first.
@@ -129,13 +133,26 @@ impl Persons {
         Ok(secrets)
     }
 
-    /// The key of this person for the month of `now`, made where there is none.
-    pub async fn current(&self, id: &str, now: Timestamp) -> Result<Arc<PeriodKey>, Error> {
+    /// The key of this person for the month of `now`, made where there is none; for what `happened` before the person
+    /// was erased, one that nobody keeps.
+    pub async fn current(
+        &self,
+        id: &str,
+        happened: Timestamp,
+        now: Timestamp,
+    ) -> Result<Arc<PeriodKey>, Error> {
         let period = Period::of(now);
+        if self.was_erased(id, happened) {
+            return Ok(Arc::new(PeriodKey::generate()?));
+        }
         if let Some(key) = self.cached(id, period) {
             return Ok(key);
         }
         let secrets = self.secrets().await?;
+        // Whoever erases holds the secrets, and may have been at it.
+        if self.was_erased(id, happened) {
+            return Ok(Arc::new(PeriodKey::generate()?));
+        }
         let key = Arc::new(self.find_or_make(&secrets, id, period).await?);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHE {
@@ -143,6 +160,17 @@ impl Persons {
         }
         cache.insert((id.to_owned(), period), key.clone());
         Ok(key)
+    }
+
+    fn was_erased(&self, id: &str, happened: Timestamp) -> bool {
+        self.erased.lock().unwrap_or_else(PoisonError::into_inner).covers(id, happened)
+    }
+
+    /// Forgets who was erased before this moment.
+    pub async fn forget_erased(&self, before: Timestamp) -> Result<(), Error> {
+        self.store.forget_erased(before).await?;
+        self.erased.lock().unwrap_or_else(PoisonError::into_inner).forget(before);
+        Ok(())
     }
 
     fn cached(&self, id: &str, period: Period) -> Option<Arc<PeriodKey>> {
@@ -177,7 +205,7 @@ impl Persons {
     }
 
     /// Destroys keys. `tell` makes the events that say so from the pseudonyms; they are kept in the database
-    /// until somebody appended them. Does nothing where there is no such key.
+    /// until somebody appended them. Where there is no such key, only the moment is remembered.
     ///
     /// # Errors
     /// After an error the keys are all there or all destroyed; asking again settles it.
@@ -187,18 +215,34 @@ impl Persons {
         tell: impl FnOnce(&[String]) -> Vec<Telling>,
     ) -> Result<Erased, Error> {
         let mut secrets = self.secrets().await?;
-        if self.count(&secrets, doomed).await? == 0 {
-            return Ok(Erased { pseudonyms: Vec::new() });
+        let remembered = match doomed {
+            Doomed::Person(id, at) => {
+                let key = secrets.make_erased()?;
+                let row = erased::row(&key, id, at);
+                Some((key, row))
+            }
+            Doomed::Before(_) => None,
+        };
+        let row = remembered.as_ref().map(|(_, row)| row);
+        let erased = if self.count(&secrets, doomed).await? > 0 {
+            self.next_generation(&mut secrets, (doomed, row), tell).await
+        } else {
+            if let Some(row) = row {
+                self.store.put_erased(row).await?;
+            }
+            Ok(Erased { pseudonyms: Vec::new() })
+        };
+        // Whatever happened, no copy in memory may outlive it, and what comes late is kept out: it is asked for again.
+        if let Some((key, row)) = remembered {
+            self.erased.lock().unwrap_or_else(PoisonError::into_inner).add(&key, row);
         }
-        let erased = self.next_generation(&mut secrets, doomed, tell).await;
-        // Whatever happened, no copy in memory may outlive it.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
         erased
     }
 
     async fn count(&self, secrets: &SecretFile, doomed: Doomed<'_>) -> Result<usize, Error> {
         match doomed {
-            Doomed::Person(id) => {
+            Doomed::Person(id, _) => {
                 let tag = secrets.tag(secrets.newest()?, id)?;
                 Ok(self.store.person_keys(&tag).await?.len())
             }
@@ -219,7 +263,7 @@ impl Persons {
     async fn next_generation(
         &self,
         secrets: &mut MutexGuard<'_, SecretFile>,
-        doomed: Doomed<'_>,
+        doomed: (Doomed<'_>, Option<&ErasedRow>),
         tell: impl FnOnce(&[String]) -> Vec<Telling>,
     ) -> Result<Erased, Error> {
         let old = secrets.newest()?;
@@ -236,16 +280,16 @@ impl Persons {
         &self,
         secrets: &SecretFile,
         (old, new): (Generation, Generation),
-        doomed: Doomed<'_>,
+        (doomed, remembered): (Doomed<'_>, Option<&ErasedRow>),
         tell: impl FnOnce(&[String]) -> Vec<Telling>,
     ) -> Result<Erased, Error> {
         self.faults.at(Step::Rewrap)?;
         let tag = match doomed {
-            Doomed::Person(id) => Some(secrets.tag(old, id)?),
+            Doomed::Person(id, _) => Some(secrets.tag(old, id)?),
             Doomed::Before(_) => None,
         };
         let is_doomed = |row: &PersonKeyRow| match doomed {
-            Doomed::Person(_) => tag.as_deref() == Some(&row.tag),
+            Doomed::Person(..) => tag.as_deref() == Some(&row.tag),
             Doomed::Before(period) => row.period < period.number(),
         };
         let (write, mut pseudonyms, mut after) = (self.store.rewrap().await?, Vec::new(), String::new());
@@ -262,6 +306,9 @@ impl Persons {
                     write.replace(&wrap(secrets, new, &key, &id, Period::from_number(row.period))?).await?;
                 }
             }
+        }
+        if let Some(row) = remembered {
+            write.put_erased(row).await?;
         }
         for (id, event) in tell(&pseudonyms) {
             write.tell(id, event).await?;

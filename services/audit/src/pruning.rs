@@ -76,6 +76,7 @@ impl Pruning {
         self.remove_below(kept).await?;
         self.expire_keys(before).await?;
         store.forget_producers(before).await?;
+        self.log.parts.persons.forget_erased(before).await?;
         Ok(kept)
     }
 

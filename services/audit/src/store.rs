@@ -7,10 +7,12 @@
 mod believed;
 mod cursor;
 mod entry;
+mod erased;
 mod head;
 mod pending;
 mod person_key;
 mod producer;
+mod rewrap;
 mod schema;
 mod term;
 #[cfg(test)]
@@ -30,9 +32,11 @@ use tokio::runtime::Handle;
 
 pub use cursor::Cursor;
 pub use entry::{About, Filter, Row, Stored};
+pub use erased::ErasedRow;
 pub use head::Head;
 pub use person_key::PersonKeyRow;
 pub use producer::Producer;
+pub use rewrap::Rewrap;
 pub use schema::MIGRATIONS;
 use thread::Thread;
 
@@ -324,9 +328,28 @@ impl Store {
         Ok(write.commit().await?)
     }
 
+    /// Who was erased and when.
+    pub async fn erased(&self) -> Result<Vec<ErasedRow>, Error> {
+        erased::read(self.database.readers()).await
+    }
+
+    /// Remembers who was erased and when.
+    pub async fn put_erased(&self, row: &ErasedRow) -> Result<(), Error> {
+        let write = self.write().await?;
+        erased::put(&*write, row).await?;
+        Ok(write.commit().await?)
+    }
+
+    /// Forgets who was erased before this moment.
+    pub async fn forget_erased(&self, before: Timestamp) -> Result<(), Error> {
+        let write = self.write().await?;
+        erased::forget(&*write, before).await?;
+        Ok(write.commit().await?)
+    }
+
     /// Begins to move persons' keys to another generation.
     pub async fn rewrap(&self) -> Result<Rewrap<'_>, Error> {
-        Ok(Rewrap { write: self.write().await? })
+        Ok(Rewrap::new(self.write().await?))
     }
 
     /// Serialised events that have to be appended still, with their ids.
@@ -344,39 +367,6 @@ impl Store {
     /// Closes every connection.
     pub async fn close(&self) -> Result<(), Error> {
         Ok(self.database.close().await?)
-    }
-}
-
-/// The move of persons' keys to another generation, together with the events that tell of it.
-#[derive(Debug)]
-pub struct Rewrap<'a> {
-    write: Write<'a>,
-}
-
-impl Rewrap<'_> {
-    /// At most `limit` keys with pseudonyms after `after`, by pseudonym.
-    pub async fn page(&self, after: &str, limit: u64) -> Result<Vec<PersonKeyRow>, Error> {
-        person_key::page(&*self.write, after, limit).await
-    }
-
-    /// Puts the key under another generation.
-    pub async fn replace(&self, row: &PersonKeyRow) -> Result<(), Error> {
-        person_key::replace(&*self.write, row).await
-    }
-
-    /// Removes the key.
-    pub async fn remove(&self, pseudonym: &str) -> Result<(), Error> {
-        person_key::remove(&*self.write, pseudonym).await
-    }
-
-    /// Has an event appended, whatever happens after the commit.
-    pub async fn tell(&self, id: EventId, event: Vec<u8>) -> Result<(), Error> {
-        pending::insert(&*self.write, id, event).await
-    }
-
-    /// Makes it durable.
-    pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.write.commit().await?)
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Error {
 pub struct SecretFile {
     path: PathBuf,
     secrets: BTreeMap<u64, Key>,
+    /// Under which those who were erased are remembered; made by the first erasure, and stays.
+    erased: Option<Key>,
     _lock: Lock,
 }
 
@@ -71,6 +73,8 @@ pub struct Lock(#[expect(dead_code, reason = "the lock ends with the open file")
 struct Content {
     format: String,
     generations: BTreeMap<u64, HexKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erased: Option<HexKey>,
 }
 
 /// A secret that the file writes in hexadecimal.
@@ -95,9 +99,9 @@ impl<'de> Deserialize<'de> for HexKey {
 impl SecretFile {
     /// Opens the file, or makes it where it may be made.
     pub fn open(path: &Path, lock: Lock, may_create: bool) -> Result<Self, Error> {
-        let mut file = Self { path: path.to_owned(), secrets: BTreeMap::new(), _lock: lock };
+        let mut file = Self { path: path.to_owned(), secrets: BTreeMap::new(), erased: None, _lock: lock };
         match fs::metadata(path) {
-            Ok(metadata) => file.secrets = read(path, &metadata)?,
+            Ok(metadata) => (file.secrets, file.erased) = read(path, &metadata)?,
             Err(absent) if absent.kind() == io::ErrorKind::NotFound && may_create => {
                 file.add()?;
             }
@@ -139,6 +143,25 @@ impl SecretFile {
         self.replace(BTreeMap::from([(kept.0, secret)]))
     }
 
+    /// The key of the tags by which those who were erased are remembered; `None` before the first erasure.
+    pub const fn erased(&self) -> Option<&Key> {
+        self.erased.as_ref()
+    }
+
+    /// The same, made where there is none and durable on return.
+    pub fn make_erased(&mut self) -> Result<Key, Error> {
+        if let Some(key) = &self.erased {
+            return Ok(key.clone());
+        }
+        let key = row_cipher::generate()?;
+        self.erased = Some(key.clone());
+        if let Err(error) = self.replace(self.secrets.clone()) {
+            self.erased = None;
+            return Err(error);
+        }
+        Ok(key)
+    }
+
     /// The key that wraps rows of the generation.
     pub fn wrapping_key(&self, generation: Generation) -> Result<Key, Error> {
         Ok(row_cipher::derive(self.secret(generation)?, b"obscura person key wrapping v1")?)
@@ -159,9 +182,10 @@ impl SecretFile {
 
     fn replace(&mut self, secrets: BTreeMap<u64, Key>) -> Result<(), Error> {
         let encoded = secrets.iter().map(|(number, key)| (*number, HexKey(key.clone())));
-        let content = Content { format: FORMAT.to_owned(), generations: encoded.collect() };
+        let erased = self.erased.clone().map(HexKey);
+        let content = Content { format: FORMAT.to_owned(), generations: encoded.collect(), erased };
         // Room for everything at once, because growing would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(256 + 128 * secrets.len()));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(512 + 128 * secrets.len()));
         serde_json::to_writer(&mut *bytes, &content).map_err(|_| self.wrong("it cannot be serialised"))?;
         let written = write_atomically(&self.path, &bytes, 0o600);
         written.map_err(|source| Error::Io { path: self.path.clone(), source })?;
@@ -174,7 +198,7 @@ impl SecretFile {
     }
 }
 
-fn read(path: &Path, metadata: &fs::Metadata) -> Result<BTreeMap<u64, Key>, Error> {
+fn read(path: &Path, metadata: &fs::Metadata) -> Result<(BTreeMap<u64, Key>, Option<Key>), Error> {
     let wrong = |why| Error::Wrong { path: path.to_owned(), why };
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(wrong("others may read it: run `chmod 600` on it"));
@@ -189,7 +213,8 @@ fn read(path: &Path, metadata: &fs::Metadata) -> Result<BTreeMap<u64, Key>, Erro
     if content.format != FORMAT || content.generations.is_empty() {
         return Err(wrong("its format is unknown to this version"));
     }
-    Ok(content.generations.into_iter().map(|(number, HexKey(key))| (number, key)).collect())
+    let secrets = content.generations.into_iter().map(|(number, HexKey(key))| (number, key)).collect();
+    Ok((secrets, content.erased.map(|HexKey(key)| key)))
 }
 
 impl Lock {

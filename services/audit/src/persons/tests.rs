@@ -1,5 +1,7 @@
 //! Erasure is real: no byte of any file leads back to the person, and every proof still verifies.
 
+mod late;
+
 use std::path::PathBuf;
 
 use memchr::memmem;
@@ -223,14 +225,14 @@ async fn a_person_has_one_pseudonym_a_month_and_a_new_one_after_an_erasure() {
     let bench = Bench::sqlite().await;
     let persons = &bench.log.parts.persons;
     let now = || bench.log.parts.clock.wall();
-    let first = persons.current(ID, now()).await.unwrap();
-    assert_eq!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
-    assert_ne!(persons.current("user:bob", now()).await.unwrap().pseudonym(), first.pseudonym());
+    let first = persons.current(ID, now(), now()).await.unwrap();
+    assert_eq!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
+    assert_ne!(persons.current("user:bob", now(), now()).await.unwrap().pseudonym(), first.pseudonym());
     bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
-    assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
+    assert_ne!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
     erasing().run(&bench.log).await.unwrap();
     assert!(persons.pseudonyms(ID).await.unwrap().is_empty());
-    assert_ne!(persons.current(ID, now()).await.unwrap().pseudonym(), first.pseudonym());
+    assert_ne!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
 }
 
 /// Who attests a place or answers for a purpose is named in what somebody else did.
@@ -363,6 +365,10 @@ async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
                 !gone || is_approved(&bench).await,
                 "{step:?}: who agreed is in the log once keys are gone"
             );
+            if gone {
+                bench.append(&search_by(ID, NAME, QUERY)).await;
+                assert!(names(&bench, ID).await.is_empty(), "{step:?}: it came late and brings nothing back");
+            }
             erasing().run(&bench.log).await.unwrap();
             assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"), "{step:?}");
             for opener in &openers {

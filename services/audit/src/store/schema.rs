@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{believed, entry, head, pending, person_key, producer, term, tile, told};
+use super::{believed, entry, erased, head, pending, person_key, producer, term, tile, told};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -17,6 +17,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "feeds remember what they lost", statements: fifth },
     Migration { version: 6, name: "when the clock was last believed", statements: sixth },
     Migration { version: 7, name: "what the log was told of its settings", statements: seventh },
+    Migration { version: 8, name: "who was erased and when", statements: eighth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -90,6 +91,10 @@ fn sixth(backend: DbBackend) -> Vec<Statement> {
 
 fn seventh(backend: DbBackend) -> Vec<Statement> {
     vec![table(backend, told::Entity)]
+}
+
+fn eighth(backend: DbBackend) -> Vec<Statement> {
+    vec![table(backend, erased::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {
