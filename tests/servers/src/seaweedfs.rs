@@ -25,6 +25,8 @@ const SECRET_KEY: &str = "s3secret9Kx0123456789abcdefghijk";
 const REGION: &str = "eu-central-1";
 /// Starting may take a minute on a machine that is busy.
 const POLLS: u32 = 1_200;
+/// Between finding its ports free and taking them somebody else may take one: then it is started with others.
+const ATTEMPTS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
 /// Starts the server, and again for each line that it reads. Waits until this process is gone, however it
 /// went; then ends the server, for which only SIGKILL works, and removes the directory.
@@ -61,13 +63,23 @@ impl SeaweedFs {
     /// Starts a server that nobody else uses: about three seconds.
     #[must_use]
     pub fn own() -> Self {
+        for _ in 1..ATTEMPTS {
+            let server = Self::begin();
+            if server.comes_to_store(POLLS / 2) {
+                return server;
+            }
+        }
+        let server = Self::begin();
+        server.wait_until_it_stores();
+        server
+    }
+
+    fn begin() -> Self {
         let directory = tempfile::Builder::new().prefix("obscura-seaweedfs-").tempdir();
         let directory = directory.expect("a temporary directory").keep();
         let ports = free_ports();
         let keeper = start(&directory, ports);
-        let server = Self { directory, ports, keeper, buckets: AtomicU32::new(0) };
-        server.wait_until_it_stores();
-        server
+        Self { directory, ports, keeper, buckets: AtomicU32::new(0) }
     }
 
     /// `http://127.0.0.1:port`.
@@ -109,7 +121,7 @@ impl SeaweedFs {
     /// Kills it as `kill -9` does, and waits until nothing listens any more.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
-        wait_until(&self.directory, "the killed server to be gone", || get(self.ports[6], "/").is_none());
+        self.wait_until("the killed server to be gone", || get(self.ports[6], "/").is_none());
     }
 
     /// Starts it where it was killed, with what it had on disk, and waits until it stores.
@@ -144,24 +156,36 @@ impl SeaweedFs {
         assert!(output.status.success() && !said.contains("error:"), "{command}: {said}");
     }
 
-    /// It answers before it can store: the parts of it find each other first.
     fn wait_until_it_stores(&self) {
-        wait_until(&self.directory, "SeaweedFS to store", || {
-            let stores = get(self.ports[0], "/dir/assign").is_some_and(|answer| answer.contains("\"fid\""));
-            stores && get(self.ports[6], "/").is_some()
-        });
+        self.wait_until("SeaweedFS to store", || self.stores());
+    }
+
+    fn comes_to_store(&self, polls: u32) -> bool {
+        comes_true(polls, || self.stores())
+    }
+
+    /// It answers before it can store: the parts of it find each other first.
+    fn stores(&self) -> bool {
+        let stores = get(self.ports[0], "/dir/assign").is_some_and(|answer| answer.contains("\"fid\""));
+        stores && get(self.ports[6], "/").is_some()
+    }
+
+    fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        if !comes_true(POLLS, condition) {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            panic!("waited in vain for {what}: {log}");
+        }
     }
 }
 
-fn wait_until(directory: &Path, what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..POLLS {
-        if condition() {
-            return;
+fn comes_true(polls: u32, mut condition: impl FnMut() -> bool) -> bool {
+    (0..polls).any(|_| {
+        let is_true = condition();
+        if !is_true {
+            thread::sleep(POLL);
         }
-        thread::sleep(POLL);
-    }
-    let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-    panic!("waited in vain for {what}: {log}");
+        is_true
+    })
 }
 
 impl Drop for SeaweedFs {
