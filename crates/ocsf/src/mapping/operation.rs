@@ -54,7 +54,9 @@ pub fn service<'a>(body: &'a ServiceAct, source: &Source) -> Mapping<'a> {
         service_act::Act::Stopped => lifecycle("stopped", (4, "Stop")),
         service_act::Act::Alarm => finding("alarm", source, &body.alarm, true),
         service_act::Act::AlarmEnded => finding("alarm_ended", source, &body.alarm, false),
-        service_act::Act::Pruned => entity("pruned", (4, "Delete"), "entries"),
+        service_act::Act::Pruned => {
+            Mapping::new(EVENT_LOG, "pruned", (2, "Delete")).clear("/log_name", "audit")
+        }
     };
     mapping.free("/metadata/product/version", &body.version).free("/status_detail", &body.detail)
 }

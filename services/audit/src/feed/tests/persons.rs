@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use obscura_clock::Clock as _;
 use obscura_proto::audit::v1::{
     Change, ErasePersonRequest, ErasureGround, Event, GrantDecision, NamedField, Person, event::Body,
 };
@@ -183,10 +184,16 @@ async fn no_receiver_ever_hears_who_somebody_is_and_after_an_erasure_nothing_lea
         assert_eq!(erasing(id).run(&bench.log).await.unwrap().0, 1);
     }
     let erased = usize::try_from(bench.size().await).unwrap();
-    // Life goes on, also with events of the same person, who is somebody else now.
+    // Life goes on, also with events of the same person: those that waited somewhere lead to nobody, and in what
+    // happens from now on they are somebody else.
     bench.append(&test_event("after the erasure")).await;
     for event in about_the_person() {
         bench.append(&event).await;
+    }
+    assert_eq!(persons.pseudonyms(ID).await.unwrap(), [""; 0]);
+    let later = bench.place.clock.wall().unix_nanos() + 1;
+    for event in about_the_person() {
+        bench.append(&Event { time_unix_ns: later, ..event }).await;
     }
     all_arrived(&running, bench.size().await).await;
     running.stop().await;
