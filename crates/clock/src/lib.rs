@@ -47,6 +47,18 @@ impl Monotonic {
     }
 }
 
+/// A duration as a person says it in a sentence about clocks: minutes, hours from two of them on, days from two of
+/// them on, rounded up.
+#[must_use]
+pub fn in_words(duration: Duration) -> String {
+    let minutes = duration.as_secs().div_ceil(60);
+    match minutes {
+        0..=120 => format!("{minutes} min"),
+        121..=2_880 => format!("{} h", minutes.div_ceil(60)),
+        _ => format!("{} days", minutes.div_ceil(1_440)),
+    }
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Wall time: may jump when the operating system's clock is set.
@@ -94,5 +106,11 @@ mod tests {
         let first = clock.monotonic();
         assert!(clock.wall() > "2026-01-01T00:00:00Z".parse().unwrap());
         assert!(clock.monotonic() >= first);
+    }
+
+    #[test]
+    fn durations_are_said_in_the_largest_unit_of_which_there_are_two() {
+        let said = |minutes| in_words(Duration::from_mins(minutes) - Duration::from_secs(1));
+        assert_eq!([1, 120, 121, 2_880, 2_881].map(said), ["1 min", "120 min", "3 h", "48 h", "3 days"]);
     }
 }

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use obscura_clock::{Machine, Monotonic, SharedClock, Timestamp};
+use obscura_clock::{Machine, Monotonic, SharedClock, Timestamp, in_words};
 
 use crate::{
     error::Error,
@@ -202,18 +202,18 @@ impl fmt::Display for Doubt {
         match self {
             Self::Stepped(by, ahead) => {
                 let way = if *ahead { "ahead" } else { "behind" };
-                write!(f, "was set while the service ran and is {} {way}", rough(*by))?;
+                write!(f, "was set while the service ran and is {} {way}", in_words(*by))?;
             }
             Self::Ahead(by) => write!(
                 f,
                 "is {} after the moment at which it was last believed, longer than an absence explains",
-                rough(*by)
+                in_words(*by)
             )?,
             Self::Behind(by) => {
-                write!(f, "is {} before the moment at which it was last believed", rough(*by))?;
+                write!(f, "is {} before the moment at which it was last believed", in_words(*by))?;
             }
             Self::Server(by) => {
-                let apart = rough(*by);
+                let apart = in_words(*by);
                 return write!(
                     f,
                     "and that of the database server are {apart} apart; put the wrong one right, and pruning goes on"
@@ -221,15 +221,6 @@ impl fmt::Display for Doubt {
             }
         }
         write!(f, ". Compare it with another clock and put it right; {CONFIRM}")
-    }
-}
-
-fn rough(duration: Duration) -> String {
-    let minutes = duration.as_secs().div_ceil(60);
-    match minutes {
-        0..=120 => format!("{minutes} min"),
-        121..=2_880 => format!("{} h", minutes.div_ceil(60)),
-        _ => format!("{} days", minutes.div_ceil(1_440)),
     }
 }
 

@@ -93,17 +93,7 @@ pub fn enqueue(
             known.insert(*id);
             placed.extend(segments.iter().map(place));
             segments.iter().for_each(|sealed| note_end(&mut through, sealed));
-            let (id, serial) = (*id, *serial);
-            outbox.add_pack(Formed {
-                id,
-                serial,
-                segments,
-                refusals: 0,
-                refused_at: None,
-                passed_over: false,
-                not_before: now,
-                after,
-            });
+            outbox.add_pack(Formed::new(*id, (*serial, after), segments, now));
         } else {
             // A pack that is not whole any more.
             broken.push(*serial);

@@ -190,18 +190,7 @@ impl Uploader {
             let id = PackId::generate();
             let now = self.clock.monotonic();
             match self.note_pack(id, &segments) {
-                Ok((serial, after)) => {
-                    self.outbox.add_pack(Formed {
-                        id,
-                        serial,
-                        segments,
-                        refusals: 0,
-                        refused_at: None,
-                        passed_over: false,
-                        not_before: now,
-                        after,
-                    });
-                }
+                Ok(noted) => self.outbox.add_pack(Formed::new(id, noted, segments, now)),
                 Err(error) => {
                     tracing::warn!(%error, "a pack could not be noted; its segments wait");
                     self.outbox.put_back(segments, now);

@@ -13,7 +13,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use obscura_clock::{Monotonic, Timestamp, Uptime};
+use obscura_clock::{Monotonic, Timestamp, Uptime, in_words};
 use serde::{Deserialize, Serialize};
 
 use crate::expiry_hour::ExpiryHour;
@@ -283,7 +283,7 @@ const fn rounded(average: f64) -> u64 {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", minutes(self.by), if self.ahead { "ahead" } else { "behind" })
+        write!(f, "{} {}", in_words(self.by), if self.ahead { "ahead" } else { "behind" })
     }
 }
 
@@ -315,7 +315,7 @@ impl fmt::Display for Doubt {
                 f,
                 "the machine was restarted or exchanged, the clock went on by {} meanwhile, and no time server \
                  vouches for it: {CONFIRM}",
-                minutes(*gap)
+                in_words(*gap)
             ),
             Self::Disagrees(witness, step) => {
                 write!(f, "the clock is {step} of {witness}: put the wrong one right, or {CONFIRM}")
@@ -326,15 +326,6 @@ impl fmt::Display for Doubt {
                  expires: was a retention set by mistake? If it is right, run `obscura key resume-destruction`"
             ),
         }
-    }
-}
-
-fn minutes(duration: Duration) -> String {
-    let minutes = duration.as_secs().div_ceil(60);
-    match minutes {
-        0..=120 => format!("{minutes} min"),
-        121..=2_880 => format!("{} h", minutes.div_ceil(60)),
-        _ => format!("{} days", minutes.div_ceil(1_440)),
     }
 }
 

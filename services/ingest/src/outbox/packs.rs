@@ -39,6 +39,26 @@ pub struct Formed {
 }
 
 impl Formed {
+    /// A pack that was never offered yet.
+    #[must_use]
+    pub const fn new(
+        id: PackId,
+        (serial, after): (Serial, Position),
+        segments: Vec<Sealed>,
+        now: Monotonic,
+    ) -> Self {
+        Self {
+            id,
+            serial,
+            segments,
+            refusals: 0,
+            refused_at: None,
+            passed_over: false,
+            not_before: now,
+            after,
+        }
+    }
+
     /// Sealed bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -52,16 +52,8 @@ fn sealed(camera: CameraId, sequence: u64, length: u64) -> Sealed {
 }
 
 fn pack(number: u8, serial: u64) -> Formed {
-    Formed {
-        id: PackId::generate(),
-        serial: Serial(serial),
-        segments: vec![sealed(camera(number), serial, 1)],
-        refusals: 0,
-        refused_at: None,
-        passed_over: false,
-        not_before: NOW,
-        after: Position::default(),
-    }
+    let noted = (Serial(serial), Position::default());
+    Formed::new(PackId::generate(), noted, vec![sealed(camera(number), serial, 1)], NOW)
 }
 
 fn order(outbox: &Outbox) -> Vec<(CameraId, u64)> {

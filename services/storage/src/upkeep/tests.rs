@@ -116,7 +116,7 @@ async fn what_goes_on_in_the_background_follows_custody_and_ends_with_the_proces
     let tasks = with_outbox(&zone, None).spawn(&shutdown);
     tokio::time::sleep(Duration::from_millis(200)).await;
     zone.custody.is(Wrong::Nothing);
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if !zone.has_object(&recorded).await {
             break;
         }
