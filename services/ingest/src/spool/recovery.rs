@@ -133,8 +133,11 @@ impl Recovered {
         self.packs.retain(|(pack, ..)| *pack != serial);
     }
 
-    /// The disk lost these bytes: whatever is being written may miss some.
+    /// The disk lost these bytes: whatever is being written may miss some. The serials of records that lay there
+    /// are not given again, and more of them than headers fit cannot have been.
     fn lose(&mut self, bytes: Range<u64>, path: &Path) {
+        let records = bytes.end.saturating_sub(bytes.start) / HEADER_BYTES as u64;
+        self.next_serial = self.next_serial.saturating_add(records);
         let spot = self.losses.lose(bytes, path);
         for segment in self.segments.values_mut().filter(|segment| segment.entry.is_none()) {
             let (data, tail) = (segment.data.len(), segment.tail);
@@ -187,7 +190,12 @@ fn read_file(
     }
     let rest = bytes.len() - whole;
     if rest > MOST_TORN_BYTES || unreadable.iter().any(|bad| bad.end > whole) {
+        // What was told of is told by its positions: they are not used again. The file stays as it is until it is
+        // freed, so that a start that ends before the loss was told finds it again.
         recovered.lose(end(whole).0..end(bytes.len()).0, path);
+        recovered.end = recovered.end.max(end(bytes.len()));
+        disk.keep(path, bytes.len() as u64)?;
+        return Ok(Some(Arc::new(LogFile::new(path.to_owned(), reader))));
     }
     cut(disk, path, whole, &bytes)?;
     Ok((whole > 0).then(|| Arc::new(LogFile::new(path.to_owned(), reader))))
