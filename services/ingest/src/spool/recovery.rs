@@ -173,6 +173,7 @@ fn read_file(
     next: Option<Position>,
     recovered: &mut Recovered,
 ) -> std::io::Result<Option<Arc<LogFile>>> {
+    recovered.losses.next_file();
     let Some(Image { bytes, unreadable, reader }) = image::read(disk, path)? else {
         return set_aside(path, start, next, recovered).map(|()| None);
     };
