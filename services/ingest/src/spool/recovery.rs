@@ -19,7 +19,7 @@ use obscura_clock::Timestamp;
 use obscura_ids::PackId;
 
 use self::{
-    image::Image,
+    image::{Budget, Image},
     losses::{Cut, Losses},
 };
 use super::{
@@ -150,12 +150,12 @@ impl Recovered {
 /// durable from here on: all files but the last were when the next one was begun.
 pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFile>>, Recovered), Error> {
     let mut files = BTreeMap::new();
-    let mut recovered = Recovered::default();
+    let (mut recovered, mut budget) = (Recovered::default(), Budget::default());
     let paths = log_files(dir)?;
     let mut following = paths.keys().skip(1).copied().collect::<Vec<_>>().into_iter();
     for (start, path) in paths {
         let next = following.next();
-        let file = read_file(disk, &path, start, next, &mut recovered);
+        let file = read_file(disk, &path, (start, next), &mut budget, &mut recovered);
         if let Some(file) = file.map_err(|source| Error::Io { path, source })? {
             files.insert(start, file);
         }
@@ -169,12 +169,12 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFi
 fn read_file(
     disk: &dyn Disk,
     path: &Path,
-    start: Position,
-    next: Option<Position>,
+    (start, next): (Position, Option<Position>),
+    budget: &mut Budget,
     recovered: &mut Recovered,
 ) -> std::io::Result<Option<Arc<LogFile>>> {
     recovered.losses.next_file();
-    let Some(Image { bytes, unreadable, reader }) = image::read(disk, path)? else {
+    let Some(Image { bytes, unreadable, reader }) = image::read(disk, path, budget)? else {
         return set_aside(path, start, next, recovered).map(|()| None);
     };
     // What is behind the start of the next one only fills the last block.
@@ -202,8 +202,8 @@ fn read_file(
     Ok((whole > 0).then(|| Arc::new(LogFile::new(path.to_owned(), reader))))
 }
 
-/// A file of which the disk gives back nothing is kept under another name: whoever can make it readable renames
-/// it back and starts the recorder again, and what it holds is sent.
+/// A file of which the disk gives back nothing is kept under another name, for a person to examine. The spool never
+/// takes it back: it is told as lost, and records about what it holds may be gone with later files.
 fn set_aside(
     path: &Path,
     start: Position,
