@@ -37,6 +37,7 @@ mod plug;
 mod refused;
 mod refused_gaps;
 mod terms;
+mod tries;
 mod unreadable;
 mod world;
 

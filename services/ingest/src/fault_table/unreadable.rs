@@ -1,36 +1,34 @@
 //! The disk of the spool does not give back what it took.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
-use obscura_ids::PackId;
 use obscura_proto::footage::v1::{Gap, GapReason};
 
 use super::{
     account::frames,
-    plug::{Op, Trouble, Unsynced},
+    plug::Unsynced,
     world::{Setup, World, lies_in},
 };
 use crate::{
-    outbox::Formed,
     segment::Sealed,
     spool::record::{self, Found, Kind},
 };
 
 /// What is within these bytes of the spool's file that holds the `part`th part of a segment is lost.
-fn spoil(world: &World, sealed: &Sealed, part: usize, length: u64) -> Range<u64> {
+pub fn spoil(world: &World, sealed: &Sealed, part: usize, length: u64) -> Range<u64> {
     let (path, offset) = world.run.spool.place(sealed.extents[part]);
     world.plug.spoil(&path, offset..offset + length);
     offset..offset + length
 }
 
-fn gaps_of(world: &World, camera: usize) -> Vec<Gap> {
+pub fn gaps_of(world: &World, camera: usize) -> Vec<Gap> {
     let id = world.cameras[camera].to_string();
     world.peers.stored().gaps.values().filter(|gap| gap.camera_id == id).cloned().collect()
 }
 
 /// As [`super::account::account`], where the disk lost something: nothing is missing without a gap, and what is not of
 /// `lost` is missing nowhere.
-fn account(world: &World, lost: impl Fn(usize, u64) -> bool) {
+pub fn account(world: &World, lost: impl Fn(usize, u64) -> bool) {
     let stored = world.peers.stored();
     assert_eq!(stored.twice, 0, "segments that are in two packs");
     let all: Vec<_> = (0..world.cameras.len()).map(|camera| frames(world, &stored, camera)).collect();
@@ -112,65 +110,6 @@ async fn a_disk_that_recovers_in_time_loses_nothing() {
     world.finish().await;
     account(&world, |_, _| false);
     assert!(gaps_of(&world, 0).is_empty() && gaps_of(&world, 1).is_empty());
-}
-
-/// One pack waits that could not be read five times in a row, and nothing is recorded.
-async fn almost_given_up() -> (World, PackId) {
-    let mut world = World::new(Setup::default()).await;
-    world.peers.stored().away = true;
-    world.record(420).await;
-    let pack = world.run.outbox.waiting_packs()[0].clone();
-    spoil(&world, &pack.segments[0], 1, 1);
-    world.peers.stored().away = false;
-    let others = |world: &World| world.run.outbox.waiting_segments(None) > pack.segments.len();
-    while others(&world) || waiting(&world, pack.id).unwrap().unreadable < 5 {
-        world.clock.advance(Duration::from_secs(1));
-        world.look().await;
-    }
-    world.plug.heal();
-    (world, pack.id)
-}
-
-fn waiting(world: &World, pack: PackId) -> Option<Formed> {
-    world.run.outbox.waiting_packs().into_iter().find(|waiting| waiting.id == pack)
-}
-
-#[tokio::test]
-async fn a_try_that_fails_for_another_reason_is_a_new_chance_for_the_disk() {
-    use super::peers::{Answer, Call};
-    let (mut world, id) = almost_given_up().await;
-    world.peers.arm(Call::Url, Answer::Refused);
-    while waiting(&world, id).unwrap().refusals == 0 {
-        world.clock.advance(Duration::from_secs(1));
-        world.look().await;
-    }
-    assert_eq!(waiting(&world, id).unwrap().unreadable, 0);
-    spoil(&world, &waiting(&world, id).unwrap().segments[0], 1, 1);
-    while waiting(&world, id).is_some_and(|pack| pack.unreadable == 0) {
-        world.clock.advance(Duration::from_secs(1));
-        world.look().await;
-    }
-    assert!(world.run.spool.damage().words().is_none(), "the first try in a row");
-    world.plug.heal();
-    world.finish().await;
-    account(&world, |_, _| false);
-    assert!(gaps_of(&world, 0).is_empty());
-}
-
-#[tokio::test]
-async fn a_segment_is_read_more_than_once_before_it_is_given_up() {
-    let (mut world, id) = almost_given_up().await;
-    // On its way, when it is asked why that failed, and when its segments are sorted.
-    (0..3).for_each(|_| world.plug.arm(Op::Read, Trouble::Unreadable));
-    while waiting(&world, id).is_some() {
-        world.clock.advance(Duration::from_secs(1));
-        world.look().await;
-    }
-    assert_eq!(world.plug.met(), 3);
-    assert!(world.run.spool.damage().words().is_none());
-    world.finish().await;
-    account(&world, |_, _| false);
-    assert!(gaps_of(&world, 0).is_empty());
 }
 
 #[tokio::test]
