@@ -27,6 +27,7 @@ mod account;
 mod clock_steps;
 mod full_disk;
 mod given_up;
+mod holes;
 mod intake_key;
 mod key_waits;
 mod nobody_gets_through;
@@ -36,6 +37,7 @@ mod plug;
 mod refused;
 mod refused_gaps;
 mod terms;
+mod tries;
 mod unreadable;
 mod world;
 

@@ -31,7 +31,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use self::{fault::Fault, outage::Outage, pace::Pace, unreadable::Tries};
+use self::{fault::Fault, outage::Outage, pace::Pace};
 pub use self::{
     fault::Patience,
     objects::Objects,
@@ -72,7 +72,6 @@ pub struct Uploader {
     held_up: Outage,
     last_arrival: Mutex<Option<Monotonic>>,
     freeing: Mutex<Freeing>,
-    unreadable: Tries,
 }
 
 /// What is durable elsewhere and leaves the spool. A spool file goes only when the record that says
@@ -118,7 +117,6 @@ impl Uploader {
             held_up: Outage::new("what is refused cannot be moved and keeps the spool from being freed"),
             last_arrival: Mutex::default(),
             freeing: Mutex::default(),
-            unreadable: Tries::default(),
         })
     }
 
@@ -247,6 +245,7 @@ impl Uploader {
             }
             Err(fault) if fault.is_outage() => {
                 self.objects_away.goes_on(self.clock.monotonic(), &fault.cause);
+                pack.unreadable = 0;
                 self.outbox.pack_failed(pack);
             }
             Err(fault) if fault.is_unreadable() => self.cannot_read(pack, &fault.cause).await,
@@ -257,6 +256,7 @@ impl Uploader {
                 }
                 pack.not_before = much_later(self.clock.monotonic(), pack.refusals);
                 pack.refusals = pack.refusals.saturating_add(1);
+                pack.unreadable = 0;
                 pack.note_refusal(self.clock.monotonic(), *self.last_arrival());
                 self.outbox.pack_failed(pack);
             }

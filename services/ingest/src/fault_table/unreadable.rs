@@ -15,20 +15,20 @@ use crate::{
 };
 
 /// What is within these bytes of the spool's file that holds the `part`th part of a segment is lost.
-fn spoil(world: &World, sealed: &Sealed, part: usize, length: u64) -> Range<u64> {
+pub fn spoil(world: &World, sealed: &Sealed, part: usize, length: u64) -> Range<u64> {
     let (path, offset) = world.run.spool.place(sealed.extents[part]);
     world.plug.spoil(&path, offset..offset + length);
     offset..offset + length
 }
 
-fn gaps_of(world: &World, camera: usize) -> Vec<Gap> {
+pub fn gaps_of(world: &World, camera: usize) -> Vec<Gap> {
     let id = world.cameras[camera].to_string();
     world.peers.stored().gaps.values().filter(|gap| gap.camera_id == id).cloned().collect()
 }
 
 /// As [`super::account::account`], where the disk lost something: nothing is missing without a gap, and what is not of
 /// `lost` is missing nowhere.
-fn account(world: &World, lost: impl Fn(usize, u64) -> bool) {
+pub fn account(world: &World, lost: impl Fn(usize, u64) -> bool) {
     let stored = world.peers.stored();
     assert_eq!(stored.twice, 0, "segments that are in two packs");
     let all: Vec<_> = (0..world.cameras.len()).map(|camera| frames(world, &stored, camera)).collect();
@@ -239,6 +239,75 @@ async fn many_seconds_of_the_log_that_are_gone_are_gaps_of_every_camera() {
     std::fs::write(&path, bytes).unwrap();
     let start = frames_of(&world, &sealed).start.saturating_sub(150);
     start_and_account(world, |_, _, n| (start..start + 500).contains(&n)).await;
+}
+
+#[tokio::test]
+async fn what_is_lost_behind_a_lost_end_is_told_at_the_next_start() {
+    let (mut world, _) = backlog().await;
+    let newest = |world: &World| {
+        let files = std::fs::read_dir(world.spool_dir()).unwrap().map(|item| item.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap()
+    };
+    let torn = newest(&world);
+    let length = std::fs::metadata(&torn).unwrap().len();
+    world.plug.spoil(&torn, length / 4..length);
+    world.restart(Unsynced::Stay).await;
+    assert!(world.run.spool.damage().words().is_some());
+    world.record(300).await;
+
+    // The disk loses some of what was recorded since, within as many bytes from its start on.
+    let second = std::fs::read_dir(world.spool_dir()).unwrap().map(|item| item.unwrap().path());
+    let second = second.filter(|path| path.extension().is_some_and(|end| end == "log") && *path > torn);
+    let second = second.min().unwrap();
+    world.run.spool.close();
+    let mut bytes = std::fs::read(&second).unwrap();
+    let (from, until) = (100_000, usize::try_from(length / 2).unwrap());
+    bytes[from..until].fill(0x5a);
+    std::fs::write(&second, bytes).unwrap();
+    world.restart(Unsynced::Stay).await;
+    let words = world.run.spool.damage().words().expect("the second loss is news");
+    assert!(words.contains(&second.display().to_string()), "{words}");
+    world.record(100).await;
+    world.peers.stored().away = false;
+    world.restart(Unsynced::Stay).await;
+    assert!(world.run.spool.damage().words().is_none(), "both were told");
+    world.record(300).await;
+    world.finish().await;
+    account(&world, |_, _| true);
+}
+
+#[tokio::test]
+async fn a_tail_whose_sealed_bytes_the_disk_lost_claims_no_footage() {
+    let (mut world, _) = backlog().await;
+    world.record(17).await;
+    world.look().await;
+    world.plug.pull();
+    world.run.spool.close();
+    let files = std::fs::read_dir(world.spool_dir()).unwrap().map(|item| item.unwrap().path());
+    let path = files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The last sealed bytes of a segment that was being written, and the tail behind them.
+    let (mut at, mut last, mut whole) = (0, None, None);
+    while let Found::Record(record, length) = record::read(&bytes[at..]) {
+        match record.kind {
+            Kind::Data => last = Some((record.serial, at)),
+            Kind::Tail if last.is_some_and(|(serial, _)| serial == record.serial) => whole = last,
+            _ => {}
+        }
+        at += length;
+    }
+    let (serial, place) = whole.unwrap();
+    assert_eq!(last, whole, "a tail follows the last sealed bytes");
+    bytes[place + record::HEADER_BYTES] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    world.restart(Unsynced::Stay).await;
+    assert!(world.run.spool.damage().words().is_some(), "{serial:?}");
+    world.peers.stored().away = false;
+    world.record(300).await;
+    world.finish().await;
+    account(&world, |_, _| true);
+    let told = gaps_of(&world, 0).into_iter().chain(gaps_of(&world, 1));
+    assert!(told.filter(|gap| gap.reason() == GapReason::DiskDamaged).count() > 0);
 }
 
 /// Whether a layer key lies within these bytes: what it sealed cannot be opened without it.

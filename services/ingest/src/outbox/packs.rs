@@ -32,6 +32,8 @@ pub struct Formed {
     pub refused_at: Option<Monotonic>,
     /// Whether another pack arrived between its last two refusals: what refuses all is an outage.
     pub passed_over: bool,
+    /// Times in a row that the disk did not give all of it back.
+    pub unreadable: u32,
     /// Not before this.
     pub not_before: Monotonic,
     /// Not before the spool has committed this: its segments and the record that says so.
@@ -54,6 +56,7 @@ impl Formed {
             refusals: 0,
             refused_at: None,
             passed_over: false,
+            unreadable: 0,
             not_before: now,
             after,
         }

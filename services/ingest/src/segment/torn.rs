@@ -79,7 +79,9 @@ pub fn is_cut(segment: &recovery::Segment) -> bool {
         let chunks = cut.full_chunks.map(u64::from);
         let told = chunks.is_some_and(|chunks| chunks * CHUNK_TAG_BYTES == sealed(&segment.data));
         let all = segment.tail.is_some_and(|(_, before)| before == segment.data.len());
-        return segment.data.len() > cut.data && !(told && all);
+        // Where nothing of it comes behind the loss it is as it was before it.
+        let follows = segment.data.len() > cut.data || cut.full_chunks.is_some();
+        return follows && !(told && all);
     };
     let Ok(entry) = PackEntry::decode(bytes) else { return true };
     let prefix = Opening::decode(&segment.opening).map_or(0, |opening| opening.prefix.len() as u64);

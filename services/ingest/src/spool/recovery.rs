@@ -19,7 +19,7 @@ use obscura_clock::Timestamp;
 use obscura_ids::PackId;
 
 use self::{
-    image::Image,
+    image::{Budget, Image},
     losses::{Cut, Losses},
 };
 use super::{
@@ -133,8 +133,11 @@ impl Recovered {
         self.packs.retain(|(pack, ..)| *pack != serial);
     }
 
-    /// The disk lost these bytes: whatever is being written may miss some.
+    /// The disk lost these bytes: whatever is being written may miss some. The serials of records that lay there
+    /// are not given again, and more of them than headers fit cannot have been.
     fn lose(&mut self, bytes: Range<u64>, path: &Path) {
+        let records = bytes.end.saturating_sub(bytes.start) / HEADER_BYTES as u64;
+        self.next_serial = self.next_serial.saturating_add(records);
         let spot = self.losses.lose(bytes, path);
         for segment in self.segments.values_mut().filter(|segment| segment.entry.is_none()) {
             let (data, tail) = (segment.data.len(), segment.tail);
@@ -147,12 +150,12 @@ impl Recovered {
 /// durable from here on: all files but the last were when the next one was begun.
 pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFile>>, Recovered), Error> {
     let mut files = BTreeMap::new();
-    let mut recovered = Recovered::default();
+    let (mut recovered, mut budget) = (Recovered::default(), Budget::default());
     let paths = log_files(dir)?;
     let mut following = paths.keys().skip(1).copied().collect::<Vec<_>>().into_iter();
     for (start, path) in paths {
         let next = following.next();
-        let file = read_file(disk, &path, start, next, &mut recovered);
+        let file = read_file(disk, &path, (start, next), &mut budget, &mut recovered);
         if let Some(file) = file.map_err(|source| Error::Io { path, source })? {
             files.insert(start, file);
         }
@@ -166,11 +169,12 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<(BTreeMap<Position, Arc<LogFi
 fn read_file(
     disk: &dyn Disk,
     path: &Path,
-    start: Position,
-    next: Option<Position>,
+    (start, next): (Position, Option<Position>),
+    budget: &mut Budget,
     recovered: &mut Recovered,
 ) -> std::io::Result<Option<Arc<LogFile>>> {
-    let Some(Image { bytes, unreadable, reader }) = image::read(disk, path)? else {
+    recovered.losses.next_file();
+    let Some(Image { bytes, unreadable, reader }) = image::read(disk, path, budget)? else {
         return set_aside(path, start, next, recovered).map(|()| None);
     };
     // What is behind the start of the next one only fills the last block.
@@ -187,14 +191,19 @@ fn read_file(
     }
     let rest = bytes.len() - whole;
     if rest > MOST_TORN_BYTES || unreadable.iter().any(|bad| bad.end > whole) {
+        // What was told of is told by its positions: they are not used again. The file stays as it is until it is
+        // freed, so that a start that ends before the loss was told finds it again.
         recovered.lose(end(whole).0..end(bytes.len()).0, path);
+        recovered.end = recovered.end.max(end(bytes.len()));
+        disk.keep(path, bytes.len() as u64)?;
+        return Ok(Some(Arc::new(LogFile::new(path.to_owned(), reader))));
     }
     cut(disk, path, whole, &bytes)?;
     Ok((whole > 0).then(|| Arc::new(LogFile::new(path.to_owned(), reader))))
 }
 
-/// A file of which the disk gives back nothing is kept under another name: whoever can make it readable renames
-/// it back and starts the recorder again, and what it holds is sent.
+/// A file of which the disk gives back nothing is kept under another name, for a person to examine. The spool never
+/// takes it back: it is told as lost, and records about what it holds may be gone with later files.
 fn set_aside(
     path: &Path,
     start: Position,

@@ -1,6 +1,12 @@
-use std::{fs::OpenOptions, io::Write as _};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use obscura_clock::SystemClock;
+use obscura_direct_file::{BLOCK_BYTES, DirectReader};
 
 use super::{record::Kind, *};
 
@@ -172,9 +178,54 @@ fn a_file_of_which_nothing_is_given_back_is_kept_under_another_name_and_the_spoo
     assert_eq!((recovered.segments.len(), recovered.losses.news().count()), (1, 1));
     spool.close();
     let aside = dir.path().join(format!("{}.unreadable", path.file_name().unwrap().display()));
-    std::fs::rename(aside, &path).unwrap();
+    assert!(aside.exists() && !path.exists(), "it is kept for a person to examine");
     let (_, recovered) = recovery::read(&FileSystem, dir.path()).unwrap();
-    assert!(recovered.segments.contains_key(&third), "it can be put back");
+    assert!(!recovered.segments.contains_key(&third), "the spool does not take it back");
+}
+
+/// A disk that reads nothing but the beginning of each file, and counts what it was asked for.
+#[derive(Debug, Default)]
+struct Failing(AtomicUsize);
+
+impl Disk for Failing {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Appending>> {
+        FileSystem.create(path)
+    }
+    fn keep(&self, path: &Path, length: u64) -> io::Result<()> {
+        FileSystem.keep(path, length)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        FileSystem.remove(path)
+    }
+    fn set_aside(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        FileSystem.set_aside(path, bytes)
+    }
+    fn read(&self, path: &Path, file: &DirectReader, into: &mut [u8], offset: u64) -> io::Result<()> {
+        if offset == 0 && into.len() <= BLOCK_BYTES {
+            return FileSystem.read(path, file, into, offset);
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+    fn available(&self, dir: &Path) -> io::Result<u64> {
+        FileSystem.available(dir)
+    }
+}
+
+#[test]
+fn a_disk_that_fails_everywhere_is_not_tried_for_long_before_the_recorder_starts() {
+    const FILES: u64 = 8;
+    const BYTES: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..FILES {
+        std::fs::write(file::path(dir.path(), Position(number * BYTES)), vec![0x5a; 4 << 20]).unwrap();
+    }
+    let disk = Failing::default();
+    let (_, recovered) = recovery::read(&disk, dir.path()).unwrap();
+    assert!(recovered.losses.news().count() as u64 >= FILES);
+    let windows = usize::try_from((FILES * BYTES) >> 20).unwrap();
+    let failed = disk.0.load(Ordering::Relaxed);
+    assert!(failed <= windows + 120, "{failed} tries failed");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Uploader {
             copies.push(self.copy(sealed.clone()).await?);
         }
         let (serial, after) = self.note_pack(pack.id, copies)?;
-        Ok(Formed { serial, after, segments: copies.clone(), ..pack.clone() })
+        Ok(Formed { serial, after, segments: copies.clone(), unreadable: 0, ..pack.clone() })
     }
 
     /// Recording goes first: a copy waits while much is on its way to the disk.

@@ -5,12 +5,11 @@
 //! for a gap, and those of their pack that can be read form another one: nothing behind them waits for them.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use obscura_ids::{GapId, PackId};
+use obscura_ids::GapId;
 use obscura_proto::footage::v1::{Gap, GapReason};
 use prost::Message as _;
 
@@ -24,26 +23,12 @@ use crate::{
     },
 };
 
-/// A disk may recover within so many tries, which take some 16 s.
+/// A disk may recover within so many tries in a row. Between the first and the last lie 15.5 s, or more where others
+/// take their turn.
 const MOST_TRIES: u32 = 6;
 
-/// How often packs could not be read.
-#[derive(Debug, Default)]
-pub struct Tries(Mutex<HashMap<PackId, u32>>);
-
-impl Tries {
-    /// One more; returns how many that makes.
-    fn again(&self, pack: PackId) -> u32 {
-        let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = tries.entry(pack).or_default();
-        *count = count.saturating_add(1);
-        *count
-    }
-
-    fn over(&self, pack: PackId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&pack);
-    }
-}
+/// Times that a segment is read before it counts as lost, as often as a block at a start.
+const TRIES: usize = 3;
 
 /// What became of the segments of a pack.
 struct Sorted {
@@ -55,11 +40,12 @@ struct Sorted {
 impl Uploader {
     /// A pack could not be read on its way: it is tried again, and what is lost of it is given up in the end.
     pub(super) async fn cannot_read(&self, mut pack: Formed, cause: &str) {
-        let tries = self.unreadable.again(pack.id);
-        if tries == 1 {
+        let before = pack.unreadable;
+        pack.unreadable = before.saturating_add(1);
+        if before == 0 {
             tracing::warn!(pack = %pack.id, cause, "a pack cannot be read back from the spool; it is tried again");
         }
-        if tries >= MOST_TRIES {
+        if pack.unreadable >= MOST_TRIES {
             match self.give_up_lost(&pack).await {
                 Ok(whole) => {
                     self.outbox.put_back(whole, self.clock.monotonic());
@@ -71,13 +57,15 @@ impl Uploader {
                 }
             }
         }
-        pack.not_before = outage::later(self.clock.monotonic(), tries);
+        pack.not_before = outage::later(self.clock.monotonic(), before);
         self.outbox.pack_failed(pack);
     }
 
     /// A pack that waits could not be read when it was to be moved.
     pub(super) async fn cannot_move(&self, pack: &Formed, error: Error) -> Result<(), Error> {
-        if self.unreadable.again(pack.id) < MOST_TRIES {
+        let tries = pack.unreadable.saturating_add(1);
+        if tries < MOST_TRIES {
+            self.outbox.pack_moved(pack, Some(Formed { unreadable: tries, ..pack.clone() }));
             return Err(error);
         }
         let whole = self.give_up_lost(pack).await?;
@@ -109,7 +97,6 @@ impl Uploader {
             self.outbox.add_gap(*serial, gap.clone());
         }
         self.freeing().noted.push((end, freed));
-        self.unreadable.over(pack.id);
         self.tell(pack, &files, (lost.len(), gaps.len()));
         Ok(whole)
     }
@@ -136,10 +123,21 @@ impl Uploader {
     }
 }
 
+/// Reads all of a segment.
+fn check(spool: &Spool, sealed: &Sealed) -> Result<(), Error> {
+    sealed.extents.iter().try_for_each(|extent| spool.check(*extent))
+}
+
 fn sort(spool: &Spool, segments: Vec<Sealed>) -> Result<Sorted, Error> {
     let mut sorted = Sorted { whole: Vec::new(), lost: Vec::new(), files: Vec::new() };
     for sealed in segments {
-        let read = sealed.extents.iter().try_for_each(|extent| spool.check(*extent));
+        let mut read = check(spool, &sealed);
+        for _ in 1..TRIES {
+            read =
+                read.or_else(
+                    |error| if error.unreadable().is_some() { check(spool, &sealed) } else { Err(error) },
+                );
+        }
         match read.as_ref().map_err(Error::unreadable) {
             Ok(()) => sorted.whole.push(sealed),
             Err(Some(file)) => {

@@ -29,6 +29,9 @@ use crate::{
 
 /// A segment and its last fragment take no longer.
 const LONGEST_SEGMENT: Duration = Duration::from_secs(12);
+/// So little was written within [`LONGEST_SEGMENT`] by whatever recorded, where it was 43 kbit/s or more. Only of a
+/// loss that is no longer it is sure that it lay near the moments around it, where the recorder stood still between.
+const SHORT_BYTES: u64 = 64 * 1024;
 
 /// A segment as it was before the disk lost something.
 #[derive(Debug)]
@@ -80,10 +83,39 @@ pub struct Hole {
 struct Spot {
     bytes: Range<u64>,
     path: PathBuf,
+    /// Number of the file. Every run begins one, so that a file is of one run.
+    file: usize,
     /// When the recorder was last alive before,
-    before: Option<Timestamp>,
+    before: Option<Moment>,
     /// and first behind.
-    after: Option<Timestamp>,
+    after: Option<Moment>,
+}
+
+/// A moment that a whole record tells.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Timestamp,
+    /// Number of the file that the record lies in.
+    file: usize,
+}
+
+impl Spot {
+    /// Since when and until when segments were recorded that may have lain there, as far as is known; `to` lies behind.
+    fn when(&self, to: Moment) -> (Option<Timestamp>, Timestamp) {
+        let after = self.after.unwrap_or(to);
+        let (mut since, mut until) = (self.before, after);
+        if let Some(before) = self.before.filter(|before| before.file != after.file)
+            && self.bytes.end.saturating_sub(self.bytes.start) <= SHORT_BYTES
+        {
+            // Between the two another run may have begun, hours later.
+            match self.file {
+                file if file == before.file => until = before,
+                file if file == after.file => since = Some(after),
+                _ => {}
+            }
+        }
+        (since.map(|since| since.at - LONGEST_SEGMENT), until.at + LONGEST_SEGMENT)
+    }
 }
 
 /// The newest segment of a camera and layer.
@@ -103,7 +135,9 @@ struct Newest {
 pub struct Losses {
     spots: Vec<Spot>,
     told: Vec<Range<u64>>,
-    alive: Option<Timestamp>,
+    /// Files that were begun.
+    file: usize,
+    alive: Option<Moment>,
     newest: HashMap<(CameraId, Layer), Newest>,
     /// Segments that are being written.
     open: HashMap<Serial, (CameraId, Layer)>,
@@ -117,9 +151,15 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// What comes now lies in the next file.
+    pub fn next_file(&mut self) {
+        self.file += 1;
+    }
+
     /// The disk lost these bytes; returns the number of the loss.
     pub fn lose(&mut self, bytes: Range<u64>, path: &Path) -> usize {
-        self.spots.push(Spot { bytes, path: path.to_owned(), before: self.alive, after: None });
+        let (path, file) = (path.to_owned(), self.file);
+        self.spots.push(Spot { bytes, path, file, before: self.alive, after: None });
         self.spots.len() - 1
     }
 
@@ -145,7 +185,8 @@ impl Losses {
 
     fn lives(&mut self, record: &Record<'_>) {
         let Ok(nanos) = record.payload.try_into() else { return };
-        self.alive = Some(Timestamp::from_unix_nanos(i64::from_be_bytes(nanos)));
+        let at = Timestamp::from_unix_nanos(i64::from_be_bytes(nanos));
+        self.alive = Some(Moment { at, file: self.file });
         for spot in self.spots.iter_mut().rev().take_while(|spot| spot.after.is_none()) {
             spot.after = self.alive;
         }
@@ -196,7 +237,7 @@ impl Losses {
     fn saw(&mut self, header: &SegmentHeader, serial: Serial, start: Timestamp) -> bool {
         let key = (header.camera, header.layer);
         let (epoch, sequence, spots) = (header.writer_epoch, header.sequence, self.spots.len());
-        let before = self.newest.get(&key);
+        let (before, to) = (self.newest.get(&key), Moment { at: start, file: self.file });
         if before.is_some_and(|before| before.epoch == epoch && before.sequence >= sequence) {
             return false;
         }
@@ -204,15 +245,16 @@ impl Losses {
             Some(before) if before.spots < spots => {
                 let follows = before.epoch == epoch && before.sequence.0 + 1 == sequence.0;
                 if !follows {
-                    let hole = self.hole(header.camera, epoch, before.spots, Some(before.end), start);
-                    self.holes.extend(hole);
+                    let from = Some((before.end, before.epoch));
+                    let holes = self.around(header.camera, before.spots..spots, from, (to, epoch));
+                    self.holes.extend(holes);
                 } else if !before.closed {
                     self.until.insert(before.serial, start);
                 }
             }
             None if spots > 0 && sequence.0 > 0 => {
-                let hole = self.hole(header.camera, epoch, 0, None, start);
-                self.holes.extend(hole);
+                let holes = self.around(header.camera, 0..spots, None, (to, epoch));
+                self.holes.extend(holes);
             }
             _ => {}
         }
@@ -220,46 +262,59 @@ impl Losses {
         true
     }
 
-    /// What is missing between the end of one segment and the start of the next, around the losses from `first`
-    /// on: not what came long before the first of them, nor long behind the last.
-    fn hole(
+    /// What is missing between the end of one segment and the start of the next, around each of these losses: not
+    /// what came long before or behind it. Each end is told with the run that it is of.
+    fn around(
         &self,
         camera: CameraId,
-        writer_epoch: WriterEpoch,
-        first: usize,
-        from: Option<Timestamp>,
-        to: Timestamp,
-    ) -> Option<Hole> {
-        let earliest = self.spots.get(first)?.before.map(|before| before - LONGEST_SEGMENT);
-        let start = from.max(earliest).unwrap_or(to - LONGEST_SEGMENT);
-        let latest = self.spots.last()?.after.map_or(to, |after| after + LONGEST_SEGMENT);
-        let end = to.min(latest.max(start)).max(start);
-        Some(Hole { camera, writer_epoch, start, end, spots: first..self.spots.len() })
+        spots: Range<usize>,
+        from: Option<(Timestamp, WriterEpoch)>,
+        (to, epoch): (Moment, WriterEpoch),
+    ) -> Vec<Hole> {
+        let mut holes: Vec<Hole> = Vec::new();
+        for (number, spot) in self.spots.iter().enumerate().skip(spots.start).take(spots.len()) {
+            let (earliest, latest) = spot.when(to);
+            let start = from.map(|(from, _)| from).max(earliest).unwrap_or(to.at - LONGEST_SEGMENT);
+            let end = latest.min(to.at);
+            let before = from.filter(|_| spot.file != to.file);
+            let writer_epoch = before.map_or(epoch, |(_, epoch)| epoch);
+            match holes.last_mut() {
+                _ if start >= end => {}
+                Some(last) if start <= last.end && writer_epoch == last.writer_epoch => {
+                    (last.end, last.spots.end) = (end.max(last.end), number + 1);
+                }
+                _ => holes.push(Hole { camera, writer_epoch, start, end, spots: number..number + 1 }),
+            }
+        }
+        holes
     }
 
     /// Everything was read.
     pub fn finish(&mut self) {
         let nameless = self.nameless.values().max().copied();
-        let unseen: Vec<(CameraId, &Newest)> = self
-            .newest
-            .iter()
-            .filter(|(_, newest)| newest.spots < self.spots.len())
-            .map(|((camera, _), newest)| (*camera, newest))
-            .collect();
+        let unseen = self.newest.iter().filter(|(_, newest)| newest.spots < self.spots.len());
         let (mut holes, mut until) = (Vec::new(), Vec::new());
-        for (camera, newest) in unseen {
+        for ((camera, _), newest) in unseen {
+            // Nothing of it follows: what is missing lay in the first loss behind it.
             let Some(spot) = self.spots.get(newest.spots) else { continue };
-            let after = self.spots.last().and_then(|spot| spot.after).or(spot.before);
-            let end = after.max(nameless).unwrap_or(newest.end).max(newest.end);
+            let last = spot.after.or(spot.before).unwrap_or(Moment { at: newest.end, file: spot.file });
+            let to = Moment { at: nameless.max(Some(last.at)).unwrap_or(last.at).max(newest.end), ..last };
             if !newest.closed {
-                until.push((newest.serial, end));
-            } else if spot.before.is_none_or(|before| newest.end + LONGEST_SEGMENT >= before) {
-                holes.extend(self.hole(camera, newest.epoch, newest.spots, Some(newest.end), end));
+                until.push((newest.serial, spot.when(to).1.min(to.at).max(newest.end)));
+            } else if spot.before.is_none_or(|before| newest.end + LONGEST_SEGMENT >= before.at) {
+                let spots = newest.spots..newest.spots + 1;
+                holes.extend(self.around(
+                    *camera,
+                    spots,
+                    Some((newest.end, newest.epoch)),
+                    (to, newest.epoch),
+                ));
             }
         }
         self.holes.extend(holes);
         self.until.extend(until);
-        self.holes.extend(std::mem::take(&mut self.headless).into_values());
+        let headless = std::mem::take(&mut self.headless).into_values();
+        self.holes.extend(headless.filter(|hole| hole.start < hole.end));
         self.holes.sort_by_key(|hole| (hole.camera, hole.start));
     }
 
