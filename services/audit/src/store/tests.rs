@@ -136,8 +136,14 @@ async fn entries_are_found_by_kind_time_camera_and_person() {
         assert!(find(Filter { about: About::One(vec![]), ..Filter::default() }).await.is_empty());
         assert_eq!(store.indexes_between(Some(later), None).await.unwrap(), Some((3, 6)));
         assert_eq!(store.indexes_between(None, Some(now())).await.unwrap(), None);
-        assert_eq!(store.newest_within(0, 4).await.unwrap(), Some(later));
-        assert_eq!(store.newest_within(10, 20).await.unwrap(), None);
+        let dates = async |from, to, now| {
+            let dates = store.dates(from, to, now).await.unwrap();
+            (dates.newest, dates.has_future)
+        };
+        assert_eq!(dates(0, 4, later).await, (Some(later), false));
+        assert_eq!(dates(0, 4, later - std::time::Duration::from_nanos(1)).await, (Some(now()), true));
+        assert_eq!(dates(10, 20, later).await, (None, false));
+        assert_eq!(store.oldest_within(0, 4).await.unwrap(), Some(now()));
     }
 }
 
