@@ -187,6 +187,28 @@ async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_clock_that_older_tables_believed_is_believed_and_nobody_has_vouched_for_it() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let old = Database::open(place.location(), &MIGRATIONS[..8]).await.unwrap();
+        let row = format!("INSERT INTO believed (id, wall_ns) VALUES (1, {})", now().unix_nanos());
+        old.readers().execute_unprepared(&row).await.unwrap();
+        drop(old);
+        let store = place.store().await;
+        assert_eq!((store.believed().await.unwrap(), store.vouched().await.unwrap()), (Some(now()), 0));
+        let later = now() + std::time::Duration::from_secs(1);
+        let undated = Undated { from: 0, to: 7, oldest: now(), written_before: later };
+        store.believe(later, Some(7), Some(&undated)).await.unwrap();
+        store.believe(later, None, None).await.unwrap();
+        assert_eq!(store.vouched().await.unwrap(), 7, "what was vouched for stays");
+        store.forget_undated(later).await.unwrap();
+        assert_eq!(store.undated().await.unwrap(), [undated]);
+        store.forget_undated(later + std::time::Duration::from_nanos(1)).await.unwrap();
+        assert!(store.undated().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn an_outbox_of_older_tables_belongs_to_the_first_who_reports_it_and_a_feed_goes_on() {
     for backend in BOTH {
         let place = Place::new(backend);
