@@ -35,6 +35,8 @@ pub enum Fault {
     ResetAfter,
     /// The disk cannot do it (EIO), and nothing was done.
     BadSector,
+    /// The disk cannot do it now (EBUSY), and nothing was done.
+    Busy,
 }
 
 /// A store to whose calls the faults of a script happen, one call after the other; then none.
@@ -110,6 +112,7 @@ async fn afflict<T>(
         Fault::HalfUpload | Fault::ResetBefore => Err(reset(doing)),
         Fault::ResetAfter => call.await.and(Err(reset(doing))),
         Fault::BadSector => Err(Error::Io { doing, source: io::Error::other("input/output error") }),
+        Fault::Busy => Err(Error::Io { doing, source: io::ErrorKind::ResourceBusy.into() }),
         Fault::Late(delay) => {
             let outcome = call.await;
             tokio::time::sleep(delay).await;
@@ -216,6 +219,7 @@ mod tests {
             (Fault::ResetBefore, false),
             (Fault::ResetAfter, true),
             (Fault::BadSector, false),
+            (Fault::Busy, false),
             (Fault::Slow(Duration::from_millis(1)), true),
             (Fault::Late(Duration::from_millis(1)), true),
         ] {

@@ -33,30 +33,39 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// Permits a copy of the published log, or where nothing is `published` that will do of the log of this moment,
-    /// or refuses it. The log hears of either.
+    /// Permits a copy of the log, or refuses it; the log hears of a refusal.
     ///
     /// # Errors
     /// [`Error::NotAuditor`]; those of the log.
-    pub async fn admit(log: &Log, published: Published, reader: Reader) -> Result<Self, Error> {
+    pub async fn permit(log: &Log, reader: &Reader) -> Result<AuditorView, Error> {
+        let refusal = match log.parts.roles.auditor(reader) {
+            Ok(view) => return Ok(view),
+            Err(refusal) => refusal,
+        };
+        let head = log.parts.store.head().await?;
+        disclosure(reader.clone()).refused(log, head.first_kept..head.size).await?;
+        Err(refusal)
+    }
+
+    /// A copy of the published log, or where nothing is `published` that will do of the log of this moment, without
+    /// cosignatures. The log hears of it.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn begin(
+        log: &Log,
+        published: Published,
+        view: AuditorView,
+        reader: Reader,
+    ) -> Result<Self, Error> {
         let head = log.parts.store.head().await?;
         let checkpoint = match published {
             Some(note) => (*note).clone(),
             None => projection::sign(&log.parts.key, &head)?,
         };
         let (first_kept, size) = (head.first_kept, checkpoint.checkpoint().size);
-        let permitted = log.parts.roles.auditor(&reader);
-        let disclosure = Disclosure::new(reader, None, "a copy of the log".to_owned());
-        match permitted {
-            Ok(view) => {
-                disclosure.read(log, first_kept..size, size.saturating_sub(first_kept)).await?;
-                Ok(Self { checkpoint, first_kept, view })
-            }
-            Err(refusal) => {
-                disclosure.refused(log, first_kept..size).await?;
-                Err(refusal)
-            }
-        }
+        disclosure(reader).read(log, first_kept..size, size.saturating_sub(first_kept)).await?;
+        Ok(Self { checkpoint, first_kept, view })
     }
 
     /// Sends every file, the checkpoint first.
@@ -66,6 +75,10 @@ impl Copying {
             let _ = to.send(Err(status(error))).await;
         }
     }
+}
+
+fn disclosure(reader: Reader) -> Disclosure {
+    Disclosure::new(reader, None, "a copy of the log".to_owned())
 }
 
 async fn send_all(log: &Log, copy: &Copying, to: &Pieces) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use crate::{
     error::Error,
     event_id::EventId,
     fault::Step,
+    guard::Guard,
     log::{Appended, Log},
     persons::{Doomed, Telling},
     pruning::PSEUDONYMS_IN_EVENT,
@@ -68,13 +69,13 @@ impl Erasing {
         Ok(Self { person_id, ground, case_number, officer, auditor, asking })
     }
 
-    /// Destroys all keys of the person and returns how many there were, and the entry that says so. With none
+    /// Destroys all keys of the person, at the moment that the guard believes, and returns how many there were, and the entry that says so. With none
     /// left, as after a repeated request, the entry says that as well.
     ///
     /// # Errors
     /// After an error it is either all done or not at all, and the approvals are in the log in any case where it is
     /// done; asking again settles it.
-    pub async fn run(&self, log: &Log) -> Result<(usize, Appended), Error> {
+    pub async fn run(&self, log: &Log, guard: &Guard) -> Result<(usize, Appended), Error> {
         log.settle_pending().await?;
         let (producer, id) = (self.asking.program(), EventId::generate());
         for (approver, role) in [(&self.officer, OFFICER), (&self.auditor, AUDITOR)] {
@@ -82,8 +83,8 @@ impl Erasing {
         }
         log.parts.faults.at(Step::Approved)?;
         let tell = |pseudonyms: &[String]| self.owed(log, id, pseudonyms);
-        let erased =
-            log.parts.persons.destroy(Doomed::Person(&self.person_id, log.parts.clock.wall()), tell).await?;
+        let doomed = Doomed::Person(&self.person_id, guard.moment().await?);
+        let erased = log.parts.persons.destroy(doomed, tell).await?;
         let appended = log.append(producer, &self.said(log, id, &erased.pseudonyms)).await?;
         log.settle_pending().await?;
         Ok((erased.pseudonyms.len(), appended))

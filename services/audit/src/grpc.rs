@@ -16,7 +16,7 @@ use obscura_proto::audit::v1::{
 };
 use obscura_status::{Code, Failure};
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, Notify, mpsc, watch},
     time::timeout,
 };
 use tonic::{Request, Response, Status};
@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     event_id::EventId,
     feed::Feeds,
+    guard::Guard,
     log::Log,
     projection::{self, Published},
     reading::Reading,
@@ -46,32 +47,42 @@ pub struct AuditGrpc {
     log: Arc<Log>,
     reports: Reports,
     feeds: Arc<Feeds>,
-    published: watch::Receiver<Published>,
+    guard: Arc<Guard>,
+    publication: Publication,
     /// The newest checkpoint that was handed out.
     newest: Mutex<Published>,
-    witnessed: watch::Receiver<u64>,
+}
+
+/// What is published, and how to ask for more.
+#[derive(Debug)]
+pub struct Publication {
+    /// The newest published checkpoint.
+    pub published: watch::Receiver<Published>,
+    /// The size that was last cosigned.
+    pub witnessed: watch::Receiver<u64>,
+    /// Has what is in the log published now.
+    pub wanted: Arc<Notify>,
 }
 
 impl AuditGrpc {
     /// The service in front of `log`.
-    pub fn new(
-        log: Arc<Log>,
-        feeds: Arc<Feeds>,
-        published: watch::Receiver<Published>,
-        witnessed: watch::Receiver<u64>,
-    ) -> Self {
-        Self { log, reports: Reports::default(), feeds, published, newest: Mutex::default(), witnessed }
+    pub fn new(log: Arc<Log>, feeds: Arc<Feeds>, guard: Arc<Guard>, publication: Publication) -> Self {
+        Self { log, reports: Reports::default(), feeds, guard, publication, newest: Mutex::default() }
     }
 
     fn published(&self) -> Published {
-        self.published.borrow().clone()
+        self.publication.published.borrow().clone()
     }
 
-    /// What is published once it covers the log of this moment, or nothing where publishing waits for too long.
+    /// What is published once it covers the log of this moment, which is published at once; or nothing where that takes
+    /// too long.
     async fn published_up_to_now(&self) -> Result<Published, Error> {
         let size = self.log.parts.store.head().await?.size;
-        let mut published = self.published.clone();
+        let mut published = self.publication.published.clone();
         let covers = |note: &Published| note.as_ref().is_some_and(|note| note.checkpoint().size >= size);
+        if !covers(&published.borrow()) {
+            self.publication.wanted.notify_one();
+        }
         let waited = timeout(PUBLISHING, published.wait_for(covers)).await;
         Ok(waited.ok().and_then(Result::ok).and_then(|note| note.clone()))
     }
@@ -85,7 +96,7 @@ impl AuditGrpc {
             trouble: status.trouble,
         };
         let dropped = store.dropped().await?;
-        let witnessed_size = *self.witnessed.borrow();
+        let witnessed_size = *self.publication.witnessed.borrow();
         Ok(GetAuditStatusResponse {
             origin: self.log.parts.key.origin().to_owned(),
             size: head.size,
@@ -211,7 +222,7 @@ impl AuditService for AuditGrpc {
         let reader = reader(&request)?;
         let erasing =
             Erasing::try_new(request.into_inner(), &self.log.parts.roles, reader).map_err(status)?;
-        let (keys, appended) = erasing.run(&self.log).await.map_err(status)?;
+        let (keys, appended) = erasing.run(&self.log, &self.guard).await.map_err(status)?;
         let keys = u32::try_from(keys).unwrap_or(u32::MAX);
         Ok(Response::new(ErasePersonResponse { keys, receipt: Some(appended.receipt) }))
     }
@@ -221,8 +232,9 @@ impl AuditService for AuditGrpc {
         request: Request<ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
         let reader = reader(&request)?;
+        let view = Copying::permit(&self.log, &reader).await.map_err(status)?;
         let published = self.published_up_to_now().await.map_err(status)?;
-        let copying = Copying::admit(&self.log, published, reader).await.map_err(status)?;
+        let copying = Copying::begin(&self.log, published, view, reader).await.map_err(status)?;
         let (to, answers) = mpsc::channel(STREAM_QUEUE);
         tokio::spawn(copying.send(self.log.clone(), to));
         Ok(Response::new(streamed(answers)))

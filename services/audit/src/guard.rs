@@ -6,10 +6,21 @@
 //!    believed in this process;
 //! 2. at a start, where it is not before the moment at which it was last believed, and not later than an absence
 //!    explains: a tenth of the retention, and never more than a day. That moment is in the database, and is written
-//!    only while the clock is believed, so no number of restarts makes a wrong clock right. Where it was never
-//!    written, the newest entry counts;
+//!    only while the clock is believed, so no number of restarts makes a clock right that is ahead by more. What is
+//!    within the bound adds up: a clock that gains up to a day at each of many starts is found only where a time
+//!    server, a person or the database server is there to compare. Where that moment was never written, the newest
+//!    entry counts;
 //! 3. else, where the kernel says that a time server keeps the clock. Setting the clock by hand ends that;
 //! 4. else, at a start, where a person wrote the time into `clock_confirmed` within the last day.
+//!
+//! What was written while the clock may have been wrong has times that prove nothing: by a clock that was behind,
+//! entries of this minute look years old. So where the clock is believed after a doubt, or has gone forward by more
+//! than the time that passed explains, what was written since somebody last vouched for it (in a doubt without such
+//! a step: since it was last believed) is remembered as *undated*, and counts as written at this moment. Entries of
+//! before keep their times, so a machine that is off every weekend prunes as any other.
+//!
+//! An erasure is not refused by a wrong clock, but its moment must not lie in the future: what happens to the person
+//! until then would be sealed under keys that nobody keeps. So it has that of [`Guard::moment`].
 //!
 //! Beside all of these it must agree within five minutes with the clock of the database server, where there is one.
 //! A machine that was off for a month prunes again once its clock follows a time server, or once somebody has
@@ -25,7 +36,7 @@ use obscura_clock::{Machine, Monotonic, SharedClock, Timestamp, in_words};
 
 use crate::{
     error::Error,
-    store::{self, Store},
+    store::{self, Store, Undated},
 };
 
 /// Differences up to this are no reason for doubt.
@@ -71,10 +82,16 @@ pub struct Guard {
 /// What is known about time.
 #[derive(Clone, Debug)]
 struct Known {
-    /// When this process began.
-    began: Monotonic,
+    /// The clocks when this process began.
+    began: (Timestamp, Monotonic),
     /// When the clock was last believed before; `None` for an empty log.
     last: Option<Timestamp>,
+    /// When the newest entry was committed before; `None` for an empty log.
+    newest: Option<Timestamp>,
+    /// How long the log was when the clock was last believed, or this process began.
+    believed_size: u64,
+    /// Whether the clock was not believed since.
+    was_refused: bool,
     /// How long nobody has to have been there.
     absence: Duration,
     /// When a person looked at the clock.
@@ -90,6 +107,26 @@ struct Reading {
     monotonic: Monotonic,
     is_kept: bool,
     server: Option<Timestamp>,
+    /// How long the log was just before.
+    size: u64,
+}
+
+/// What follows where the clock is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Belief {
+    /// Whether a time server or a person vouches for it.
+    is_vouched: bool,
+    /// Since when what was written has times that prove nothing.
+    undated: Option<Since>,
+}
+
+/// Since when something was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// Somebody last vouched for the clock.
+    Vouched,
+    /// The log had this size.
+    Size(u64),
 }
 
 impl Guard {
@@ -103,9 +140,13 @@ impl Guard {
         retention: Duration,
         witnesses: Witnesses,
     ) -> Result<Self, store::Error> {
+        let (last, head) = (last_believed(&store).await?, store.head().await?);
         let known = Known {
-            began: clock.monotonic(),
-            last: last_believed(&store).await?,
+            began: (clock.wall(), clock.monotonic()),
+            last,
+            newest: (head.size > 0).then_some(head.committed),
+            believed_size: head.size,
+            was_refused: false,
             absence: (retention / PART_OF_RETENTION).min(DAY),
             confirmed: witnesses.confirmed,
             anchor: None,
@@ -119,15 +160,48 @@ impl Guard {
     /// [`Error::ClockDisagrees`] where it is not; those of the tables.
     pub async fn now(&self) -> Result<Timestamp, Error> {
         let now = self.reading().await?;
-        self.known().check(&now).map_err(Error::ClockDisagrees)?;
-        self.store.believe(now.wall).await?;
+        let belief = self.known().check(&now).map_err(Error::ClockDisagrees)?;
+        let undated = match belief.undated {
+            Some(since) => self.undated(since, now.wall).await?,
+            None => None,
+        };
+        let vouched = belief.is_vouched.then_some(now.size);
+        self.store.believe(now.wall, vouched, undated.as_ref()).await?;
+        self.known().believed(&now);
         Ok(now.wall)
     }
 
+    /// The time of something that must be done whether the clock is believed or not. Where it is not: the moment at
+    /// which it was last believed and the time that passed since, as far as this process knows that.
+    ///
+    /// # Errors
+    /// Those of the tables.
+    pub async fn moment(&self) -> Result<Timestamp, Error> {
+        match self.now().await {
+            Err(Error::ClockDisagrees(_)) => {
+                let (wall, monotonic) = (self.clock.wall(), self.clock.monotonic());
+                Ok(self.known().expected(monotonic).unwrap_or(wall))
+            }
+            moment => moment,
+        }
+    }
+
+    /// What was written up to now and since then.
+    async fn undated(&self, since: Since, now: Timestamp) -> Result<Option<Undated>, Error> {
+        let from = match since {
+            Since::Vouched => self.store.vouched().await?,
+            Since::Size(size) => size,
+        };
+        let to = self.store.head().await?.size;
+        let oldest = self.store.oldest_within(from, to).await?;
+        Ok(oldest.map(|oldest| Undated { from, to, oldest, written_before: now }))
+    }
+
     async fn reading(&self) -> Result<Reading, Error> {
+        let size = self.store.head().await?.size;
         let server = if self.witnesses.server { self.store.server_time().await? } else { None };
         let is_kept = self.witnesses.machine.uptime().is_some_and(|machine| machine.synchronised);
-        Ok(Reading { wall: self.clock.wall(), monotonic: self.clock.monotonic(), is_kept, server })
+        Ok(Reading { wall: self.clock.wall(), monotonic: self.clock.monotonic(), is_kept, server, size })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -141,43 +215,85 @@ async fn last_believed(store: &Store) -> Result<Option<Timestamp>, store::Error>
     if believed.is_some() || head.size == 0 {
         return Ok(believed);
     }
-    store.believe(head.committed).await?;
+    store.believe(head.committed, None, None).await?;
     Ok(Some(head.committed))
 }
 
 impl Known {
-    fn check(&mut self, now: &Reading) -> Result<(), Doubt> {
+    fn check(&mut self, now: &Reading) -> Result<Belief, Doubt> {
+        let belief = self.judge(now);
+        self.was_refused |= belief.is_err();
+        belief
+    }
+
+    fn judge(&self, now: &Reading) -> Result<Belief, Doubt> {
         if let Some(server) = now.server {
             let apart = now.wall.since(server).max(server.since(now.wall));
             if apart > TOLERANCE {
                 return Err(Doubt::Server(apart));
             }
         }
+        let is_confirmed = self.anchor.is_none() && self.is_confirmed(now.wall);
+        let is_vouched = now.is_kept || is_confirmed;
         let doubt = match self.anchor {
             Some(anchor) => check_running(anchor, now).err(),
             None => self.check_start(now).err(),
         };
         match doubt {
-            Some(doubt) if !now.is_kept => return Err(doubt),
-            // The first anchor stays, so that a clock that is moved again and again by little is found.
-            None if self.anchor.is_some() => {}
-            _ => self.anchor = Some((now.wall, now.monotonic)),
+            Some(doubt) if !is_vouched => Err(doubt),
+            doubt => Ok(Belief { is_vouched, undated: self.undated(now, doubt.is_some()) }),
         }
-        Ok(())
+    }
+
+    /// The clock is believed, and that is written down.
+    fn believed(&mut self, now: &Reading) {
+        (self.believed_size, self.was_refused) = (now.size, false);
+        // The first anchor stays, so that a clock that is moved again and again by little is found.
+        if self.anchor.is_none_or(|anchor| check_running(anchor, now).is_err()) {
+            self.anchor = Some((now.wall, now.monotonic));
+        }
+    }
+
+    /// Since when entries may have been written by a clock that was wrong.
+    fn undated(&self, now: &Reading, is_doubted: bool) -> Option<Since> {
+        if self.is_ahead_of_what_passed(now) {
+            return Some(Since::Vouched);
+        }
+        (is_doubted || self.was_refused).then_some(Since::Size(self.believed_size))
+    }
+
+    /// Whether the clock has gone forward by more than the time that passed, or than an absence, explains: then it
+    /// may have been behind. Entries that were written while it was not believed count as well.
+    fn is_ahead_of_what_passed(&self, now: &Reading) -> bool {
+        let (then, since) = self.anchor.unwrap_or(self.began);
+        let is_stepped = now.wall.since(then + now.monotonic.since(since)) > TOLERANCE;
+        let newest = self.last.into_iter().chain(self.newest).min().filter(|_| self.anchor.is_none());
+        is_stepped || newest.is_some_and(|newest| now.wall.since(newest) > self.explained(now))
+    }
+
+    /// What the clock should say; `None` where it was never believed.
+    fn expected(&self, now: Monotonic) -> Option<Timestamp> {
+        let last = self.last.map(|last| (last, self.began.1));
+        self.anchor.or(last).map(|(then, since)| then + now.since(since))
+    }
+
+    /// How much later than before this process it may be.
+    fn explained(&self, now: &Reading) -> Duration {
+        self.absence.saturating_add(now.monotonic.since(self.began.1))
+    }
+
+    fn is_confirmed(&self, wall: Timestamp) -> bool {
+        let is_near = |moment: Timestamp| moment.since(wall) <= TOLERANCE && wall.since(moment) <= DAY;
+        self.confirmed.is_some_and(is_near)
     }
 
     fn check_start(&self, now: &Reading) -> Result<(), Doubt> {
-        let is_confirmed =
-            |moment: Timestamp| moment.since(now.wall) <= TOLERANCE && now.wall.since(moment) <= DAY;
-        let Some(last) = self.last.filter(|_| !self.confirmed.is_some_and(is_confirmed)) else {
-            return Ok(());
-        };
-        let running = now.monotonic.since(self.began);
+        let Some(last) = self.last else { return Ok(()) };
         let (ahead, behind) = (now.wall.since(last), last.since(now.wall));
         if behind > TOLERANCE {
             return Err(Doubt::Behind(behind));
         }
-        if ahead > self.absence.saturating_add(running) {
+        if ahead > self.explained(now) {
             return Err(Doubt::Ahead(ahead));
         }
         Ok(())

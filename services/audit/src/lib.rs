@@ -71,7 +71,7 @@ use obscura_proto::{
     audit::v1::{Event, audit_service_server::AuditServiceServer, service_act::Act},
 };
 use obscura_tlog::LogKey;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
@@ -79,7 +79,7 @@ use crate::{
     config::Settings,
     fault::{Faults, NoFaults},
     feed::{FeedMetrics, Feeds, Surroundings},
-    grpc::AuditGrpc,
+    grpc::{AuditGrpc, Publication},
     guard::Guard,
     lease::Lease,
     log::{Log, Parts},
@@ -129,6 +129,9 @@ pub struct Running {
     feeds: Arc<Feeds>,
     published: tokio::sync::watch::Receiver<projection::Published>,
     witnessed: tokio::sync::watch::Receiver<u64>,
+    guard: Arc<Guard>,
+    /// Somebody waits for what is in the log to be published.
+    wanted: Arc<Notify>,
     work: TaskTracker,
     /// Ends what has to be done after the last request.
     finish: CancellationToken,
@@ -205,13 +208,15 @@ impl Running {
             feeds,
             published: projection.published(),
             witnessed: projection.witnessed(),
+            guard: guard.clone(),
+            wanted: Arc::new(Notify::new()),
             log: log.clone(),
             work: TaskTracker::new(),
             finish: CancellationToken::new(),
             replaced,
         };
-        let pruning = Pruning::new(log, blobs, guard.clone(), settings.retention());
-        running.work(daemon, &settings, projection, (pruning, guard), &metrics);
+        let pruning = Pruning::new(log, blobs, guard, settings.retention());
+        running.work(daemon, &settings, projection, pruning, &metrics);
         Ok(Some(running))
     }
 
@@ -220,7 +225,7 @@ impl Running {
         daemon: &Daemon,
         settings: &Settings,
         projection: Projection,
-        (pruning, guard): (Pruning, Arc<Guard>),
+        pruning: Pruning,
         metrics: &AuditMetrics,
     ) {
         let shutdown = &daemon.shutdown;
@@ -231,6 +236,7 @@ impl Running {
             interval: Duration::from_millis(settings.publish_interval_ms.into()),
             witness_patience: every(settings.witness_alarm_seconds),
             metrics: metrics.clone(),
+            wanted: self.wanted.clone(),
             finish: self.finish.clone(),
             shutdown: shutdown.clone(),
         };
@@ -245,19 +251,19 @@ impl Running {
         );
         self.work.spawn(prune);
         let beat = every(settings.heartbeat_seconds);
-        let heartbeat = pulse::heartbeat(self.log.clone(), guard, beat, shutdown.clone());
+        let heartbeat = pulse::heartbeat(self.log.clone(), self.guard.clone(), beat, shutdown.clone());
         self.work.spawn(heartbeat);
         self.work.close();
     }
 
     /// Its gRPC service.
     pub fn router(&self) -> axum::Router {
-        let grpc = AuditGrpc::new(
-            self.log.clone(),
-            self.feeds.clone(),
-            self.published.clone(),
-            self.witnessed.clone(),
-        );
+        let publication = Publication {
+            published: self.published.clone(),
+            witnessed: self.witnessed.clone(),
+            wanted: self.wanted.clone(),
+        };
+        let grpc = AuditGrpc::new(self.log.clone(), self.feeds.clone(), self.guard.clone(), publication);
         let service = AuditServiceServer::new(grpc).max_decoding_message_size(MAX_REQUEST_BYTES);
         tonic::service::Routes::new(service).into_axum_router()
     }

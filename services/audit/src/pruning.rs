@@ -21,6 +21,7 @@ use crate::{
     log::Log,
     persons::{Doomed, Period},
     projection,
+    store::{Dates, Undated},
 };
 
 /// Kept longer than the entries, so that no entry at the end of a month outlives its key.
@@ -36,6 +37,29 @@ pub struct Pruning {
     blobs: Arc<dyn BlobStore>,
     guard: Arc<Guard>,
     retention: Duration,
+}
+
+/// How old entries are.
+struct Ages<'a> {
+    now: Timestamp,
+    /// What was written before is old.
+    before: Timestamp,
+    /// Entries whose own times prove nothing.
+    undated: &'a [Undated],
+}
+
+impl Ages<'_> {
+    fn is_young(&self, from: u64, to: u64, dates: Dates) -> bool {
+        let is_here = |undated: &&Undated| undated.from < to && from < undated.to;
+        let undated = self.undated.iter().filter(is_here).map(|undated| undated.written_before);
+        dates.newest.into_iter().chain(undated).any(|written| written >= self.before)
+    }
+
+    /// What lies before this moment by any clock that wrote it is old. Keys and moments of erasures have no index that
+    /// would say which clock that was.
+    fn before_any_doubt(&self) -> Timestamp {
+        self.undated.iter().map(|undated| undated.oldest).fold(self.before, Ord::min)
+    }
 }
 
 impl Pruning {
@@ -63,10 +87,14 @@ impl Pruning {
     /// [`Error::ClockDisagrees`]: nothing was destroyed. Others: some of it may have gone, and the next call
     /// goes on.
     pub async fn run(&self, published: u64) -> Result<u64, Error> {
-        let before = self.guard.now().await? - self.retention;
+        let now = self.guard.now().await?;
+        let before = now - self.retention;
         let store = &self.log.parts.store;
-        let head = store.head().await?;
-        let wanted = self.first_young(head.first_kept, published.min(head.size), before).await?;
+        // No key that is younger than they say is needed once their entries may go.
+        store.forget_undated(before - KEY_GRACE).await?;
+        let (head, undated) = (store.head().await?, store.undated().await?);
+        let ages = Ages { now, before, undated: &undated };
+        let wanted = self.first_young(head.first_kept, published.min(head.size), &ages).await?;
         if wanted > head.first_kept {
             self.tell(head.first_kept, wanted).await?;
             self.log.parts.faults.at(Step::KeepFrom)?;
@@ -74,21 +102,28 @@ impl Pruning {
         }
         let kept = wanted.max(head.first_kept);
         self.remove_below(kept).await?;
+        let before = ages.before_any_doubt();
         self.expire_keys(before).await?;
         store.forget_producers(before).await?;
         self.log.parts.persons.forget_erased(before).await?;
         Ok(kept)
     }
 
-    /// Walks over whole bundles in which everything is older than `before`. A bundle that is not full stays.
-    async fn first_young(&self, mut from: u64, end: u64, before: Timestamp) -> Result<u64, Error> {
+    /// Walks over whole bundles in which everything is old. A bundle that is not full stays. One with times of the
+    /// future, from a clock that was ahead, is old where a later one is.
+    async fn first_young(&self, first: u64, end: u64, ages: &Ages<'_>) -> Result<u64, Error> {
+        let (mut from, mut old) = (first, first);
         while let Some(to) = from.checked_add(TILE_WIDTH).filter(|to| *to <= end) {
-            match self.log.parts.store.newest_within(from, to).await? {
-                Some(newest) if newest >= before => break,
-                _ => from = to,
+            let dates = self.log.parts.store.dates(from, to, ages.now).await?;
+            if ages.is_young(from, to, dates) {
+                break;
             }
+            if !dates.has_future && dates.newest.is_some() {
+                old = to;
+            }
+            from = to;
         }
-        Ok(from)
+        Ok(old)
     }
 
     /// Says what goes before it does. The id follows from what goes, so that a crash in between tells it once.

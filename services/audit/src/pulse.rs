@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use obscura_clock::Monotonic;
 use obscura_proto::audit::v1::{Heartbeat, event::Body};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -47,7 +50,7 @@ impl Lasting {
     }
 }
 
-/// Publishes at most once per `interval`, until the service ends; then once more.
+/// Publishes at most once per `interval` and where somebody wants it, until the service ends; then once more.
 pub struct Publishing {
     /// The log.
     pub log: Arc<Log>,
@@ -59,6 +62,8 @@ pub struct Publishing {
     pub witness_patience: Duration,
     /// Metrics.
     pub metrics: AuditMetrics,
+    /// Somebody waits for what is in the log to be published.
+    pub wanted: Arc<Notify>,
     /// Cancelled after the last entry: publish once more and end.
     pub finish: CancellationToken,
     /// Ends the whole service where the log is newer elsewhere.
@@ -127,12 +132,14 @@ impl Publishing {
             }
             tokio::select! {
                 () = sleep(self.interval) => {}
+                () = self.wanted.notified() => continue,
                 () = self.finish.cancelled() => continue,
             }
             // With a witness away there is something to do even when nothing is new.
             tokio::select! {
                 changed = size.changed() => if changed.is_err() { return },
                 () = sleep(self.interval.saturating_mul(10)) => {}
+                () = self.wanted.notified() => {}
                 () = self.finish.cancelled() => {}
             }
         }
@@ -258,9 +265,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_entries_are_published_before_the_end() {
+    async fn the_last_entries_are_published_before_the_end_and_those_that_are_wanted_at_once() {
         let bench = Bench::sqlite().await;
         let (finish, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let wanted = Arc::new(Notify::new());
         let Bench { place, log, blobs, projection } = bench;
         let publishing = Publishing {
             log: log.clone(),
@@ -268,15 +276,21 @@ mod tests {
             interval: Duration::from_hours(1),
             witness_patience: Duration::from_hours(1),
             metrics: AuditMetrics::new(),
+            wanted: wanted.clone(),
             finish: finish.clone(),
             shutdown: shutdown.clone(),
         };
+        let mut published = publishing.projection.published();
         let running = tokio::spawn(publishing.run());
-        sleep(Duration::from_millis(100)).await;
+        published.changed().await.unwrap();
+        log.append("spiffe://example.org/obscura/cli", &test_event("wanted")).await.unwrap();
+        wanted.notify_one();
+        let is_there = |note: &Published| note.as_ref().is_some_and(|note| note.checkpoint().size == 1);
+        published.wait_for(is_there).await.unwrap();
         log.append("spiffe://example.org/obscura/cli", &test_event("the last one")).await.unwrap();
         finish.cancel();
         running.await.unwrap();
-        assert_eq!(crate::test_support::verify(&place.path("log"), &[]).checkpoint().size, 1);
+        assert_eq!(crate::test_support::verify(&place.path("log"), &[]).checkpoint().size, 2);
         assert!(!shutdown.is_cancelled());
         drop(blobs);
     }

@@ -20,6 +20,7 @@ mod tests;
 mod thread;
 mod tile;
 mod told;
+mod undated;
 
 use std::collections::HashMap;
 
@@ -31,7 +32,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::runtime::Handle;
 
 pub use cursor::Cursor;
-pub use entry::{About, Filter, Row, Stored};
+pub use entry::{About, Dates, Filter, Row, Stored};
 pub use erased::ErasedRow;
 pub use head::Head;
 pub use person_key::PersonKeyRow;
@@ -39,6 +40,7 @@ pub use producer::Producer;
 pub use rewrap::Rewrap;
 pub use schema::MIGRATIONS;
 use thread::Thread;
+pub use undated::Undated;
 
 use crate::{
     event_id::EventId,
@@ -216,9 +218,14 @@ impl Store {
         entry::first(self.database.readers()).await
     }
 
-    /// When the newest of the entries in `[from, to)` was committed.
-    pub async fn newest_within(&self, from: u64, to: u64) -> Result<Option<Timestamp>, Error> {
-        entry::newest_within(self.database.readers(), from, to).await
+    /// When the entries in `[from, to)` were committed, as far as that was not after `now`.
+    pub async fn dates(&self, from: u64, to: u64, now: Timestamp) -> Result<Dates, Error> {
+        entry::dates(self.database.readers(), from, to, now).await
+    }
+
+    /// The earliest time of commit among the entries in `[from, to)`.
+    pub async fn oldest_within(&self, from: u64, to: u64) -> Result<Option<Timestamp>, Error> {
+        entry::oldest_within(self.database.readers(), from, to).await
     }
 
     /// Removes the rows with indexes below `index`.
@@ -259,9 +266,37 @@ impl Store {
     }
 
     /// The wall clock is believed at this moment.
-    pub async fn believe(&self, wall: Timestamp) -> Result<(), Error> {
+    ///
+    /// `vouched` is how long the log was where somebody vouches for it; `undated` is what was written before, by a
+    /// clock that may have been wrong.
+    pub async fn believe(
+        &self,
+        wall: Timestamp,
+        vouched: Option<u64>,
+        undated: Option<&Undated>,
+    ) -> Result<(), Error> {
         let write = self.write().await?;
-        believed::put(&*write, wall).await?;
+        believed::put(&*write, wall, vouched).await?;
+        if let Some(undated) = undated {
+            undated::put(&*write, undated).await?;
+        }
+        Ok(write.commit().await?)
+    }
+
+    /// How long the log was when somebody last vouched for the clock; 0 where nobody ever did.
+    pub async fn vouched(&self) -> Result<u64, Error> {
+        believed::vouched(self.database.readers()).await
+    }
+
+    /// Entries whose times of commit prove nothing.
+    pub async fn undated(&self) -> Result<Vec<Undated>, Error> {
+        undated::read(self.database.readers()).await
+    }
+
+    /// Forgets those that were all written before this moment.
+    pub async fn forget_undated(&self, before: Timestamp) -> Result<(), Error> {
+        let write = self.write().await?;
+        undated::forget(&*write, before).await?;
         Ok(write.commit().await?)
     }
 

@@ -187,6 +187,11 @@ impl Bench {
         Arc::new(self.guard_with(retention, witnesses).await)
     }
 
+    /// For what has no retention of its own in a test.
+    pub async fn any_guard(&self) -> Arc<Guard> {
+        self.guard(Duration::from_hours(30 * 24)).await
+    }
+
     pub async fn guard_with(&self, retention: Duration, witnesses: guard::Witnesses) -> Guard {
         let parts = &self.log.parts;
         Guard::begin(parts.store.clone(), parts.clock.clone(), retention, witnesses).await.unwrap()

@@ -5,6 +5,7 @@
 //! an object.
 
 mod background;
+mod blame;
 mod body;
 pub mod chunks;
 pub mod demand;
@@ -27,6 +28,7 @@ use obscura_pack::Entry;
 use obscura_proto::storage::v1::FindingKind;
 
 use self::{
+    blame::is_of_object,
     body::BodyHasher,
     chunks::{Seen, chunk_count, first_difference},
     rate::Rate,
@@ -68,33 +70,39 @@ impl Pace {
 
 impl Scrubber {
     /// Reads one pack. What is found is remembered; nothing found, too. An object that cannot be read is a finding
-    /// like any other, so that those behind it are read as well.
+    /// like any other, so that those behind it are read as well; also where the store has its size and cannot read it,
+    /// while it reads others.
     ///
     /// # Errors
-    /// [`Error::Blob`] where the object store as a whole is away before a byte of the object came; [`Error::Store`].
+    /// [`Error::Blob`] where the object store as a whole is away, or a disk is busy; [`Error::Store`].
     pub async fn check(&self, row: &PackRow, pace: &mut Pace) -> Result<Vec<Finding>, Error> {
         let marks = self.store.marks(&[row.pack]).await?.remove(&row.pack);
         if marks.as_ref().is_some_and(Marks::is_all) {
             return Ok(Vec::new());
         }
         let sums = self.store.chunk_sums(row.pack).await?;
-        let mut check = Check { row, marks, sums, findings: Vec::new(), seen: Vec::new() };
+        let mut check = Check { row, marks, sums, findings: Vec::new(), seen: Vec::new(), has_size: false };
         // What fails once may be the moment's; a bad sector fails at the same place again.
         let mut read = self.read(&mut check, pace).await;
-        if matches!(&read, Err(Error::Blob(error)) if is_of_object(error)) {
+        if matches!(&read, Err(Error::Blob(error)) if is_of_object(error) || check.may_be_of_object(error)) {
             check.findings.clear();
             read = self.read(&mut check, pace).await;
         }
         match read {
             Err(Error::Blob(BlobError::NotFound(_))) => self.missing(&mut check).await?,
             Err(Error::Blob(error)) if is_of_object(&error) => check.unreadable(&error),
+            Err(Error::Blob(error)) if check.may_be_of_object(&error) && self.reads_others(row).await? => {
+                check.unreadable(&error);
+            }
             read => read?,
         }
         self.conclude(check).await
     }
 
     async fn read(&self, check: &mut Check<'_>, pace: &mut Pace) -> Result<(), Error> {
+        check.has_size = false;
         let size = self.blobs.size(&check.row.key).await?;
+        check.has_size = true;
         check.size(size);
         self.head(check, size).await?;
         self.body(check, size, pace).await?;
@@ -130,8 +138,12 @@ impl Scrubber {
         if seen.1.is_some() {
             seen = self.hash(check.row, entries, range, pace).await?;
         }
-        if let Some(error) = &seen.1 {
-            check.unreadable(error);
+        if let Some(error) = seen.1 {
+            let error = BlobError::Io { doing: "reading an object", source: error };
+            if error.may_pass() && !self.reads_others(check.row).await? {
+                return Err(error.into());
+            }
+            check.unreadable(&error);
         }
         check.compare(entries, seen.0);
         Ok(())
@@ -177,17 +189,6 @@ impl Scrubber {
     }
 }
 
-/// Whether one object cannot be read, rather than the whole store not be asked.
-fn is_of_object(error: &BlobError) -> bool {
-    !matches!(
-        error,
-        BlobError::NotFound(_)
-            | BlobError::Unavailable { .. }
-            | BlobError::Unanswered { .. }
-            | BlobError::Refused { .. }
-    )
-}
-
 /// One pack under the eyes of the scrub.
 struct Check<'a> {
     row: &'a PackRow,
@@ -195,6 +196,8 @@ struct Check<'a> {
     sums: Option<Vec<u32>>,
     findings: Vec<Finding>,
     seen: Vec<Seen>,
+    /// Whether the store said how large the object is, and so is there.
+    has_size: bool,
 }
 
 impl Check<'_> {

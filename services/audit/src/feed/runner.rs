@@ -143,8 +143,7 @@ impl Runner {
             )));
         }
         let mut next = self.sink.open(start).await?;
-        let arrived = self.sink.arrived().unwrap_or(remembered);
-        if let Some(lost) = Lost::between(arrived, first_kept) {
+        if let Some(lost) = self.newly_lost(self.sink.arrived().unwrap_or(remembered), first_kept) {
             self.note_loss(lost).await?;
         }
         self.moved_to(next).await?;
@@ -158,6 +157,14 @@ impl Runner {
                 next = self.send_all(next, &entries).await?;
             }
         }
+    }
+
+    /// What was lost and is not told yet. A receiver that says itself what it has says the same until the next entry
+    /// arrives.
+    fn newly_lost(&self, arrived: u64, first_kept: u64) -> Option<Lost> {
+        let told = self.position.as_ref().and_then(|position| position.lost);
+        let told = told.filter(|told| told.first <= arrived).map_or(0, |told| told.last.saturating_add(1));
+        Lost::between(arrived.max(told), first_kept)
     }
 
     async fn send_all(&mut self, next: u64, entries: &[Entry]) -> Result<u64, Trouble> {

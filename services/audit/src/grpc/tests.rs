@@ -1,6 +1,6 @@
 //! The service as its callers see it.
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use obscura_proto::audit::v1::{CountedEvent, ErasureGround, Event};
 use obscura_tlog::{AddCheckpoint, LogProof, Policy, SignedCheckpoint};
 
@@ -27,7 +27,9 @@ async fn service_with(bench: &Bench, feeds: &str) -> AuditGrpc {
     };
     let feeds = feed::start(toml::from_str(feeds).unwrap(), &surroundings).unwrap();
     let projection = bench.projection.lock().await;
-    AuditGrpc::new(bench.log.clone(), Arc::new(feeds), projection.published(), projection.witnessed())
+    let (published, witnessed) = (projection.published(), projection.witnessed());
+    let publication = Publication { published, witnessed, wanted: Arc::new(Notify::new()) };
+    AuditGrpc::new(bench.log.clone(), Arc::new(feeds), bench.any_guard().await, publication)
 }
 
 /// From the command line, with an auditor at it.
@@ -88,7 +90,8 @@ async fn a_checkpoint_that_was_handed_out_is_never_followed_by_a_smaller_one() {
     let published = service.published();
     // As after a start: nothing is published yet that this process knows of.
     let (later, unpublished) = watch::channel(None);
-    let service = AuditGrpc { published: unpublished, ..service };
+    let publication = Publication { published: unpublished, ..service.publication };
+    let service = AuditGrpc { publication, ..service };
     let size = async || {
         let answer = service.get_checkpoint(from_cli(GetCheckpointRequest {})).await.unwrap();
         let checkpoint = answer.into_inner().checkpoint;
@@ -201,7 +204,16 @@ async fn an_exported_copy_verifies_offline_and_a_flipped_bit_does_not() {
     bench.publish().await;
     bench.append(&test_event("not yet published")).await;
     let folder = tempfile::tempdir().unwrap();
-    let (answer, ()) = tokio::join!(service.export_log(from_cli(ExportLogRequest {})), bench.publish());
+    let refused = service.export_log(from(CLI, "user:alice", ExportLogRequest {})).await.err().unwrap();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    let wanted = service.publication.wanted.notified().now_or_never();
+    assert!(wanted.is_none(), "nothing is published for who may not have it");
+    // As the loop that publishes, which has an hour to wait.
+    let wanted = async {
+        service.publication.wanted.notified().await;
+        bench.publish().await;
+    };
+    let (answer, ()) = tokio::join!(service.export_log(from_cli(ExportLogRequest {})), wanted);
     let mut pieces = answer.unwrap().into_inner();
     let mut bytes = std::collections::BTreeMap::<String, Vec<u8>>::new();
     let mut pieces_of_bundle = 0;
@@ -217,7 +229,7 @@ async fn an_exported_copy_verifies_offline_and_a_flipped_bit_does_not() {
         std::fs::write(path, bytes).unwrap();
     }
     assert_eq!(pieces_of_bundle, 2);
-    assert_eq!(crate::test_support::verify(folder.path(), &[]).checkpoint().size, 301);
+    assert_eq!(crate::test_support::verify(folder.path(), &[]).checkpoint().size, 302);
     let bundle = folder.path().join("tile/entries/000");
     let mut changed = std::fs::read(&bundle).unwrap();
     changed[1_000_000] ^= 1;
@@ -233,7 +245,8 @@ async fn a_copy_holds_all_that_was_in_the_log_even_where_nothing_is_published_an
     bench.append(&test_event("published")).await;
     bench.publish().await;
     let (ended, published) = watch::channel(service.published());
-    let service = AuditGrpc { published, ..service };
+    let publication = Publication { published, ..service.publication };
+    let service = AuditGrpc { publication, ..service };
     drop(ended);
     bench.append(&test_event("not published")).await;
     let mut pieces = service.export_log(from_cli(ExportLogRequest {})).await.unwrap().into_inner();

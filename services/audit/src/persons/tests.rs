@@ -2,7 +2,7 @@
 
 mod late;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use memchr::memmem;
 use obscura_proto::audit::v1::{
@@ -16,13 +16,15 @@ use super::*;
 use crate::{
     erasing::Erasing,
     fault::NoFaults,
+    guard::{Guard, Witnesses},
     reading::Reading,
     roles::{Reader, Roles},
     test_support::{
-        AUDITOR, Backend, Bench, CLI, Injector, Place, event, leaf_of, person, reader, search_by,
+        AUDITOR, Backend, Bench, CLI, Injector, Place, TestMachine, event, leaf_of, person, reader, search_by,
     },
 };
 
+const RETENTION: Duration = Duration::from_hours(30 * 24);
 const ID: &str = "user:erika.mustermann";
 const NAME: &str = "Erika Mustermann-Gabler";
 const QUERY: &str = "the woman with the yellow umbrella";
@@ -112,7 +114,7 @@ async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies()
         for month in 0..3 {
             bench.append(&search_by(ID, NAME, &format!("{QUERY} {month}"))).await;
             bench.append(&search_by("user:bob", "Bob Other", "a dog")).await;
-            bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
+            bench.place.clock.advance(Duration::from_hours(24 * 31));
         }
         bench.publish().await;
         let before = bench.verify(&[]);
@@ -121,7 +123,7 @@ async fn after_an_erasure_no_file_leads_to_the_person_and_every_proof_verifies()
         let openers = openers(&bench).await;
         assert_eq!(openers.len(), 4, "three months and the secret that wraps them");
 
-        let (keys, appended) = erasing().run(&bench.log).await.unwrap();
+        let (keys, appended) = erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
         assert_eq!(keys, 3);
         let leaf = bench.leaf(appended.index).await;
         assert!(
@@ -162,7 +164,7 @@ async fn after_an_erasure_no_file_of_the_server_leads_to_the_person() {
     for month in 0..3 {
         bench.append(&search_by(ID, NAME, &format!("{QUERY} {month}"))).await;
         bench.append(&search_by("user:bob", "Bob Other", "a dog")).await;
-        bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
+        bench.place.clock.advance(Duration::from_hours(24 * 31));
     }
     bench.publish().await;
     let (openers, store) = (openers(&bench).await, &bench.log.parts.store);
@@ -170,7 +172,7 @@ async fn after_an_erasure_no_file_of_the_server_leads_to_the_person() {
     for pseudonym in bench.log.parts.persons.pseudonyms(ID).await.unwrap() {
         erased.push(store.key_of(&pseudonym).await.unwrap().unwrap());
     }
-    erasing().run(&bench.log).await.unwrap();
+    erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
     bench.publish().await;
 
     assert!(bench.log.parts.persons.pseudonyms(ID).await.unwrap().is_empty());
@@ -210,7 +212,7 @@ async fn a_backup_of_the_database_from_before_opens_nothing_of_the_erased() {
     let place = bench.stop().await;
     let backup = std::fs::read(place.path("audit.sqlite")).unwrap();
     let bench = place.start(Arc::new(NoFaults)).await;
-    erasing().run(&bench.log).await.unwrap();
+    erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
     let place = bench.stop().await;
     std::fs::write(place.path("audit.sqlite"), backup).unwrap();
     for side in ["audit.sqlite-wal", "audit.sqlite-shm"] {
@@ -228,9 +230,9 @@ async fn a_person_has_one_pseudonym_a_month_and_a_new_one_after_an_erasure() {
     let first = persons.current(ID, now(), now()).await.unwrap();
     assert_eq!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
     assert_ne!(persons.current("user:bob", now(), now()).await.unwrap().pseudonym(), first.pseudonym());
-    bench.place.clock.advance(std::time::Duration::from_hours(24 * 31));
+    bench.place.clock.advance(Duration::from_hours(24 * 31));
     assert_ne!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
-    erasing().run(&bench.log).await.unwrap();
+    erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
     assert!(persons.pseudonyms(ID).await.unwrap().is_empty());
     assert_ne!(persons.current(ID, now(), now()).await.unwrap().pseudonym(), first.pseudonym());
 }
@@ -261,7 +263,7 @@ async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays()
     let person_id = format!("name:{NAME}");
     let erasing =
         Erasing::try_new(ErasePersonRequest { person_id, ..request() }, &roles(), asked_by(AUDITOR)).unwrap();
-    assert_eq!(erasing.run(&bench.log).await.unwrap().0, 1);
+    assert_eq!(erasing.run(&bench.log, &*bench.any_guard().await).await.unwrap().0, 1);
     bench.publish().await;
     let after = names(&bench, "user:bob").await;
     assert!(!after.iter().any(|found| found.contains("Mustermann")), "{after:?}");
@@ -276,8 +278,8 @@ async fn whom_a_change_names_is_erased_by_their_own_name_and_who_made_it_stays()
 async fn a_repeated_erasure_finds_nothing_and_is_logged_all_the_same() {
     let bench = Bench::sqlite().await;
     bench.append(&search_by(ID, NAME, QUERY)).await;
-    assert_eq!(erasing().run(&bench.log).await.unwrap().0, 1);
-    assert_eq!(erasing().run(&bench.log).await.unwrap().0, 0);
+    assert_eq!(erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap().0, 1);
+    assert_eq!(erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap().0, 0);
     assert_eq!(bench.kinds().await, ["search", "change", "change", "erasure", "change", "change", "erasure"]);
 }
 
@@ -352,7 +354,14 @@ async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
             for _ in 0..2 {
                 // What is owed is told at the start, which may fail as well.
                 if let Ok((log, _)) = place.open(faults.clone()).await {
-                    let _ = erasing().run(&log).await;
+                    let (store, clock) = (log.parts.store.clone(), log.parts.clock.clone());
+                    let witnesses = Witnesses {
+                        machine: Arc::new(TestMachine::default()),
+                        server: false,
+                        confirmed: None,
+                    };
+                    let guard = Guard::begin(store, clock, RETENTION, witnesses).await.unwrap();
+                    let _ = erasing().run(&log, &guard).await;
                 }
                 faults.revive();
             }
@@ -369,7 +378,7 @@ async fn an_erasure_that_is_cut_short_anywhere_is_either_whole_or_not_at_all() {
                 bench.append(&search_by(ID, NAME, QUERY)).await;
                 assert!(names(&bench, ID).await.is_empty(), "{step:?}: it came late and brings nothing back");
             }
-            erasing().run(&bench.log).await.unwrap();
+            erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
             assert!(names(&bench, "user:bob").await.iter().any(|name| name == "Bob Other"), "{step:?}");
             for opener in &openers {
                 assert_eq!(traces(&bench.place, opener), Vec::<PathBuf>::new(), "{step:?}");

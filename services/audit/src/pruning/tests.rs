@@ -1,11 +1,15 @@
 //! What goes, what stays, and that everything verifies afterwards.
 
+use std::sync::atomic::Ordering;
+
+use obscura_clock::Clock as _;
 use obscura_proto::audit::v1::Event as AuditEvent;
 
 use super::*;
 use crate::{
     fault::NoFaults,
-    test_support::{Bench, CLI, Injector, leaf_of, search_by, test_event},
+    guard::Witnesses,
+    test_support::{Backend, Bench, CLI, Injector, Place, TestMachine, leaf_of, search_by, test_event},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -148,6 +152,127 @@ async fn a_clock_that_jumped_destroys_nothing() {
         assert!(matches!(pruning.run(600).await, Err(Error::ClockDisagrees(_))));
     }
     assert_eq!(bench.log.parts.store.first_row().await.unwrap(), Some(0));
+}
+
+/// By a clock that was years behind, everything that it wrote looks old once it is right.
+#[tokio::test]
+async fn what_a_clock_that_was_behind_wrote_counts_as_written_when_it_was_put_right() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        for way in [Put::Running, Put::BeforeItWasLookedAt, Put::Restarted, Put::Confirmed] {
+            let place = Place::new(backend);
+            let right = place.clock.wall();
+            place.clock.step_wall("2020-01-01T00:00:00Z".parse().unwrap());
+            let mut bench = place.start(Arc::new(NoFaults)).await;
+            let machine = Arc::new(TestMachine::default());
+            let witnesses = |confirmed| Witnesses { machine: machine.clone(), server: false, confirmed };
+            let mut guard = bench.guard_with(30 * DAY, witnesses(None)).await;
+            bench.append(&search_by("user:alice", "Alice Example", "red car")).await;
+            fill(&bench, 599).await;
+            if !matches!(way, Put::BeforeItWasLookedAt) {
+                guard.now().await.unwrap();
+            }
+            let confirmed = matches!(way, Put::Confirmed).then_some(right);
+            if matches!(way, Put::Restarted | Put::Confirmed) {
+                let place = bench.stop().await;
+                place.clock.step_wall(right);
+                bench = place.start(Arc::new(NoFaults)).await;
+                guard = bench.guard_with(30 * DAY, witnesses(confirmed)).await;
+            }
+            bench.place.clock.step_wall(right);
+            machine.is_kept.store(confirmed.is_none(), Ordering::SeqCst);
+            bench.publish().await;
+            let pruning = Pruning::new(bench.log.clone(), bench.blobs.clone(), Arc::new(guard), 30 * DAY);
+            for _ in 0..2 {
+                assert_eq!(pruning.run(600).await.unwrap(), 0, "{way:?}: nothing young goes");
+                let kept = bench.log.parts.persons.pseudonyms("user:alice").await.unwrap();
+                assert_eq!(kept.len(), 1, "{way:?}: nor its key");
+                bench.place.clock.advance(29 * DAY);
+            }
+            bench.place.clock.advance(4 * DAY);
+            assert_eq!(pruning.run(600).await.unwrap(), 512, "{way:?}: but it does not stay for ever");
+            assert!(bench.log.parts.persons.pseudonyms("user:alice").await.unwrap().is_empty(), "{way:?}");
+        }
+    }
+}
+
+/// How a clock is put right.
+#[derive(Clone, Copy, Debug)]
+enum Put {
+    Running,
+    BeforeItWasLookedAt,
+    Restarted,
+    Confirmed,
+}
+
+/// Written while nobody believed the clock, which was behind, and forgotten by the next process.
+#[tokio::test]
+async fn what_was_written_while_the_clock_was_not_believed_counts_as_written_when_it_is_again() {
+    let bench = Bench::sqlite().await;
+    let guard = bench.guard(30 * DAY).await;
+    fill(&bench, 100).await;
+    guard.now().await.unwrap();
+    let place = bench.stop().await;
+    let right = place.clock.wall();
+    place.clock.step_wall("2020-01-01T00:00:00Z".parse().unwrap());
+    let bench = place.start(Arc::new(NoFaults)).await;
+    assert!(bench.guard(30 * DAY).await.now().await.is_err());
+    fill(&bench, 600).await;
+    let place = bench.stop().await;
+    place.clock.step_wall(right + DAY / 2);
+    let bench = place.start(Arc::new(NoFaults)).await;
+    bench.publish().await;
+    let pruning = pruning(&bench).await;
+    pruning.check_clock().await.unwrap();
+    bench.place.clock.advance(30 * DAY - DAY / 4);
+    assert_eq!(pruning.run(700).await.unwrap(), 0);
+    bench.place.clock.advance(DAY);
+    assert_eq!(pruning.run(700).await.unwrap(), 512);
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_every_weekend_prunes_as_any_other() {
+    let machine = Arc::new(TestMachine::default());
+    machine.is_kept.store(true, Ordering::SeqCst);
+    let mut place = Place::new(Backend::Sqlite);
+    let mut kept = 0;
+    for week in 0..8 {
+        let bench = place.start(Arc::new(NoFaults)).await;
+        let witnesses = Witnesses { machine: machine.clone(), server: false, confirmed: None };
+        let guard = Arc::new(bench.guard_with(30 * DAY, witnesses).await);
+        let pruning = Pruning::new(bench.log.clone(), bench.blobs.clone(), guard.clone(), 30 * DAY);
+        guard.now().await.unwrap();
+        fill(&bench, 255).await;
+        bench.append(&search_by(&format!("user:{week}"), "Somebody", "car")).await;
+        guard.now().await.unwrap();
+        bench.publish().await;
+        let size = bench.size().await;
+        kept = pruning.run(size).await.unwrap();
+        place = bench.stop().await;
+        place.clock.advance(7 * DAY);
+    }
+    assert_eq!(kept, 3 * TILE_WIDTH, "those of five, six and seven weeks ago");
+}
+
+#[tokio::test]
+async fn an_hour_of_a_clock_that_was_ahead_does_not_keep_the_log_for_ever() {
+    let bench = Bench::sqlite().await;
+    let pruning = pruning(&bench).await;
+    pruning.check_clock().await.unwrap();
+    fill(&bench, 300).await;
+    let right = bench.log.parts.clock.wall();
+    bench.place.clock.step_wall(right + 365 * DAY);
+    fill(&bench, 600).await;
+    assert!(pruning.check_clock().await.is_err());
+    bench.place.clock.step_wall(right);
+    bench.publish().await;
+    assert_eq!(pruning.run(900).await.unwrap(), 0);
+    bench.place.clock.advance(31 * DAY);
+    assert_eq!(pruning.run(900).await.unwrap(), 256, "nothing later proves how old the others are");
+    fill(&bench, 380).await;
+    bench.publish().await;
+    assert_eq!(pruning.run(1_280).await.unwrap(), 256);
+    bench.place.clock.advance(31 * DAY);
+    assert_eq!(pruning.run(1_280).await.unwrap(), 1_280);
 }
 
 #[tokio::test]

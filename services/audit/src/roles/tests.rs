@@ -205,10 +205,11 @@ async fn everybody_gets_a_proof_and_the_leaf_is_for_whom_it_is_about() {
 #[tokio::test]
 async fn a_copy_is_for_auditors_and_that_they_take_one_is_an_entry() {
     let bench = bench().await;
-    let refused = Copying::admit(&bench.log, None, reader(ALICE)).await.unwrap_err();
+    let refused = Copying::permit(&bench.log, &reader(ALICE)).await.unwrap_err();
     assert!(matches!(refused, Error::NotAuditor), "{refused}");
     assert_eq!(told(&bench, 4).await, ("Failure".to_owned(), 0, 4));
-    Copying::admit(&bench.log, None, reader(AUDITOR)).await.unwrap();
+    let view = Copying::permit(&bench.log, &reader(AUDITOR)).await.unwrap();
+    Copying::begin(&bench.log, None, view, reader(AUDITOR)).await.unwrap();
     assert_eq!(told(&bench, 5).await, ("Success".to_owned(), 0, 5));
 }
 

@@ -309,19 +309,43 @@ pub async fn first(database: &impl ConnectionTrait) -> Result<Option<u64>, Error
     first.map(|index| unsigned(index, "a negative index")).transpose()
 }
 
-pub async fn newest_within(
+/// When entries were committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dates {
+    /// The newest, without those of the future.
+    pub newest: Option<Timestamp>,
+    /// Whether some have times of the future.
+    pub has_future: bool,
+}
+
+pub async fn dates(
+    database: &impl ConnectionTrait,
+    from: u64,
+    to: u64,
+    now: Timestamp,
+) -> Result<Dates, Error> {
+    let newest = async |times| {
+        let query = within(from, to).column_as(Column::CommittedNs.max(), "newest").filter(times);
+        query.into_tuple::<Option<i64>>().one(database).await
+    };
+    let past = newest(Column::CommittedNs.lte(now.unix_nanos())).await?.flatten();
+    let future = newest(Column::CommittedNs.gt(now.unix_nanos())).await?.flatten();
+    Ok(Dates { newest: past.map(Timestamp::from_unix_nanos), has_future: future.is_some() })
+}
+
+pub async fn oldest_within(
     database: &impl ConnectionTrait,
     from: u64,
     to: u64,
 ) -> Result<Option<Timestamp>, Error> {
-    let newest: Option<Option<i64>> = Entity::find()
-        .select_only()
-        .column_as(Column::CommittedNs.max(), "newest")
-        .filter(Column::LeafIndex.gte(signed(from)).and(Column::LeafIndex.lt(signed(to))))
-        .into_tuple()
-        .one(database)
-        .await?;
-    Ok(newest.flatten().map(Timestamp::from_unix_nanos))
+    let query = within(from, to).column_as(Column::CommittedNs.min(), "oldest");
+    let oldest: Option<Option<i64>> = query.into_tuple().one(database).await?;
+    Ok(oldest.flatten().map(Timestamp::from_unix_nanos))
+}
+
+fn within(from: u64, to: u64) -> Select<Entity> {
+    let between = Column::LeafIndex.gte(signed(from)).and(Column::LeafIndex.lt(signed(to)));
+    Entity::find().select_only().filter(between)
 }
 
 pub async fn remove_below(database: &impl ConnectionTrait, index: u64) -> Result<(), Error> {

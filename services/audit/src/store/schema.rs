@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
 };
 
-use super::{believed, entry, erased, head, pending, person_key, producer, term, tile, told};
+use super::{entry, erased, head, pending, person_key, producer, term, tile, told, undated};
 
 /// All steps, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -18,6 +18,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "when the clock was last believed", statements: sixth },
     Migration { version: 7, name: "what the log was told of its settings", statements: seventh },
     Migration { version: 8, name: "who was erased and when", statements: eighth },
+    Migration { version: 9, name: "which entries were written by a clock that was wrong", statements: ninth },
 ];
 
 fn first(backend: DbBackend) -> Vec<Statement> {
@@ -85,8 +86,12 @@ fn outboxes_alone(backend: DbBackend) -> String {
     )
 }
 
+/// The table `believed` as it was up to version 8.
+const FIRST_BELIEVED: &str =
+    "CREATE TABLE believed (id smallint NOT NULL PRIMARY KEY, wall_ns bigint NOT NULL)";
+
 fn sixth(backend: DbBackend) -> Vec<Statement> {
-    vec![table(backend, believed::Entity)]
+    vec![Statement::from_string(backend, FIRST_BELIEVED)]
 }
 
 fn seventh(backend: DbBackend) -> Vec<Statement> {
@@ -95,6 +100,11 @@ fn seventh(backend: DbBackend) -> Vec<Statement> {
 
 fn eighth(backend: DbBackend) -> Vec<Statement> {
     vec![table(backend, erased::Entity)]
+}
+
+fn ninth(backend: DbBackend) -> Vec<Statement> {
+    let column = "ALTER TABLE believed ADD COLUMN vouched_size bigint";
+    vec![Statement::from_string(backend, column), table(backend, undated::Entity)]
 }
 
 fn table(backend: DbBackend, entity: impl EntityTrait) -> Statement {

@@ -136,8 +136,14 @@ async fn entries_are_found_by_kind_time_camera_and_person() {
         assert!(find(Filter { about: About::One(vec![]), ..Filter::default() }).await.is_empty());
         assert_eq!(store.indexes_between(Some(later), None).await.unwrap(), Some((3, 6)));
         assert_eq!(store.indexes_between(None, Some(now())).await.unwrap(), None);
-        assert_eq!(store.newest_within(0, 4).await.unwrap(), Some(later));
-        assert_eq!(store.newest_within(10, 20).await.unwrap(), None);
+        let dates = async |from, to, now| {
+            let dates = store.dates(from, to, now).await.unwrap();
+            (dates.newest, dates.has_future)
+        };
+        assert_eq!(dates(0, 4, later).await, (Some(later), false));
+        assert_eq!(dates(0, 4, later - std::time::Duration::from_nanos(1)).await, (Some(now()), true));
+        assert_eq!(dates(10, 20, later).await, (None, false));
+        assert_eq!(store.oldest_within(0, 4).await.unwrap(), Some(now()));
     }
 }
 
@@ -177,6 +183,28 @@ async fn cursors_and_silent_outboxes_are_kept_and_forgotten() {
         assert!(store.producer(ALICE, [1; 16]).await.unwrap().is_some());
         store.forget_producers(now() + std::time::Duration::from_secs(1)).await.unwrap();
         assert!(store.producer(ALICE, [1; 16]).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_older_tables_believed_is_believed_and_nobody_has_vouched_for_it() {
+    for backend in BOTH {
+        let place = Place::new(backend);
+        let old = Database::open(place.location(), &MIGRATIONS[..8]).await.unwrap();
+        let row = format!("INSERT INTO believed (id, wall_ns) VALUES (1, {})", now().unix_nanos());
+        old.readers().execute_unprepared(&row).await.unwrap();
+        drop(old);
+        let store = place.store().await;
+        assert_eq!((store.believed().await.unwrap(), store.vouched().await.unwrap()), (Some(now()), 0));
+        let later = now() + std::time::Duration::from_secs(1);
+        let undated = Undated { from: 0, to: 7, oldest: now(), written_before: later };
+        store.believe(later, Some(7), Some(&undated)).await.unwrap();
+        store.believe(later, None, None).await.unwrap();
+        assert_eq!(store.vouched().await.unwrap(), 7, "what was vouched for stays");
+        store.forget_undated(later).await.unwrap();
+        assert_eq!(store.undated().await.unwrap(), [undated]);
+        store.forget_undated(later + std::time::Duration::from_nanos(1)).await.unwrap();
+        assert!(store.undated().await.unwrap().is_empty());
     }
 }
 

@@ -263,6 +263,7 @@ async fn a_witness_that_lies_to_a_running_service_is_an_event_and_the_service_go
         projection: projection(&bench, &[&witness], 1).await.unwrap(),
         interval: Duration::from_millis(1),
         witness_patience: Duration::from_hours(1),
+        wanted: Arc::default(),
         metrics: AuditMetrics::new(),
         finish,
         shutdown: shutdown.clone(),

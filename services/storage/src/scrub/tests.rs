@@ -133,6 +133,47 @@ async fn an_object_that_cannot_be_read_is_a_finding_and_those_behind_it_are_read
     assert_eq!(kinds(&again), [FindingKind::ObjectMissing], "once is no damage");
 }
 
+/// A store that lost the data of an object knows its size still.
+#[tokio::test]
+async fn an_object_that_has_a_size_and_cannot_be_read_is_a_finding_unless_the_others_cannot_be_read_either() {
+    let zone = Zone::start().await;
+    let packs = [big(1), big(2), big(3)];
+    for pack in &packs {
+        zone.record(pack).await;
+    }
+    let well = Fault::None;
+    for fault in [Fault::Unavailable, Fault::ResetBefore] {
+        zone.script([well, fault, well, fault]);
+        let found = zone.scrub().await;
+        assert_eq!(kinds(&found), [FindingKind::BytesChanged], "{found:?}");
+        assert_eq!(found[0].object_key, key_of(&packs[0]).to_string());
+        let scrubber = zone.upkeep.scrubber();
+        let row = zone.upkeep.store.pack(packs[2].pack_id).await.unwrap().unwrap();
+        zone.script([well, fault, well, fault, fault, well]);
+        assert_eq!(
+            scrubber.check(&row, &mut Pace::Free).await.unwrap().len(),
+            1,
+            "one of the others is enough"
+        );
+        zone.script([well, fault, well, fault, fault, fault]);
+        assert!(scrubber.check(&row, &mut Pace::Free).await.is_err(), "the store is away");
+        assert_eq!(zone.faults.left(), 0);
+        assert_eq!(zone.scrub().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_busy_says_nothing_of_bytes() {
+    let (zone, pack) = recorded().await;
+    let row = zone.upkeep.store.pack(pack.pack_id).await.unwrap().unwrap();
+    let busy = Fault::Busy;
+    for faults in [[busy, busy, busy], [Fault::None, busy, busy], [Fault::None, Fault::None, busy]] {
+        zone.script(faults);
+        assert!(zone.upkeep.scrubber().check(&row, &mut Pace::Free).await.is_err(), "{faults:?}");
+    }
+    assert_eq!(zone.upkeep.store.totals().await.unwrap().damaged_packs, 0);
+}
+
 #[tokio::test]
 async fn the_sample_in_the_background_remembers_what_cannot_be_read() {
     let (zone, _) = recorded().await;

@@ -104,7 +104,7 @@ pub(super) async fn summaries(
 /// `$7`.
 const STRETCH: &str = "\
     BY_START \
-    SELECT * FROM (SELECT COLUMNS FROM packs_long WHERE stream = $1 AND start_ns < $3 AND end_ns >= $4 \
+    SELECT * FROM (SELECT COLUMNS FROM packs_over_an_hour WHERE stream = $1 AND start_ns < $3 AND end_ns >= $4 \
         AND BEHIND ORDER BY start_ns, pack_id LIMIT $7) AS of_long \
     ORDER BY start_ns, id LIMIT $7";
 /// With a plus before a column SQLite does not take it for where to begin: that is what `$2` says, which is never
@@ -230,7 +230,7 @@ pub(super) async fn insert_into<'a>(
 ) -> Result<(), Error> {
     let rows: Vec<&PackRow> = rows.collect();
     let streams = stream::assign(database, &rows).await?;
-    for (table, long) in [(by_start, false), ("packs_long", true)] {
+    for (table, long) in [(by_start, false), ("packs_over_an_hour", true)] {
         let here = rows.iter().zip(&streams).filter(|(row, _)| is_long(row) == long);
         let values = here.map(|(row, numbered)| values(row, numbered)).collect::<Result<_, _>>()?;
         insert(database, table, values).await?;
@@ -278,7 +278,7 @@ fn values(row: &PackRow, numbered: &stream::Numbered) -> Result<[Value; 5], Erro
 /// Call it within a transaction of the writer: then the pack does not move meanwhile.
 pub(super) async fn remove(database: &impl ConnectionTrait, pack: PackId) -> Result<(), Error> {
     let backend = database.get_database_backend();
-    for table in partition::tables_by_start(backend).iter().chain(&["packs_long"]) {
+    for table in partition::tables_by_start(backend).iter().chain(&["packs_over_an_hour"]) {
         let sql = format!("DELETE FROM {table} WHERE pack_id = {}", id_value(backend, 1));
         let values = [Value::from(pack.as_bytes().to_vec())];
         database.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! packs                     a view of all
-//!   packs_long              longer than an hour: few, and found without a bound on their start
+//!   packs_over_an_hour      few, and found without a bound on their start
 //!   packs_recent            new ones, until their hour is over
 //!   packs_of_days           all others, by start
 //!     packs_2026_11_24      one day in UTC, made when the first pack of the day arrives
@@ -48,7 +48,7 @@ const VIEW: &str = "CREATE VIEW packs AS SELECT * FROM packs_of_days UNION ALL S
 
 /// The same columns in the same order, so that it can take the place of the other.
 const VIEW_WITH_RECENT: &str = "CREATE OR REPLACE VIEW packs AS SELECT * FROM packs_recent \
-    UNION ALL SELECT * FROM packs_of_days UNION ALL SELECT * FROM packs_long";
+    UNION ALL SELECT * FROM packs_of_days UNION ALL SELECT * FROM packs_over_an_hour";
 /// Every row of new packs is deleted within two hours or so, so what it leaves must be freed all the time, or the table
 /// and its indexes would grow with what is dead. How many rows live says nothing of that, they are few after an hour has
 /// settled and a whole hour before: hence a fixed number and no share of them, of what a sixth of an hour of 1,000 cameras
@@ -75,17 +75,19 @@ pub(super) const fn tables_by_start(backend: DbBackend) -> &'static [&'static st
     }
 }
 
-/// The table of new packs, and the view with it. Rows that are there stay where they are.
+/// The table of new packs, and the view with it. Rows that are there stay where they are. A replica of before knows
+/// nothing of the new table: its stretches, walks and removals would miss what is there. They all name the table of
+/// long packs, so that has another name from now on, and such a replica fails instead.
 pub(super) fn table_of_recent(backend: DbBackend) -> Vec<Statement> {
-    if backend != DbBackend::Postgres {
-        return Vec::new();
+    let mut statements = vec!["ALTER TABLE packs_long RENAME TO packs_over_an_hour".to_owned()];
+    if backend == DbBackend::Postgres {
+        statements.extend(on_postgres("packs_recent", CHURN));
+        statements.push(VIEW_WITH_RECENT.to_owned());
     }
-    let mut statements = on_postgres("packs_recent", CHURN);
-    statements.push(VIEW_WITH_RECENT.to_owned());
     statements.into_iter().map(|sql| Statement::from_string(backend, sql)).collect()
 }
 
-/// The tables above, without those of days and of new packs.
+/// The tables above as they were up to version 6, without those of days.
 pub(super) fn tables(backend: DbBackend) -> Vec<Statement> {
     let mut statements = Vec::new();
     for (table, rest) in [("packs_of_days", " PARTITION BY RANGE (start_ns)"), ("packs_long", "")] {

@@ -44,7 +44,7 @@ impl Store {
 
     async fn empty(&self) {
         let tables = partition::tables_by_start(self.database.backend());
-        for table in tables.iter().chain(&["packs_long", "runs"]) {
+        for table in tables.iter().chain(&["packs_over_an_hour", "runs"]) {
             self.database.readers().execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
         }
     }

@@ -135,7 +135,7 @@ async fn next_start(
     let from_day = pack::earliest_of_days(behind).max(day);
     // Each stream by itself: the first entry of its part of an index, where that of several would be all entries.
     let tables = partition::tables_by_start(database.get_database_backend()).iter().map(|table| (*table, 1));
-    let tables = tables.chain([("packs_long", 2)]);
+    let tables = tables.chain([("packs_over_an_hour", 2)]);
     let firsts =
         tables.flat_map(|(table, place)| group.numbers.iter().map(move |stream| (table, place, stream)));
     let firsts = firsts.map(|(table, place, stream)| {

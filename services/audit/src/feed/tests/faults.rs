@@ -258,6 +258,20 @@ async fn what_a_receiver_has_is_not_lost_though_the_feed_forgot_it() {
     }
 }
 
+/// Until something arrives it says the same after each failure, and what is lost is lost once.
+#[tokio::test]
+async fn what_is_lost_is_told_once_however_often_the_receiver_fails_afterwards() {
+    let (log, receiver) =
+        (MemoryLog::with(9), Arc::new(Receiver { arrived: Some(2), ..Receiver::default() }));
+    log.set_position("feed", 2);
+    *log.first_kept.lock().unwrap() = 4;
+    receiver.send_faults.store(2, Ordering::Relaxed);
+    let running = spawn(&log, &receiver, "feed");
+    running.arrived(9).await;
+    running.stop().await;
+    assert_eq!(*log.lost.lock().unwrap(), [("feed".to_owned(), Lost { first: 2, last: 3 })]);
+}
+
 /// The time is that of tokio and stands while anything runs.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_wants_to_be_asked_again_at_once_is_not_asked_all_the_time() {

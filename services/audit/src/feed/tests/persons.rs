@@ -181,7 +181,7 @@ async fn no_receiver_ever_hears_who_somebody_is_and_after_an_erasure_nothing_lea
 
     let openers = openers(&bench, &pseudonyms).await;
     for id in ids {
-        assert_eq!(erasing(id).run(&bench.log).await.unwrap().0, 1);
+        assert_eq!(erasing(id).run(&bench.log, &*bench.any_guard().await).await.unwrap().0, 1);
     }
     let erased = usize::try_from(bench.size().await).unwrap();
     // Life goes on, also with events of the same person: those that waited somewhere lead to nobody, and in what

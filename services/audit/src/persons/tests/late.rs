@@ -15,7 +15,7 @@ async fn what_comes_late_does_not_bring_an_erased_person_back_and_what_is_new_is
             }
             let late = search_by(ID, NAME, QUERY);
             assert!(late.time_unix_ns < bench.log.parts.clock.wall().unix_nanos());
-            erasing().run(&bench.log).await.unwrap();
+            erasing().run(&bench.log, &*bench.any_guard().await).await.unwrap();
             bench.append(&search_by(ID, NAME, QUERY)).await;
             let bench = bench.stop().await.start(Arc::new(NoFaults)).await;
             let index = bench.append(&late).await;
@@ -29,8 +29,34 @@ async fn what_comes_late_does_not_bring_an_erased_person_back_and_what_is_new_is
             bench.append(&Event { time_unix_ns: now.unix_nanos(), ..search_by(ID, NAME, QUERY) }).await;
             assert_eq!(bench.log.parts.persons.pseudonyms(ID).await.unwrap().len(), 1);
             assert!(names(&bench, ID).await.iter().any(|name| name == QUERY), "what is new is theirs");
-            bench.log.parts.persons.forget_erased(now + std::time::Duration::from_secs(1)).await.unwrap();
+            bench.log.parts.persons.forget_erased(now + Duration::from_secs(1)).await.unwrap();
             assert!(bench.log.parts.store.erased().await.unwrap().is_empty());
         }
+    }
+}
+
+/// The moment of an erasure in the future would take the words of all that happens until then.
+#[tokio::test]
+async fn an_erasure_by_a_clock_that_is_ahead_does_not_reach_into_the_future() {
+    for is_restarted in [false, true] {
+        let mut bench = Bench::sqlite().await;
+        let mut guard = bench.any_guard().await;
+        bench.append(&search_by(ID, NAME, QUERY)).await;
+        guard.now().await.unwrap();
+        let right = bench.log.parts.clock.wall();
+        bench.place.clock.step_wall(right + RETENTION);
+        if is_restarted {
+            bench = bench.stop().await.start(Arc::new(NoFaults)).await;
+            guard = bench.any_guard().await;
+        }
+        bench.place.clock.advance(Duration::from_hours(1));
+        assert_eq!(erasing().run(&bench.log, &guard).await.unwrap().0, 1, "it is not refused");
+        let happens = async |after: Duration| {
+            let time_unix_ns = (right + after).unix_nanos();
+            bench.append(&Event { time_unix_ns, ..search_by(ID, NAME, QUERY) }).await;
+            bench.log.parts.persons.pseudonyms(ID).await.unwrap().len()
+        };
+        assert_eq!(happens(Duration::from_mins(59)).await, 0, "that waited somewhere");
+        assert_eq!(happens(Duration::from_mins(61)).await, 1, "that is new");
     }
 }

@@ -112,6 +112,19 @@ async fn packs_from_before_new_ones_had_a_table_stay_where_they_are_and_are_foun
     }
 }
 
+/// Where it could go on, it would find nothing that is new, and say that it is not there.
+#[tokio::test]
+async fn what_programs_of_version_6_read_and_remove_fails_once_new_packs_have_a_table() {
+    let (_directory, stores) = both().await;
+    for store in stores {
+        let readers = store.database.readers();
+        for sql in ["SELECT COUNT(*) FROM packs_long", "DELETE FROM packs_long WHERE start_ns = 0"] {
+            assert!(readers.execute_unprepared(sql).await.is_err(), "{sql}");
+        }
+        readers.execute_unprepared("SELECT COUNT(*) FROM packs").await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_index_from_before_versions_were_counted_is_taken_over() {
     let (_directory, [location, _], [database, _]) = older(1).await;
