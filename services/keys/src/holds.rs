@@ -134,6 +134,8 @@ impl Custody {
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();
+        // It may have stood in for another one.
+        self.watch().completed_holds.clear();
         tracing::info!(hold = %id, "hold released");
         self.finish().await?;
         Ok(hold)
@@ -153,13 +155,16 @@ impl Custody {
         let (holds, holders) = (self.damage.sift(holds)?, self.holders(writer, context).await?);
         let mut keyring = Keyring::new(self, writer.tx());
         let (mut rows, mut made) = (Vec::new(), Vec::new());
-        for HoldRow { hold, .. } in holds.iter().filter(|row| !holders.contains(&row.hold.id)) {
+        for HoldRow { hold, .. } in &holds {
             let held = nodes.restrict(&hold.selection().slots(context.hour, context.layer));
             if held.is_empty() {
                 continue;
             }
             if let Some(key) = self.damage.readable(keyring.hold(hold.id).await)?.flatten() {
-                rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+                // What a hold without a key has of it opens nothing: there the stand-in must have it.
+                if !holders.contains(&hold.id) {
+                    rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+                }
             } else if let Some((stand_in, key)) =
                 self.make_stand_in(writer, &mut keyring, hold, &holds, &made).await?
             {
