@@ -73,7 +73,7 @@ impl Custody {
         let row = HoldRow { hold: hold.clone(), secret, half: Some(half) };
         hold::put(writer.tx(), &self.parts.zone, &row).await?;
         let placed = self.hold_what_is_there(&writer, hold, &key).await?;
-        let event = hold_event(&self.parts.clock, actor, Act::Placed, &placed.hold);
+        let event = hold_event(&self.parts.clock, actor, Act::Placed, placed.hold.clone().into());
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();
@@ -81,13 +81,13 @@ impl Custody {
         Ok(placed)
     }
 
-    /// Holds by time of placing.
+    /// Holds by time of placing. One that cannot be read is missing: [`crate::damage`] names it.
     pub async fn list_holds(&self, camera: &str, released: bool) -> Result<Vec<Hold>, Error> {
         let camera = (!camera.is_empty()).then(|| camera.parse::<CameraId>()).transpose();
         let camera = camera.map_err(|error| Error::malformed("camera", error.to_string()))?;
         let rows =
             hold::list(self.parts.store.reader(), &self.parts.zone, camera, released, MAX_LISTED).await?;
-        Ok(rows.into_iter().map(|row| row.hold).collect())
+        Ok(self.damage.sift(rows)?.into_iter().map(|row| row.hold).collect())
     }
 
     /// How many holds stand, and how many may.
@@ -108,29 +108,29 @@ impl Custody {
     }
 
     /// Ends a hold: its key is destroyed, and a receipt names what no longer opens. Releasing twice is the
-    /// same as releasing once.
+    /// same as releasing once. Of a hold whose row cannot be read the answer has the id alone.
     ///
     /// # Errors
     /// [`Error::UnknownHold`].
-    pub async fn release_hold(&self, id: &str, actor: Person) -> Result<Hold, Error> {
+    pub async fn release_hold(&self, id: &str, actor: Person) -> Result<messages::Hold, Error> {
         let id: HoldId = id.parse()?;
         let _turn = self.changing.lock().await;
         self.check_may_destroy()?;
         self.finish().await?;
         let writer = self.parts.store.write().await?;
-        let HoldRow { mut hold, secret, .. } =
-            hold::get(writer.tx(), id).await?.ok_or(Error::UnknownHold(id))?;
-        if hold.released.is_some() {
-            return Ok(hold);
-        }
+        let mut hold = match self.damage.readable(hold::get(writer.tx(), id).await)? {
+            Some(row) => row.ok_or(Error::UnknownHold(id))?.hold.into(),
+            None => messages::Hold { hold_id: id.to_string(), ..messages::Hold::default() },
+        };
+        let Some(secret) = hold::standing_secret(writer.tx(), id).await? else { return Ok(hold) };
         let decision = self.released(&writer, id).await?;
-        hold.released = Some(self.parts.clock.wall());
+        let now = self.parts.clock.wall();
+        hold.released_unix_ns = now.unix_nanos();
         held_key::delete_of_hold(writer.tx(), id).await?;
-        let row = HoldRow { hold: hold.clone(), secret: String::new(), half: None };
-        hold::put(writer.tx(), &self.parts.zone, &row).await?;
+        hold::end(writer.tx(), id, now).await?;
         doomed_secret::put(writer.tx(), &secret).await?;
         self.await_receipts(&writer, ShredCause::HoldReleased, None, decision).await?;
-        let event = hold_event(&self.parts.clock, actor, Act::Released, &hold);
+        let event = hold_event(&self.parts.clock, actor, Act::Released, hold.clone());
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();
