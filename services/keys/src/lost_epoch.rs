@@ -178,17 +178,16 @@ impl Custody {
         mut left: Vec<KeptRow>,
         secrets: &BTreeSet<String>,
     ) -> Result<(Vec<(KeptRow, NodeSet)>, Vec<KeptRow>), Error> {
-        let mut found = Vec::new();
+        let (mut found, mut cameras) = (Vec::new(), BTreeSet::new());
         for secret in secrets {
             let Some(tree) = self.parts.secrets.read(secret)? else { continue };
-            let (key, mut rest) = (EpochKey::new(tree, half.clone()), Vec::new());
+            let (key, mut rest, before) = (EpochKey::new(tree, half.clone()), Vec::new(), found.len());
             for row in left {
                 let Some(nodes) = opened(&key, &row) else {
                     rest.push(row);
                     continue;
                 };
-                doomed_secret::put(writer.tx(), secret).await?;
-                retention::set_unapplied(writer.tx(), row.context.camera).await?;
+                cameras.insert(row.context.camera);
                 let gone = self.destroyed_before(writer, &(&row).into()).await?.intersection(&nodes.slots());
                 if !gone.is_empty() {
                     self.await_late_receipt(writer, &(&row).into(), &gone).await?;
@@ -196,6 +195,12 @@ impl Custody {
                 found.push((row, nodes.puncture(&gone)));
             }
             left = rest;
+            if found.len() > before {
+                doomed_secret::put(writer.tx(), secret).await?;
+            }
+        }
+        for camera in cameras {
+            retention::set_unapplied(writer.tx(), camera).await?;
         }
         Ok((found, left))
     }

@@ -188,6 +188,23 @@ async fn an_hour_that_waits_for_a_new_key_still_does_when_its_secret_is_gone() {
     assert_eq!(stale, [ExpiryHour::from_number(HOUR + RETENTION_HOURS)]);
 }
 
+#[tokio::test]
+async fn a_secret_that_no_epoch_names_makes_a_start_look_at_its_own_hour_alone() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let later = bench.made_key(HOUR + 1);
+    bench.import(&custody, &later).await;
+    let hour = bench.expiry(&key);
+    bench.sql(&format!("UPDATE epoch SET wrapped_half = x'00' WHERE expiry_hour = {hour}")).await;
+    for stray in [hour.number() + 1, hour.number() + 9] {
+        custody.parts.secrets.create(&format!("epoch-{stray}-00")).unwrap();
+    }
+    bench.close(custody).await;
+    let custody = bench.open().await;
+    assert_eq!(custody.damage.rows(), 0, "nobody asked for the damaged one yet");
+    bench.assert_releasable(&custody, &later).await;
+}
+
 #[test]
 fn a_new_tree_has_no_leaf_of_the_rows_that_are_there_unless_they_have_all() {
     let bench = Bench::new();
