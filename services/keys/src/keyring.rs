@@ -311,6 +311,12 @@ pub fn hour_of_secret(name: &str) -> Option<ExpiryHour> {
     hour.parse().ok().map(ExpiryHour::from_number)
 }
 
+/// Of which hold a secret is; `None` for one of an epoch.
+pub fn hold_of_secret(name: &str) -> Option<HoldId> {
+    let (id, _) = name.strip_prefix("hold-")?.rsplit_once('-')?;
+    id.parse().ok()
+}
+
 /// Tells secrets of the same epoch apart.
 fn random_name() -> Result<String, Error> {
     Ok(row_cipher::generate()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect())

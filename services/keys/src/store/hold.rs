@@ -85,6 +85,12 @@ pub async fn standing_secret(database: &impl ConnectionTrait, id: HoldId) -> Res
     row.select_only().column(Column::Secret).into_tuple().one(database).await
 }
 
+/// Names of the secrets of all holds that stand.
+pub async fn secrets(database: &impl ConnectionTrait, zone: &ZoneId) -> Result<Vec<String>, DbErr> {
+    let rows = Entity::find().filter(Column::Zone.eq(zone.as_str())).filter(Column::ReleasedUnixNs.is_null());
+    rows.select_only().column(Column::Secret).into_tuple().all(database).await
+}
+
 /// Writes down the end of a hold, whatever else of its row can be read.
 pub async fn end(database: &impl ConnectionTrait, id: HoldId, now: Timestamp) -> Result<(), DbErr> {
     Entity::update_many()
