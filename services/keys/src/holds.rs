@@ -19,7 +19,7 @@ use crate::{
     hold::{Hold, HoldId, Selection, today},
     keyring::Keyring,
     ledger::KeyLedger,
-    reports::hold_event,
+    reports::{hold_event, unread_hold_event},
     row_key::{Place, RowKey},
     store::{
         Writer,
@@ -118,7 +118,9 @@ impl Custody {
         self.check_may_destroy()?;
         self.finish().await?;
         let writer = self.parts.store.write().await?;
-        let mut hold = match self.damage.readable(hold::get(writer.tx(), id).await)? {
+        let read = self.damage.readable(hold::get(writer.tx(), id).await)?;
+        let is_read = read.is_some();
+        let mut hold = match read {
             Some(row) => row.ok_or(Error::UnknownHold(id))?.hold.into(),
             None => messages::Hold { hold_id: id.to_string(), ..messages::Hold::default() },
         };
@@ -130,7 +132,11 @@ impl Custody {
         hold::end(writer.tx(), id, now).await?;
         doomed_secret::put(writer.tx(), &secret).await?;
         self.await_receipts(&writer, ShredCause::HoldReleased, None, decision).await?;
-        let event = hold_event(&self.parts.clock, actor, Act::Released, hold.clone());
+        let event = if is_read {
+            hold_event(&self.parts.clock, actor, Act::Released, hold.clone())
+        } else {
+            unread_hold_event(&self.parts.clock, actor, id.to_string())
+        };
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();

@@ -76,6 +76,17 @@ pub fn hold_event(clock: &SharedClock, actor: Person, act: hold_act::Act, messag
     Event { actor: Some(actor), ..event(clock, Outcome::Success, Body::Hold(body)) }
 }
 
+/// A hold was released of whose row nothing but the id can be read.
+pub fn unread_hold_event(clock: &SharedClock, actor: Person, hold_id: String) -> Event {
+    let body = Change {
+        object_kind: "hold".to_owned(),
+        object_id: hold_id,
+        changed_fields: vec!["released".to_owned()],
+        ..Change::default()
+    };
+    Event { actor: Some(actor), ..event(clock, Outcome::Success, Body::Change(body)) }
+}
+
 /// A hold was placed in the place of one whose key is gone. This program did that, and what a person wrote about
 /// that one is not told again in its name.
 pub fn stand_in_event(clock: &SharedClock, hold: &Hold) -> Event {

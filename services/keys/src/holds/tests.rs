@@ -168,6 +168,9 @@ async fn a_hold_whose_terms_cannot_be_read_hides_no_other_one_and_is_ended_by_it
         assert_eq!(custody.hold_quota().await.unwrap().0, 1);
         let names = custody.parts.secrets.names().unwrap();
         assert!(!names.iter().any(|name| name.contains(&damaged)), "its secret is erased");
+        if matches!(bench.location, obscura_database::Location::Sqlite(_)) {
+            assert!(!bench.told(&custody).await.is_empty(), "the audit log takes what is told of it");
+        }
         expire_all(&bench, &custody).await;
         assert_eq!(bench.opens(&custody, &key).await, slots(100, 199));
     }
