@@ -67,7 +67,7 @@ impl Custody {
             key.holds.insert(row.hold, slots);
             key.expiry = Some(row.expiry);
         }
-        for row in kept_key::of_ids(reader, ids).await? {
+        for row in self.damage.sift(kept_key::of_ids(reader, ids).await?)? {
             let slots = self.damage.opened(keyring.kept(&row).await)?.slots();
             let key = known.entry(row.context.key_id).or_default();
             (key.live, key.expiry) = (slots, Some(row.expiry));

@@ -178,13 +178,14 @@ impl Custody {
                 Some((leaves, tree)) => {
                     let (row, thin) = self.thin_epoch(hour, tree, key.half()).await?;
                     let rows = kept_key::of_leaves(writer.tx(), zone, hour, &leaves).await?;
+                    let rows = self.damage.sift(rows)?;
                     self.move_rows(writer, rows, punctured, &key, &thin).await?;
                     epoch::put(writer.tx(), zone, &row).await?;
                     doomed_secret::put(writer.tx(), &old.secret).await?;
                 }
                 None => {
                     let rows = punctured.iter().map(|(row, _)| row.context.key_id).collect::<Vec<_>>();
-                    let mut here = kept_key::of_ids(writer.tx(), &rows).await?;
+                    let mut here = self.damage.sift(kept_key::of_ids(writer.tx(), &rows).await?)?;
                     here.retain(|row| row.expiry == hour);
                     self.move_rows(writer, here, punctured, &key, &key).await?;
                     epoch::set_stale(writer.tx(), zone, hour, true).await?;

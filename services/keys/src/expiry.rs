@@ -128,6 +128,7 @@ impl Custody {
         while !left.is_empty() {
             left = self.destroy_some(left).await?;
         }
+        self.erase_returned(current).await?;
         self.remember(current, due, hours).await?;
         self.forget_spans(now.wall).await?;
         let trusted = self.watch().guard.trusted(&now);

@@ -162,7 +162,7 @@ impl KeysService for KeysGrpc {
         let hold_id = request.into_inner().hold_id;
         self.custody.wait_until_confirmed().await;
         let hold = self.act(|custody| async move { custody.release_hold(&hold_id, by).await }).await?;
-        Ok(Response::new(ReleaseHoldResponse { hold: Some(hold.into()) }))
+        Ok(Response::new(ReleaseHoldResponse { hold: Some(hold) }))
     }
 
     async fn shred(&self, request: Request<ShredRequest>) -> Result<Response<ShredResponse>, Status> {

@@ -19,7 +19,7 @@ use crate::{
     hold::{Hold, HoldId, Selection, today},
     keyring::Keyring,
     ledger::KeyLedger,
-    reports::hold_event,
+    reports::{hold_event, unread_hold_event},
     row_key::{Place, RowKey},
     store::{
         Writer,
@@ -73,7 +73,7 @@ impl Custody {
         let row = HoldRow { hold: hold.clone(), secret, half: Some(half) };
         hold::put(writer.tx(), &self.parts.zone, &row).await?;
         let placed = self.hold_what_is_there(&writer, hold, &key).await?;
-        let event = hold_event(&self.parts.clock, actor, Act::Placed, &placed.hold);
+        let event = hold_event(&self.parts.clock, actor, Act::Placed, placed.hold.clone().into());
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();
@@ -81,13 +81,13 @@ impl Custody {
         Ok(placed)
     }
 
-    /// Holds by time of placing.
+    /// Holds by time of placing. One that cannot be read is missing: [`crate::damage`] names it.
     pub async fn list_holds(&self, camera: &str, released: bool) -> Result<Vec<Hold>, Error> {
         let camera = (!camera.is_empty()).then(|| camera.parse::<CameraId>()).transpose();
         let camera = camera.map_err(|error| Error::malformed("camera", error.to_string()))?;
         let rows =
             hold::list(self.parts.store.reader(), &self.parts.zone, camera, released, MAX_LISTED).await?;
-        Ok(rows.into_iter().map(|row| row.hold).collect())
+        Ok(self.damage.sift(rows)?.into_iter().map(|row| row.hold).collect())
     }
 
     /// How many holds stand, and how many may.
@@ -108,32 +108,40 @@ impl Custody {
     }
 
     /// Ends a hold: its key is destroyed, and a receipt names what no longer opens. Releasing twice is the
-    /// same as releasing once.
+    /// same as releasing once. Of a hold whose row cannot be read the answer has the id alone.
     ///
     /// # Errors
     /// [`Error::UnknownHold`].
-    pub async fn release_hold(&self, id: &str, actor: Person) -> Result<Hold, Error> {
+    pub async fn release_hold(&self, id: &str, actor: Person) -> Result<messages::Hold, Error> {
         let id: HoldId = id.parse()?;
         let _turn = self.changing.lock().await;
         self.check_may_destroy()?;
         self.finish().await?;
         let writer = self.parts.store.write().await?;
-        let HoldRow { mut hold, secret, .. } =
-            hold::get(writer.tx(), id).await?.ok_or(Error::UnknownHold(id))?;
-        if hold.released.is_some() {
-            return Ok(hold);
-        }
+        let read = self.damage.readable(hold::get(writer.tx(), id).await)?;
+        let is_read = read.is_some();
+        let mut hold = match read {
+            Some(row) => row.ok_or(Error::UnknownHold(id))?.hold.into(),
+            None => messages::Hold { hold_id: id.to_string(), ..messages::Hold::default() },
+        };
+        let Some(secret) = hold::standing_secret(writer.tx(), id).await? else { return Ok(hold) };
         let decision = self.released(&writer, id).await?;
-        hold.released = Some(self.parts.clock.wall());
+        let now = self.parts.clock.wall();
+        hold.released_unix_ns = now.unix_nanos();
         held_key::delete_of_hold(writer.tx(), id).await?;
-        let row = HoldRow { hold: hold.clone(), secret: String::new(), half: None };
-        hold::put(writer.tx(), &self.parts.zone, &row).await?;
+        hold::end(writer.tx(), id, now).await?;
         doomed_secret::put(writer.tx(), &secret).await?;
         self.await_receipts(&writer, ShredCause::HoldReleased, None, decision).await?;
-        let event = hold_event(&self.parts.clock, actor, Act::Released, &hold);
+        let event = if is_read {
+            hold_event(&self.parts.clock, actor, Act::Released, hold.clone())
+        } else {
+            unread_hold_event(&self.parts.clock, actor, id.to_string())
+        };
         staged::stage(writer.tx(), &event).await?;
         writer.commit().await?;
         self.parts.store.staged();
+        // It may have stood in for another one.
+        self.watch().completed_holds.clear();
         tracing::info!(hold = %id, "hold released");
         self.finish().await?;
         Ok(hold)
@@ -153,13 +161,16 @@ impl Custody {
         let (holds, holders) = (self.damage.sift(holds)?, self.holders(writer, context).await?);
         let mut keyring = Keyring::new(self, writer.tx());
         let (mut rows, mut made) = (Vec::new(), Vec::new());
-        for HoldRow { hold, .. } in holds.iter().filter(|row| !holders.contains(&row.hold.id)) {
+        for HoldRow { hold, .. } in &holds {
             let held = nodes.restrict(&hold.selection().slots(context.hour, context.layer));
             if held.is_empty() {
                 continue;
             }
             if let Some(key) = self.damage.readable(keyring.hold(hold.id).await)?.flatten() {
-                rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+                // What a hold without a key has of it opens nothing: there the stand-in must have it.
+                if !holders.contains(&hold.id) {
+                    rows.push(held_row(hold.id, &key, context, expiry, &held)?);
+                }
             } else if let Some((stand_in, key)) =
                 self.make_stand_in(writer, &mut keyring, hold, &holds, &made).await?
             {

@@ -152,11 +152,12 @@ impl Custody {
         Ok(EpochRow { half, ..row })
     }
 
-    /// Puts the half of a hold's key under the newest version.
+    /// Puts the half of the key of a standing hold under the newest version.
     pub(crate) async fn rewrap_hold(&self, row: HoldRow) -> Result<HoldRow, Error> {
-        let Some(half) = &row.half else { return Ok(row) };
+        let name = || format!("hold {}", row.hold.id);
+        let half = row.half.as_ref().ok_or_else(|| Error::Damaged { row: name() })?;
         let id = hold_id(row.hold.id, &row.secret);
-        let half = self.rewrap(RowKind::HoldHalf, &id, half, || format!("hold {}", row.hold.id)).await?;
+        let half = self.rewrap(RowKind::HoldHalf, &id, half, name).await?;
         Ok(HoldRow { half: Some(half), ..row })
     }
 
@@ -302,6 +303,18 @@ fn epoch_secret(hour: ExpiryHour) -> Result<String, Error> {
 /// What the names of all secrets of an epoch begin with.
 pub fn secrets_of(hour: ExpiryHour) -> String {
     format!("epoch-{hour}-")
+}
+
+/// Of which epoch a secret is; `None` for one of a hold.
+pub fn hour_of_secret(name: &str) -> Option<ExpiryHour> {
+    let (hour, _) = name.strip_prefix("epoch-")?.split_once('-')?;
+    hour.parse().ok().map(ExpiryHour::from_number)
+}
+
+/// Of which hold a secret is; `None` for one of an epoch.
+pub fn hold_of_secret(name: &str) -> Option<HoldId> {
+    let (id, _) = name.strip_prefix("hold-")?.rsplit_once('-')?;
+    id.parse().ok()
 }
 
 /// Tells secrets of the same epoch apart.

@@ -51,6 +51,7 @@ mod reports;
 mod restored;
 mod retention;
 mod retentions;
+mod returned;
 mod rollback;
 mod rotation;
 mod row_key;

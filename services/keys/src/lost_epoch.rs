@@ -6,13 +6,17 @@
 //! left out of the new tree: those rows open nothing, as before, until their secret is in the folder again.
 //!
 //! Where a folder that was not mounted comes back, each start gathers what belongs together: a row that opens only
-//! under another secret of its epoch is sealed anew under the one that the epoch has. What was destroyed stays
-//! destroyed: its secret was erased, or waits for that and is not looked at.
+//! under another secret of its epoch is sealed anew under the one that the epoch has, and that other secret is
+//! erased: what is destroyed later must not open with an old copy of the database and a file that stayed. What was
+//! destroyed stays destroyed: its secret was erased, or waits for that and is not looked at. So what is destroyed or
+//! gets a shorter retention while its secret is away renews its epoch as well: a row never opens again by itself, but
+//! only through here, where both are looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use obscura_row_cipher as row_cipher;
 use obscura_seal::{LayerKey, NodeSet};
+use sea_orm::ConnectionTrait;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -20,11 +24,12 @@ use crate::{
     epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
-    keyring::secrets_of,
+    keyring::{Keyring, hour_of_secret, secrets_of},
     store::{
         Writer, doomed_secret,
         epoch::{self, EpochRow},
         kept_key::{self, KeptRow},
+        retention,
     },
 };
 
@@ -54,7 +59,8 @@ impl Custody {
             None => Zeroizing::new(row_cipher::generate()?.to_vec()),
         };
         let (row, key) = self.thin_epoch(hour, tree_beside(&left)?, &half).await?;
-        epoch::put(writer.tx(), zone, &row).await?;
+        let stale = lost.is_some_and(|lost| lost.stale);
+        epoch::put(writer.tx(), zone, &EpochRow { stale, ..row }).await?;
         seal_anew(writer, &key, found).await?;
         self.watch().renewed_epochs.insert(hour);
         tracing::error!(
@@ -66,6 +72,22 @@ impl Custody {
         Ok(key)
     }
 
+    /// Renews the epochs of these rows whose keys are gone. Call it where rows that open nothing now are decided
+    /// on: the secret that returns is then another one, and what it opens is looked at before it opens for anybody.
+    pub(crate) async fn renew_lost<C: ConnectionTrait>(
+        &self,
+        writer: &Writer<'_>,
+        keyring: &mut Keyring<'_, C>,
+        rows: &[KeptRow],
+    ) -> Result<(), Error> {
+        for hour in rows.iter().map(|row| row.expiry).collect::<BTreeSet<_>>() {
+            if self.damage.readable(keyring.epoch(hour).await)?.flatten().is_none() {
+                self.epoch_for(writer, hour).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn half_that_opens(&self, row: Option<&EpochRow>) -> Result<Option<Half>, Error> {
         match row {
             Some(row) => self.damage.readable(self.half_of(row).await),
@@ -74,7 +96,7 @@ impl Custody {
     }
 
     /// Secrets of an epoch in the folder that neither are this one nor wait to be erased.
-    async fn other_secrets(
+    pub(crate) async fn other_secrets(
         &self,
         writer: &Writer<'_>,
         hour: ExpiryHour,
@@ -91,33 +113,46 @@ impl Custody {
 
     /// Seals rows that open only under another secret of their epoch anew, at the start.
     pub(crate) async fn gather_epochs(&self) -> Result<(), Error> {
-        let named: BTreeSet<_> =
-            epoch::secrets(self.parts.store.reader(), &self.parts.zone).await?.into_iter().collect();
-        let present = self.parts.secrets.names()?;
-        if present.iter().filter(|name| name.starts_with("epoch-")).all(|name| named.contains(name)) {
+        let unnamed = self.unnamed_secrets().await?;
+        if unnamed.is_empty() {
             return Ok(());
         }
         let writer = self.parts.store.write().await?;
-        for hour in epoch::all(writer.tx(), &self.parts.zone).await? {
+        for (hour, others) in unnamed {
             let row = epoch::get(writer.tx(), &self.parts.zone, hour).await;
             if let Some(row) = self.damage.readable(row)?.flatten() {
-                self.gather(&writer, row).await?;
+                self.gather(&writer, row, &others).await?;
             }
         }
         Ok(writer.commit().await?)
     }
 
-    async fn gather(&self, writer: &Writer<'_>, row: EpochRow) -> Result<(), Error> {
-        let (zone, hour) = (&self.parts.zone, row.hour);
-        let others = self.other_secrets(writer, hour, &row.secret).await?;
-        let Some(half) = self.half_that_opens(Some(&row)).await? else { return Ok(()) };
-        if others.is_empty() {
-            return Ok(());
+    /// Secrets in the folder that no epoch names and that do not wait to be erased, by their hour.
+    async fn unnamed_secrets(&self) -> Result<BTreeMap<ExpiryHour, BTreeSet<String>>, Error> {
+        let reader = self.parts.store.reader();
+        let mut known: BTreeSet<_> = epoch::secrets(reader, &self.parts.zone).await?.into_iter().collect();
+        known.extend(doomed_secret::all(reader).await?);
+        let mut unnamed = BTreeMap::<_, BTreeSet<_>>::new();
+        for name in self.parts.secrets.names()?.into_iter().filter(|name| !known.contains(name)) {
+            if let Some(hour) = hour_of_secret(&name) {
+                unnamed.entry(hour).or_default().insert(name);
+            }
         }
+        Ok(unnamed)
+    }
+
+    async fn gather(
+        &self,
+        writer: &Writer<'_>,
+        row: EpochRow,
+        others: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let (zone, hour) = (&self.parts.zone, row.hour);
+        let Some(half) = self.half_that_opens(Some(&row)).await? else { return Ok(()) };
         let own = self.parts.secrets.read(&row.secret)?.map(|tree| EpochKey::new(tree, half.clone()));
         let mut rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
         rows.retain(|row| own.as_ref().is_none_or(|key| opened(key, row).is_none()));
-        let (found, left) = self.found(writer, &half, rows, &others).await?;
+        let (found, left) = self.found(writer, &half, rows, others).await?;
         if found.is_empty() {
             return Ok(());
         }
@@ -133,8 +168,9 @@ impl Custody {
         seal_anew(writer, &key, found).await
     }
 
-    /// Rows that open under one of these secrets, with what is left of them, and the others. A secret that opens
-    /// what was destroyed while it was away is doomed, and a receipt names that.
+    /// Rows that open under one of these secrets, with what is left of them, and the others. Such a secret is doomed,
+    /// because its rows are sealed anew. Of what was destroyed while it was away a receipt is made, and retentions
+    /// that came meanwhile are to be applied again.
     async fn found(
         &self,
         writer: &Writer<'_>,
@@ -142,23 +178,29 @@ impl Custody {
         mut left: Vec<KeptRow>,
         secrets: &BTreeSet<String>,
     ) -> Result<(Vec<(KeptRow, NodeSet)>, Vec<KeptRow>), Error> {
-        let mut found = Vec::new();
+        let (mut found, mut cameras) = (Vec::new(), BTreeSet::new());
         for secret in secrets {
             let Some(tree) = self.parts.secrets.read(secret)? else { continue };
-            let (key, mut rest) = (EpochKey::new(tree, half.clone()), Vec::new());
+            let (key, mut rest, before) = (EpochKey::new(tree, half.clone()), Vec::new(), found.len());
             for row in left {
                 let Some(nodes) = opened(&key, &row) else {
                     rest.push(row);
                     continue;
                 };
+                cameras.insert(row.context.camera);
                 let gone = self.destroyed_before(writer, &(&row).into()).await?.intersection(&nodes.slots());
                 if !gone.is_empty() {
-                    doomed_secret::put(writer.tx(), secret).await?;
                     self.await_late_receipt(writer, &(&row).into(), &gone).await?;
                 }
                 found.push((row, nodes.puncture(&gone)));
             }
             left = rest;
+            if found.len() > before {
+                doomed_secret::put(writer.tx(), secret).await?;
+            }
+        }
+        for camera in cameras {
+            retention::set_unapplied(writer.tx(), camera).await?;
         }
         Ok((found, left))
     }
@@ -202,7 +244,8 @@ async fn seal_anew(writer: &Writer<'_>, key: &EpochKey, found: Vec<(KeptRow, Nod
     kept_key::put(writer.tx(), &moved).await
 }
 
-fn opened(key: &EpochKey, row: &KeptRow) -> Option<NodeSet> {
+/// What a row opens under this key; nothing rather than an empty set.
+pub fn opened(key: &EpochKey, row: &KeptRow) -> Option<NodeSet> {
     key.open(row.place(), row.leaf, &row.sealed).ok().filter(|nodes| !nodes.is_empty())
 }
 

@@ -40,6 +40,21 @@ pub struct ReleasedPart {
     pub spans: Vec<footage::Span>,
 }
 
+/// The damage that one request met: it opens nothing, and of a request that opens nothing at all it is the reason.
+struct Met<'a> {
+    damage: &'a Damage,
+    first: Option<String>,
+}
+
+impl Met<'_> {
+    fn readable<T>(&mut self, read: Result<T, Error>) -> Result<Option<T>, Error> {
+        if let Err(Error::Damaged { row }) = &read {
+            self.first.get_or_insert_with(|| row.clone());
+        }
+        self.damage.readable(read)
+    }
+}
+
 /// A key of which the grant covers some slots, and where it may be opened from.
 struct Covered {
     key_id: LayerKeyId,
@@ -52,7 +67,7 @@ struct Covered {
 impl Custody {
     /// Verifies the grant for the calling service and releases, for each named key, the nodes that
     /// cover those slots of its hour which the grant's span touches and which still open. One key outside
-    /// the grant refuses the whole request; of a key that is destroyed nothing is released.
+    /// the grant refuses the whole request; of a key that is destroyed or damaged nothing is released.
     ///
     /// The audit log is told first: nothing is returned whose release is not durably written down. Refusals are
     /// told as well.
@@ -99,16 +114,23 @@ impl Custody {
         let _serving = self.serving().await;
         let exchanges = self.exchanges();
         // Everything is checked before anything is opened.
+        let mut met = Met { damage: &self.damage, first: None };
         let mut covered = Vec::with_capacity(key_ids.len());
         for key_id in key_ids {
-            covered.push(self.covered(grant, *key_id).await?);
+            covered.push((key_id, self.covered(grant, *key_id, &mut met).await?));
         }
         let mut keyring = Keyring::new(self, self.parts.store.reader());
         let mut released = Vec::with_capacity(covered.len());
-        for key in &covered {
-            released.push(released_part(&open_covered(key, &mut keyring, &self.damage).await?, key));
+        for (key_id, key) in &covered {
+            released.push(match key {
+                Some(key) => released_part(&open_covered(key, &mut keyring, &mut met).await?, key),
+                None => nothing_of(**key_id),
+            });
         }
-        Ok((released, exchanges))
+        match met.first {
+            Some(row) if released.iter().all(|part| part.spans.is_empty()) => Err(Error::Damaged { row }),
+            _ => Ok((released, exchanges)),
+        }
     }
 
     fn verify(&self, caller: &SpiffeId, request: &ReleaseNodesRequest) -> Result<Grant, Error> {
@@ -131,9 +153,16 @@ impl Custody {
         self.watch().guard.witness(Witness::StatusNote, theirs, self.parts.clock.monotonic());
     }
 
-    async fn covered(&self, grant: &Grant, key_id: LayerKeyId) -> Result<Covered, Error> {
+    /// `None` for a key of which nothing can be read but that it is there.
+    async fn covered(
+        &self,
+        grant: &Grant,
+        key_id: LayerKeyId,
+        met: &mut Met<'_>,
+    ) -> Result<Option<Covered>, Error> {
         let reader = self.parts.store.reader();
-        let kept = kept_key::get(reader, key_id).await?;
+        let kept = met.readable(kept_key::get(reader, key_id).await)?;
+        let (is_readable, kept) = (kept.is_some(), kept.flatten());
         let held = self.damage.sift(held_key::of_keys(reader, &[key_id]).await?)?;
         let context = kept.as_ref().map(|row| &row.context).or(held.first().map(|row| &row.context));
         let (camera, layer, hour) = match context {
@@ -142,11 +171,12 @@ impl Custody {
                 return Err(Error::WrongZone { what: "key", found, own });
             }
             Some(context) => (context.camera, context.layer, context.hour),
-            None => self.destroyed(reader, key_id).await?,
+            None if is_readable => self.destroyed(reader, key_id).await?,
+            None => return Ok(None),
         };
         let slots = covered_slots(grant, camera, layer, hour);
         let slots = slots.map_err(|reason| Error::OutsideGrant { key_id, reason })?.into();
-        Ok(Covered { key_id, hour, slots, kept, held })
+        Ok(Some(Covered { key_id, hour, slots, kept, held }))
     }
 
     /// What is known of a key of which nothing is left.
@@ -161,21 +191,23 @@ impl Custody {
 }
 
 /// The granted slots that still open, by their retention or by a hold; keys of one epoch or hold share
-/// its key. A hold that does not open is no reason to refuse what another one has.
+/// its key. A row that does not open is no reason to refuse what another one has.
 async fn open_covered(
     key: &Covered,
     keyring: &mut Keyring<'_, DatabaseConnection>,
-    damage: &Damage,
+    met: &mut Met<'_>,
 ) -> Result<NodeSet, Error> {
     let mut nodes = NodeSet::new(Vec::new());
-    if let Some(row) = &key.kept {
-        nodes = keyring.kept(row).await?.restrict(&key.slots);
+    if let Some(row) = &key.kept
+        && let Some(kept) = met.readable(keyring.kept(row).await)?
+    {
+        nodes = kept.restrict(&key.slots);
     }
     for row in &key.held {
         if nodes.slots() == key.slots {
             break;
         }
-        nodes = nodes.join(&damage.opened(keyring.held(row).await)?.restrict(&key.slots));
+        nodes = nodes.join(&met.damage.opened(keyring.held(row).await)?.restrict(&key.slots));
     }
     Ok(nodes)
 }
@@ -214,6 +246,11 @@ fn released_part(nodes: &NodeSet, covered: &Covered) -> ReleasedPart {
         released: hull(&spans),
     };
     ReleasedPart { key, spans }
+}
+
+fn nothing_of(key_id: LayerKeyId) -> ReleasedPart {
+    let key = ReleasedKey { key_id: key_id.to_string(), nodes: Vec::new(), released: None };
+    ReleasedPart { key, spans: Vec::new() }
 }
 
 /// One for each range of slots, from the start of its first to the end of its last.
@@ -380,6 +417,22 @@ mod tests {
                 custody.release(&caller(), &bench.release_of(&[&key], bench.hour_of(&key)), None).await;
             let Err(Error::Damaged { row }) = refused else { panic!("{sql} went unnoticed") };
             assert!(row.replace(' ', "_").starts_with(what), "{sql}: {row}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_row_is_no_reason_to_refuse_the_other_keys_of_a_request() {
+        for damage in ["leaf = -3", "layer = 77", "sealed_key = zeroblob(60)"] {
+            let (bench, custody, key) = with_key().await;
+            let broken = bench.made_key(HOUR);
+            bench.import(&custody, &broken).await;
+            let id = &broken.context.key_id;
+            bench.sql(&format!("UPDATE kept_key SET {damage} WHERE key_id = '{id}'")).await;
+            let request = bench.release_of(&[&broken, &key], bench.hour_of(&key));
+            let released = custody.release(&caller(), &request, None).await.unwrap();
+            assert_eq!((&released[0].key_id, released[0].nodes.len()), (&id.to_string(), 0), "{damage}");
+            assert!(opens(&node_set(&released[1]), &key, 777), "{damage}");
+            assert_eq!(custody.damage.rows(), 1);
         }
     }
 

@@ -10,7 +10,7 @@ use obscura_proto::{
         Change, Destruction, Event, HoldAct, KeyAct, Outcome, Person, event::Body, hold_act, key_act::Act,
     },
     footage::v1::Span,
-    keys::v1::{ShredCause, ShredReceipt, SignedShredReceipt},
+    keys::v1::{self as messages, ShredCause, ShredReceipt, SignedShredReceipt},
 };
 use prost::Message as _;
 
@@ -64,8 +64,7 @@ pub fn refusal_event(clock: &SharedClock, actor: Option<Person>, act: Act, why: 
 }
 
 /// A hold was placed or released.
-pub fn hold_event(clock: &SharedClock, actor: Person, act: hold_act::Act, hold: &Hold) -> Event {
-    let message: obscura_proto::keys::v1::Hold = hold.clone().into();
+pub fn hold_event(clock: &SharedClock, actor: Person, act: hold_act::Act, message: messages::Hold) -> Event {
     let body = HoldAct {
         act: act.into(),
         hold_id: message.hold_id,
@@ -77,11 +76,22 @@ pub fn hold_event(clock: &SharedClock, actor: Person, act: hold_act::Act, hold: 
     Event { actor: Some(actor), ..event(clock, Outcome::Success, Body::Hold(body)) }
 }
 
+/// A hold was released of whose row nothing but the id can be read.
+pub fn unread_hold_event(clock: &SharedClock, actor: Person, hold_id: String) -> Event {
+    let body = Change {
+        object_kind: "hold".to_owned(),
+        object_id: hold_id,
+        changed_fields: vec!["released".to_owned()],
+        ..Change::default()
+    };
+    Event { actor: Some(actor), ..event(clock, Outcome::Success, Body::Change(body)) }
+}
+
 /// A hold was placed in the place of one whose key is gone. This program did that, and what a person wrote about
 /// that one is not told again in its name.
 pub fn stand_in_event(clock: &SharedClock, hold: &Hold) -> Event {
     let program = Person { id: PROGRAM.to_owned(), ..Person::default() };
-    hold_event(clock, program, hold_act::Act::Placed, &Hold { basis: String::new(), ..hold.clone() })
+    hold_event(clock, program, hold_act::Act::Placed, Hold { basis: String::new(), ..hold.clone() }.into())
 }
 
 /// Something was destroyed. `requested_by` is empty unless somebody asked for it before its time.

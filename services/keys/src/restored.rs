@@ -12,7 +12,7 @@ use crate::{
     epoch_key::EpochKey,
     error::Error,
     expiry_hour::ExpiryHour,
-    keyring::secrets_of,
+    lost_epoch::opened,
     store::{
         Writer,
         destroyed_key::{self, DestroyedRow},
@@ -51,7 +51,7 @@ impl Custody {
         let (zone, hour) = (&self.parts.zone, epoch.hour);
         let half = self.half_of(epoch).await?;
         let rows = self.damage.sift(kept_key::of_epoch(writer.tx(), zone, hour).await?)?;
-        if let Some(mended) = self.succeeded(hour, &half, &rows).await? {
+        if let Some(mended) = self.succeeded(writer, hour, &half, &rows).await? {
             tracing::warn!(%hour, "an epoch of an old copy of the database has its newer secret again");
             return epoch::put(writer.tx(), zone, &mended).await;
         }
@@ -66,25 +66,21 @@ impl Custody {
     /// The epoch with the first secret that opens any of the rows.
     async fn succeeded(
         &self,
+        writer: &Writer<'_>,
         hour: ExpiryHour,
         half: &Zeroizing<Vec<u8>>,
         rows: &[KeptRow],
     ) -> Result<Option<EpochRow>, Error> {
-        let prefix = secrets_of(hour);
-        for secret in self.parts.secrets.names()?.into_iter().filter(|name| name.starts_with(&prefix)) {
+        for secret in self.other_secrets(writer, hour, "").await? {
             let Some(tree) = self.parts.secrets.read(&secret)? else { continue };
             let key = EpochKey::new(tree.clone(), half.clone());
-            if rows.iter().any(|row| opens(&key, row)) {
+            if rows.iter().any(|row| opened(&key, row).is_some()) {
                 let (epoch, _) = self.epoch_of(hour, secret, tree, half).await?;
                 return Ok(Some(epoch));
             }
         }
         Ok(None)
     }
-}
-
-fn opens(key: &EpochKey, row: &KeptRow) -> bool {
-    key.open(row.place(), row.leaf, &row.sealed).is_ok_and(|nodes| !nodes.is_empty())
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Custody {
         let rows = kept_key::of_camera(writer.tx(), &self.parts.zone, camera, 0..=u32::MAX).await?;
         let rows = self.damage.sift(rows)?;
         let mut keyring = Keyring::new(self, writer.tx());
-        let (mut moved, mut left) = (Vec::new(), Punctures::default());
+        let (mut moved, mut left, mut closed) = (Vec::new(), Punctures::default(), Vec::new());
         for row in rows {
             let expiry = retention::expiry(row.context.hour, &periods).unwrap_or(row.expiry);
             if expiry >= row.expiry {
@@ -137,6 +137,7 @@ impl Custody {
             }
             let nodes = self.damage.opened(keyring.kept(&row).await)?;
             if nodes.is_empty() {
+                closed.push(row);
                 continue;
             }
             let key = self.epoch_for(&writer, expiry).await?;
@@ -145,6 +146,7 @@ impl Custody {
             left.gone(row);
         }
         kept_key::put(writer.tx(), &moved).await?;
+        self.renew_lost(&writer, &mut keyring, &closed).await?;
         self.exchange_epochs(&writer, left).await?;
         let newest = periods.iter().map(|period| period.version).max().unwrap_or_default();
         table::set_applied(writer.tx(), camera, newest).await?;

@@ -113,7 +113,11 @@ impl<'a> Rotation<'a> {
         let parts = &self.custody.parts;
         let writer = parts.store.write().await?;
         for row in hold::not_under(writer.tx(), self.version, &parts.zone).await? {
-            match self.custody.rewrap_hold(row).await {
+            let moved = match row {
+                Ok(row) => self.custody.rewrap_hold(row).await,
+                Err(damaged) => Err(damaged),
+            };
+            match moved {
                 Ok(moved) => hold::put(writer.tx(), &parts.zone, &moved).await?,
                 Err(damaged @ Error::Damaged { .. }) => self.set_aside(damaged),
                 Err(error) => return Err(error),

@@ -84,9 +84,14 @@ impl Custody {
         let mut keyring = Keyring::new(self, writer.tx());
         let (zone, mut left) = (&self.parts.zone, Punctures::default());
         let rows = kept_key::of_camera(writer.tx(), zone, selection.camera, selection.hours()).await?;
+        let mut closed = Vec::new();
         for row in self.damage.sift(rows)? {
             let wanted = selection.slots(row.context.hour, row.context.layer);
             let live = self.damage.opened(keyring.kept(&row).await)?.slots();
+            if live.is_empty() && !wanted.is_empty() {
+                closed.push(row);
+                continue;
+            }
             // Held slots refused the whole request above, so no hold matters here.
             let taken = KeyLedger::new(live, BTreeMap::new()).shred(&wanted);
             if !taken.is_empty() {
@@ -94,6 +99,7 @@ impl Custody {
                 self.puncture(writer, &mut keyring, row, &taken, &mut left).await?;
             }
         }
+        self.renew_lost(writer, &mut keyring, &closed).await?;
         self.exchange_epochs(writer, left).await?;
         Ok(decision)
     }

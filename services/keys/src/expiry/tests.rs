@@ -368,6 +368,36 @@ async fn rows_whose_very_columns_are_damaged_stop_neither_expiry_nor_the_end_of_
 }
 
 #[tokio::test]
+async fn a_row_whose_very_columns_are_damaged_stops_no_description_early_destruction_or_replay() {
+    for damage in ["layer = 77", "writer_epoch = -1", "leaf = -3"] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        let broken = bench.sibling(&key, HOUR);
+        bench.import(&custody, &broken).await;
+        // Under one leaf, so that what is taken out of one moves the other.
+        let of_broken = format!("WHERE key_id = '{}'", broken.context.key_id);
+        let own = bench.leaf(&custody, &key).await.unwrap().get();
+        bench.sql(&format!("UPDATE kept_key SET leaf = {own} {of_broken}")).await;
+        bench.sql(&format!("UPDATE kept_key SET {damage} {of_broken}")).await;
+        let ids = [&broken, &key].map(|key| key.context.key_id.to_string());
+        let described = custody.describe(&ids).await.unwrap();
+        assert!(described[0].live.is_empty() && !described[1].live.is_empty(), "{damage}");
+        custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+        assert_eq!(bench.opens(&custody, &key).await, slots(10, 1_799), "{damage}");
+        custody.replay(&custody.list_receipts(0).await.unwrap()).await.unwrap();
+
+        let shorter = bench.placement_version(key.context.camera, 24, 2);
+        let next = bench.sibling(&key, HOUR + 1);
+        custody.import(&bench.import_with(&custody, &next, shorter)).await.unwrap();
+        custody.expire().await.unwrap();
+        assert_eq!(custody.stopped(), None);
+        bench.wait_hours(24);
+        custody.expire().await.unwrap();
+        assert!(bench.opens(&custody, &key).await.is_empty(), "{damage}");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_layer_key_does_not_keep_the_others_of_its_camera_beyond_a_shorter_retention() {
     let bench = Bench::new();
     let (custody, key) = bench.with_key().await;

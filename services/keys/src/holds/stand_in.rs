@@ -104,8 +104,8 @@ impl Custody {
         Ok(rows.into_iter().map(|row| row.hold).collect())
     }
 
-    /// Looks for holds whose key is gone and completes their stand-ins, once in a run for each. Call it with
-    /// `changing` in hand, and before anything is destroyed.
+    /// Looks for holds whose key is gone and completes their stand-ins, once in a run for each that
+    /// has one, and again when a hold was released. Call it with `changing` in hand, and before anything is destroyed.
     pub(crate) async fn complete_stand_ins(&self) -> Result<(), Error> {
         let reader = self.parts.store.reader();
         let standing = self.damage.sift(hold::standing(reader, &self.parts.zone).await?)?;
@@ -116,8 +116,7 @@ impl Custody {
             }
         }
         for HoldRow { hold, .. } in standing.iter().filter(|row| keyless.contains(&row.hold.id)) {
-            if !self.watch().completed_holds.contains(&hold.id) {
-                self.complete_stand_in(hold).await?;
+            if !self.watch().completed_holds.contains(&hold.id) && self.complete_stand_in(hold).await? {
                 self.watch().completed_holds.insert(hold.id);
             }
         }
@@ -128,24 +127,25 @@ impl Custody {
         Ok(())
     }
 
-    /// Holds by the stand-in of a hold what of its span still opens; one that would have nothing is not made.
-    async fn complete_stand_in(&self, lost: &Hold) -> Result<(), Error> {
+    /// Holds by the stand-in of a hold what of its span still opens; one that would have nothing is not made. Returns
+    /// whether one stands now.
+    async fn complete_stand_in(&self, lost: &Hold) -> Result<bool, Error> {
         let writer = self.parts.store.write().await?;
         let wanted = lost.selection();
         let openable = self.openable(&writer, &wanted).await?;
         let of = |key: &Openable| wanted.slots(key.context.hour, key.context.layer);
-        if openable.values().all(|key| key.nodes.restrict(&of(key)).is_empty()) {
-            return Ok(());
-        }
         let standing = self.damage.sift(hold::standing(writer.tx(), &self.parts.zone).await?)?;
         let mut keyring = Keyring::new(self, writer.tx());
+        if openable.values().all(|key| key.nodes.restrict(&of(key)).is_empty()) {
+            return Ok(self.stand_in_of(&mut keyring, lost, &standing).await?.is_some());
+        }
         let placed = match self.make_stand_in(&writer, &mut keyring, lost, &standing, &[]).await? {
             Some((hold, key)) => self.hold_what_is_there(&writer, hold, &key).await?,
             None => {
                 let Some(hold) = self.stand_in_of(&mut keyring, lost, &standing).await? else {
-                    return Ok(());
+                    return Ok(false);
                 };
-                let Some(key) = keyring.hold(hold.id).await? else { return Ok(()) };
+                let Some(key) = keyring.hold(hold.id).await? else { return Ok(false) };
                 self.hold_what_is_there(&writer, hold.clone(), &key).await?
             }
         };
@@ -155,7 +155,7 @@ impl Custody {
             hold = %lost.id, stand_in = %placed.hold.id, keys = placed.keys, lost_slots = placed.lost_slots,
             "a stand-in holds what of the span still opens"
         );
-        Ok(())
+        Ok(true)
     }
 
     /// What an operator is told of holds whose key is gone; nothing where there is none.

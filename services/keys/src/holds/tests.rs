@@ -61,6 +61,7 @@ async fn a_hold_that_ends_while_retention_runs_destroys_nothing() {
     assert!(bench.receipts(&custody).await.is_empty());
     let (standing, all) =
         (custody.list_holds("", false).await.unwrap(), custody.list_holds("", true).await.unwrap());
+    let all: Vec<messages::Hold> = all.into_iter().map(Into::into).collect();
     assert_eq!((standing.len(), all), (0, vec![released]));
     assert!(matches!(
         custody.release_hold(&HoldId::generate().to_string(), nobody()).await,
@@ -124,4 +125,65 @@ async fn a_hold_past_its_review_date_holds_on_and_is_told() {
     assert_eq!(bench.opens(&custody, &key).await, slots(50, 249));
     custody.release_hold(&placed.hold.id.to_string(), nobody()).await.unwrap();
     assert_eq!(custody.reviews_passed().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_hold_whose_half_cannot_be_read_is_one_without_a_key_and_another_one_stands_in() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let later = bench.sibling(&key, HOUR + 1);
+    let mut hold = bench.hold(&key, 1_000, 1_799);
+    hold.span.as_mut().unwrap().end_unix_ns = bench.span(&later, 0, 199).end_unix_ns;
+    let damaged = custody.place_hold(&hold, nobody()).await.unwrap().hold.id.to_string();
+    bench.sql("UPDATE hold SET key_version = -1").await;
+    assert!(matches!(custody.shred(&bench.shred(&key, 1_000, 1_000)).await, Err(Error::Held(_))));
+    bench.import(&custody, &later).await;
+    custody.expire().await.unwrap();
+    assert!(custody.keyless_holds().unwrap().contains(&damaged));
+    assert_eq!(custody.list_holds("", false).await.unwrap().len(), 2);
+    let rotated = crate::rotation::Rotation::begin(&custody, 8, None).await.unwrap().run(|_| {}).await;
+    assert!(matches!(rotated, Err(Error::Damaged { .. })), "the old version stays");
+    expire_all(&bench, &custody).await;
+    assert_eq!(bench.opens(&custody, &key).await, slots(1_000, 1_799));
+    assert_eq!(bench.opens(&custody, &later).await, slots(0, 199));
+    custody.release_hold(&damaged, nobody()).await.unwrap();
+    custody.expire().await.unwrap();
+    assert_eq!(custody.keyless_holds(), None);
+    assert_eq!(bench.opens(&custody, &later).await, slots(0, 199));
+}
+
+#[tokio::test]
+async fn a_hold_whose_terms_cannot_be_read_hides_no_other_one_and_is_ended_by_its_id() {
+    for bench in [Bench::new(), Bench::on_postgres()] {
+        let (custody, key) = bench.with_key().await;
+        let damaged = bench.held(&custody, &key, 0, 9).await;
+        let other = bench.held(&custody, &key, 100, 199).await;
+        bench.sql(&format!("UPDATE hold SET camera_id = 'x' WHERE hold_id = '{damaged}'")).await;
+        let listed = custody.list_holds("", true).await.unwrap();
+        assert_eq!(listed.iter().map(|hold| hold.id.to_string()).collect::<Vec<_>>(), [other]);
+        for _ in 0..2 {
+            let released = custody.release_hold(&damaged, nobody()).await.unwrap();
+            assert_eq!((released.hold_id, released.camera_id), (damaged.clone(), String::new()));
+        }
+        assert_eq!(custody.hold_quota().await.unwrap().0, 1);
+        let names = custody.parts.secrets.names().unwrap();
+        assert!(!names.iter().any(|name| name.contains(&damaged)), "its secret is erased");
+        if matches!(bench.location, obscura_database::Location::Sqlite(_)) {
+            assert!(!bench.told(&custody).await.is_empty(), "the audit log takes what is told of it");
+        }
+        expire_all(&bench, &custody).await;
+        assert_eq!(bench.opens(&custody, &key).await, slots(100, 199));
+    }
+}
+
+#[tokio::test]
+async fn a_held_row_that_cannot_be_read_gives_way_to_the_key_that_comes_again() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    bench.held(&custody, &key, 0, 9).await;
+    bench.sql("UPDATE held_key SET layer = 77").await;
+    bench.sql("UPDATE kept_key SET sealed_key = zeroblob(66)").await;
+    bench.import(&custody, &key).await;
+    expire_all(&bench, &custody).await;
+    assert_eq!(bench.opens(&custody, &key).await, slots(0, 9));
 }

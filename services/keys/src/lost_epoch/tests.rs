@@ -59,37 +59,52 @@ async fn a_shorter_retention_moves_keys_into_an_hour_whose_secret_is_gone() {
     bench.assert_releasable(&custody, &key).await;
 }
 
-/// Puts the folder of secrets away, as where its disk is not mounted, and has a key come meanwhile.
-async fn with_another_folder(bench: &Bench, old: &MadeKey) -> MadeKey {
+/// Puts the folder of secrets away, as where its disk is not mounted.
+async fn without_folder(bench: &Bench, custody: Custody) -> Custody {
+    bench.close(custody).await;
     fs::rename(bench.data("epoch-secrets"), bench.data("away")).unwrap();
-    let custody = bench.open().await;
+    bench.open().await
+}
+
+/// Puts the folder back, with what came meanwhile or alone.
+async fn with_folder_again(bench: &Bench, custody: Custody, newer: bool) -> Custody {
+    bench.close(custody).await;
+    fs::rename(bench.data("epoch-secrets"), bench.data("meanwhile")).unwrap();
+    fs::rename(bench.data("away"), bench.data("epoch-secrets")).unwrap();
+    let entries = fs::read_dir(bench.data("meanwhile")).unwrap().map(Result::unwrap);
+    for entry in entries.filter(|_| newer) {
+        fs::copy(entry.path(), bench.data("epoch-secrets").join(entry.file_name())).unwrap();
+    }
+    bench.open().await
+}
+
+/// A key comes and a span is destroyed while the folder is away.
+async fn with_another_folder(
+    bench: &Bench,
+    custody: Custody,
+    old: &MadeKey,
+    newer: bool,
+) -> (Custody, MadeKey) {
+    let custody = without_folder(bench, custody).await;
     let new = bench.made_key(HOUR);
     bench.import(&custody, &new).await;
     custody.shred(&bench.shred(old, 0, 9)).await.unwrap();
     assert!(bench.opens(&custody, old).await.is_empty());
-    bench.close(custody).await;
-    fs::rename(bench.data("epoch-secrets"), bench.data("meanwhile")).unwrap();
-    fs::rename(bench.data("away"), bench.data("epoch-secrets")).unwrap();
-    new
+    (with_folder_again(bench, custody, newer).await, new)
 }
 
 #[tokio::test]
 async fn when_the_folder_is_back_with_what_came_meanwhile_everything_opens_but_what_was_destroyed() {
     let bench = Bench::new();
     let (custody, old) = bench.with_key().await;
-    bench.close(custody).await;
-    let new = with_another_folder(&bench, &old).await;
-    for entry in fs::read_dir(bench.data("meanwhile")).unwrap().map(Result::unwrap) {
-        fs::copy(entry.path(), bench.data("epoch-secrets").join(entry.file_name())).unwrap();
-    }
+    let (mut custody, new) = with_another_folder(&bench, custody, &old, true).await;
     for _ in 0..2 {
-        let custody = bench.open().await;
         assert_eq!(bench.opens(&custody, &old).await, slots(10, 1_799));
         bench.assert_releasable(&custody, &new).await;
         assert_eq!(custody.lost_epochs().await.unwrap(), None);
         bench.close(custody).await;
+        custody = bench.open().await;
     }
-    let custody = bench.open().await;
     bench.wait_hours(RETENTION_HOURS);
     custody.expire().await.unwrap();
     assert!(custody.parts.secrets.names().unwrap().is_empty(), "no secret of the hour outlives it");
@@ -99,15 +114,95 @@ async fn when_the_folder_is_back_with_what_came_meanwhile_everything_opens_but_w
 async fn when_the_folder_is_back_alone_what_it_opens_opens_again() {
     let bench = Bench::new();
     let (custody, old) = bench.with_key().await;
-    bench.close(custody).await;
-    with_another_folder(&bench, &old).await;
-    let custody = bench.open().await;
+    let (custody, _) = with_another_folder(&bench, custody, &old, false).await;
     assert_eq!(bench.opens(&custody, &old).await, slots(10, 1_799));
     let names = custody.parts.secrets.names().unwrap();
     assert_eq!(names.len(), 1, "the secret that opened what was destroyed is gone: {names:?}");
     let next = bench.made_key(HOUR);
     bench.import(&custody, &next).await;
     bench.assert_releasable(&custody, &next).await;
+}
+
+#[tokio::test]
+async fn what_is_destroyed_while_the_folder_is_away_stays_destroyed_although_no_key_comes() {
+    for newer in [false, true] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        let custody = without_folder(&bench, custody).await;
+        custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+        let custody = with_folder_again(&bench, custody, newer).await;
+        assert_eq!(bench.opens(&custody, &key).await, slots(10, 1_799), "newer files: {newer}");
+        custody.expire().await.unwrap();
+        bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_retention_that_got_shorter_while_the_folder_was_away_counts_for_what_is_back() {
+    for newer in [false, true] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        let custody = without_folder(&bench, custody).await;
+        let next = bench.sibling(&key, HOUR + 1);
+        let shorter = bench.placement_version(key.context.camera, 24, 2);
+        custody.import(&bench.import_with(&custody, &next, shorter)).await.unwrap();
+        custody.expire().await.unwrap();
+        let custody = with_folder_again(&bench, custody, newer).await;
+        bench.assert_releasable(&custody, &key).await;
+        bench.wait_hours(24);
+        custody.expire().await.unwrap();
+        assert!(bench.opens(&custody, &key).await.is_empty(), "newer files: {newer}");
+    }
+}
+
+#[tokio::test]
+async fn the_secret_under_which_rows_were_found_is_erased_so_that_what_is_destroyed_later_is() {
+    for newer in [false, true] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        let before = custody.parts.secrets.names().unwrap();
+        bench.close(custody).await;
+        let backup = bench.back_up(false);
+        let custody = without_folder(&bench, bench.open().await).await;
+        bench.import(&custody, &bench.made_key(HOUR)).await;
+        let custody = with_folder_again(&bench, custody, newer).await;
+        bench.assert_releasable(&custody, &key).await;
+        assert!(custody.parts.secrets.names().unwrap().is_disjoint(&before), "newer files: {newer}");
+        custody.shred(&bench.shred(&key, 0, 9)).await.unwrap();
+        assert_eq!(bench.opens(&custody, &key).await, slots(10, 1_799));
+        bench.close(custody).await;
+        bench.restore(&backup, false);
+        let custody = bench.open().await;
+        assert!(bench.describes(&custody, &key).await.intersection(&slots(0, 9)).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_hour_that_waits_for_a_new_key_still_does_when_its_secret_is_gone() {
+    let bench = Bench::new();
+    let (custody, _) = bench.with_key().await;
+    let custody = without_folder(&bench, custody).await;
+    bench.sql("UPDATE epoch SET stale = TRUE").await;
+    bench.import(&custody, &bench.made_key(HOUR)).await;
+    let stale = epoch::stale(custody.parts.store.reader(), &custody.parts.zone).await.unwrap();
+    assert_eq!(stale, [ExpiryHour::from_number(HOUR + RETENTION_HOURS)]);
+}
+
+#[tokio::test]
+async fn a_secret_that_no_epoch_names_makes_a_start_look_at_its_own_hour_alone() {
+    let bench = Bench::new();
+    let (custody, key) = bench.with_key().await;
+    let later = bench.made_key(HOUR + 1);
+    bench.import(&custody, &later).await;
+    let hour = bench.expiry(&key);
+    bench.sql(&format!("UPDATE epoch SET wrapped_half = x'00' WHERE expiry_hour = {hour}")).await;
+    for stray in [hour.number() + 1, hour.number() + 9] {
+        custody.parts.secrets.create(&format!("epoch-{stray}-00")).unwrap();
+    }
+    bench.close(custody).await;
+    let custody = bench.open().await;
+    assert_eq!(custody.damage.rows(), 0, "nobody asked for the damaged one yet");
+    bench.assert_releasable(&custody, &later).await;
 }
 
 #[test]

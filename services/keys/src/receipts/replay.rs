@@ -123,7 +123,7 @@ impl Custody {
         let mut alive = std::collections::BTreeSet::new();
         let (mut unknown, mut left) = (named.clone(), Punctures::default());
         for chunk in ids.chunks(256) {
-            for row in kept_key::of_ids(writer.tx(), chunk).await? {
+            for row in self.damage.sift(kept_key::of_ids(writer.tx(), chunk).await?)? {
                 let Some((_, slots)) = unknown.remove(&row.context.key_id) else { continue };
                 let opens = self.damage.opened(keyring.kept(&row).await)?.slots();
                 if !opens.intersection(&slots).is_empty() {

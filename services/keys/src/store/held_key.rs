@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use obscura_ids::{CameraId, LayerKeyId, ZoneId};
 use obscura_seal::LayerKeyContext;
-use sea_orm::{QueryOrder as _, QuerySelect as _, entity::prelude::*};
+use sea_orm::{QueryOrder as _, QuerySelect as _, entity::prelude::*, sea_query::OnConflict};
 
 use super::{CHUNK, damaged, kept_key, unsigned};
 use crate::{error::Error, expiry_hour::ExpiryHour, hold::HoldId};
@@ -50,11 +50,21 @@ pub struct HeldRow {
     pub sealed: Vec<u8>,
 }
 
-/// Adds rows.
+/// Adds rows. They take the place of those that cannot be read, of which nobody knows that they are there.
 pub async fn insert(database: &impl ConnectionTrait, rows: &[HeldRow]) -> Result<(), Error> {
     for rows in rows.chunks(CHUNK) {
         let models = rows.iter().map(model).collect::<Result<Vec<_>, _>>()?;
-        let insert = Entity::insert_many(models.into_iter().map(ActiveModel::from));
+        let mut replace = OnConflict::columns([Column::HoldId, Column::KeyId]);
+        replace.update_columns([
+            Column::CameraId,
+            Column::Layer,
+            Column::Hour,
+            Column::Zone,
+            Column::WriterEpoch,
+            Column::ExpiryHour,
+            Column::SealedKey,
+        ]);
+        let insert = Entity::insert_many(models.into_iter().map(ActiveModel::from)).on_conflict(replace);
         insert.exec_without_returning(database).await?;
     }
     Ok(())

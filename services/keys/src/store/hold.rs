@@ -61,7 +61,7 @@ pub struct HoldRow {
     pub hold: Hold,
     /// Name of the secret of its key outside the database.
     pub secret: String,
-    /// Absent once it is released.
+    /// Absent once it is released, and where it cannot be read: then the hold has no key.
     pub half: Option<WrappedSecret>,
 }
 
@@ -70,7 +70,7 @@ pub async fn get(database: &impl ConnectionTrait, id: HoldId) -> Result<Option<H
     Entity::find_by_id(id.to_string()).one(database).await?.map(row).transpose()
 }
 
-/// Adds a hold, or replaces what changes of it: its half and its release.
+/// Adds a hold, or replaces what changes of it.
 pub async fn put(database: &impl ConnectionTrait, zone: &ZoneId, row: &HoldRow) -> Result<(), Error> {
     let mut replace = OnConflict::column(Column::HoldId);
     replace.update_columns([Column::ReleasedUnixNs, Column::Secret, Column::WrappedHalf, Column::KeyVersion]);
@@ -79,19 +79,44 @@ pub async fn put(database: &impl ConnectionTrait, zone: &ZoneId, row: &HoldRow) 
     Ok(())
 }
 
-/// Holds by time of placing; released ones only on request.
+/// Name of the secret of a hold that stands, whatever else of its row can be read.
+pub async fn standing_secret(database: &impl ConnectionTrait, id: HoldId) -> Result<Option<String>, DbErr> {
+    let row = Entity::find_by_id(id.to_string()).filter(Column::ReleasedUnixNs.is_null());
+    row.select_only().column(Column::Secret).into_tuple().one(database).await
+}
+
+/// Names of the secrets of all holds that stand.
+pub async fn secrets(database: &impl ConnectionTrait, zone: &ZoneId) -> Result<Vec<String>, DbErr> {
+    let rows = Entity::find().filter(Column::Zone.eq(zone.as_str())).filter(Column::ReleasedUnixNs.is_null());
+    rows.select_only().column(Column::Secret).into_tuple().all(database).await
+}
+
+/// Writes down the end of a hold, whatever else of its row can be read.
+pub async fn end(database: &impl ConnectionTrait, id: HoldId, now: Timestamp) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::ReleasedUnixNs, now.unix_nanos().into())
+        .col_expr(Column::Secret, "".into())
+        .col_expr(Column::WrappedHalf, Option::<Vec<u8>>::None.into())
+        .col_expr(Column::KeyVersion, Option::<i64>::None.into())
+        .filter(Column::HoldId.eq(id.to_string()))
+        .exec(database)
+        .await?;
+    Ok(())
+}
+
+/// Holds by time of placing, released ones only on request; [`Error::Damaged`] for one that cannot be read.
 pub async fn list(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     camera: Option<CameraId>,
     released: bool,
     limit: u64,
-) -> Result<Vec<HoldRow>, Error> {
+) -> Result<Vec<Result<HoldRow, Error>>, DbErr> {
     let mut filter = Condition::all().add(Column::Zone.eq(zone.as_str()));
     filter = filter.add_option(camera.map(|camera| Column::CameraId.eq(camera.to_string())));
     filter = filter.add_option((!released).then(|| Column::ReleasedUnixNs.is_null()));
     let query = Entity::find().filter(filter).order_by_asc(Column::PlacedUnixNs).order_by_asc(Column::HoldId);
-    query.limit(limit).all(database).await?.into_iter().map(row).collect()
+    Ok(query.limit(limit).all(database).await?.into_iter().map(row).collect())
 }
 
 /// Holds that stand, by time of placing; [`Error::Damaged`] for one that cannot be read.
@@ -134,15 +159,15 @@ pub async fn count_reviews_before(database: &impl ConnectionTrait, day: &str) ->
     standing.filter(Column::ReviewOn.lt(day)).count(database).await
 }
 
-/// Standing holds of the zone that are not under `version`.
+/// Standing holds of the zone that are not under `version`; [`Error::Damaged`] for one that cannot be read.
 pub async fn not_under(
     database: &impl ConnectionTrait,
     version: KeyVersion,
     zone: &ZoneId,
-) -> Result<Vec<HoldRow>, Error> {
+) -> Result<Vec<Result<HoldRow, Error>>, DbErr> {
     let rows = Entity::find().filter(Column::Zone.eq(zone.as_str()));
     let rows = rows.filter(Column::KeyVersion.ne(i64::from(version.0))).all(database).await?;
-    rows.into_iter().map(row).collect()
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Number of holds that are not under `version`, and of all that stand.
@@ -177,7 +202,7 @@ fn row(model: Model) -> Result<HoldRow, Error> {
     let name = || damaged(format!("hold {}", model.hold_id));
     let at = Timestamp::from_unix_nanos;
     let half = match (model.key_version, model.wrapped_half) {
-        (Some(version), Some(bytes)) => Some(secret(version, bytes).ok_or_else(name)?),
+        (Some(version), Some(bytes)) => secret(version, bytes),
         _ => None,
     };
     let layers = [Layer::Original, Layer::Masked, Layer::Metadata];

@@ -67,10 +67,14 @@ pub async fn get(database: &impl ConnectionTrait, id: LayerKeyId) -> Result<Opti
     Entity::find_by_id(id.to_string()).one(database).await?.map(row).transpose()
 }
 
-/// Those of these layer keys that are there.
-pub async fn of_ids(database: &impl ConnectionTrait, ids: &[LayerKeyId]) -> Result<Vec<KeptRow>, Error> {
+/// Those of these layer keys that are there; [`Error::Damaged`] for a row that cannot be read.
+pub async fn of_ids(
+    database: &impl ConnectionTrait,
+    ids: &[LayerKeyId],
+) -> Result<Vec<Result<KeptRow, Error>>, DbErr> {
     let ids = ids.iter().map(ToString::to_string);
-    Entity::find().filter(Column::KeyId.is_in(ids)).all(database).await?.into_iter().map(row).collect()
+    let rows = Entity::find().filter(Column::KeyId.is_in(ids)).all(database).await?;
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Every layer key that expires with this epoch, by id; [`Error::Damaged`] for a row that cannot be read.
@@ -83,19 +87,20 @@ pub async fn of_epoch(
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Layer keys that expire with this epoch and are under one of these leaves, by id.
+/// Layer keys that expire with this epoch and are under one of these leaves, by id; [`Error::Damaged`] for a row that
+/// cannot be read.
 pub async fn of_leaves(
     database: &impl ConnectionTrait,
     zone: &ZoneId,
     hour: ExpiryHour,
     leaves: &BTreeSet<Slot>,
-) -> Result<Vec<KeptRow>, Error> {
+) -> Result<Vec<Result<KeptRow, Error>>, DbErr> {
     let rows = in_epoch(zone, hour)
         .filter(Column::Leaf.is_in(leaves.iter().map(|leaf| column(*leaf))))
         .order_by_asc(Column::KeyId)
         .all(database)
         .await?;
-    rows.into_iter().map(row).collect()
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Whether any layer key expires with this epoch.

@@ -93,6 +93,16 @@ pub async fn set_applied(
     Ok(())
 }
 
+/// Writes down that a camera has keys that may not follow its retentions.
+pub async fn set_unapplied(database: &impl ConnectionTrait, camera: CameraId) -> Result<(), Error> {
+    Entity::update_many()
+        .col_expr(Column::Applied, false.into())
+        .filter(Column::CameraId.eq(camera.to_string()))
+        .exec(database)
+        .await?;
+    Ok(())
+}
+
 fn period(model: &Model) -> Result<Period, Error> {
     let name = || damaged(format!("retention of camera {}", model.camera_id));
     Ok(Period {

@@ -1,5 +1,6 @@
 //! The directories of demonstrations: each is removed at its end, with footage and keys. What a demonstration left that
-//! was killed, or a machine that went down, is removed by the next one of the same user.
+//! was killed, or a machine that went down, is removed by the next one of the same user. A file in it says that it may
+//! be: a name alone does not, because somebody may have an installation of their own under one like it.
 
 use std::{
     fs,
@@ -19,9 +20,15 @@ const PREFIX: &str = "obscura-demo-";
 /// Begin of the names of those that somebody wants to keep.
 const KEPT_PREFIX: &str = "obscura-kept-demo-";
 
+/// File that says that a directory goes again.
+const MARKER: &str = "temporary-demonstration";
+const MARKER_TEXT: &str = "The next `obscura demo` removes this directory. To keep it, remove this file.\n";
+
 /// A new one in `parent` that goes again.
 pub fn temporary(parent: &Path) -> Result<TempDir> {
-    Builder::new().prefix(PREFIX).tempdir_in(parent).doing("make a directory")
+    let folder = Builder::new().prefix(PREFIX).tempdir_in(parent).doing("make a directory")?;
+    fs::write(folder.path().join(MARKER), MARKER_TEXT).doing("mark the directory as temporary")?;
+    Ok(folder)
 }
 
 /// A new one in `parent` that stays.
@@ -34,7 +41,8 @@ pub fn kept(parent: &Path) -> Result<PathBuf> {
 pub fn remove_leftovers(parent: &Path) -> Vec<(PathBuf, std::io::Result<()>)> {
     let entries = fs::read_dir(parent).into_iter().flatten().filter_map(std::result::Result::ok);
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
-    let left = named.map(|entry| entry.path()).filter(|path| is_own(path) && is_left(path));
+    let left =
+        named.map(|entry| entry.path()).filter(|path| is_own(path) && is_marked(path) && is_left(path));
     left.map(|path| (path.clone(), fs::remove_dir_all(&path))).collect()
 }
 
@@ -42,6 +50,10 @@ pub fn remove_leftovers(parent: &Path) -> Vec<(PathBuf, std::io::Result<()>)> {
 fn is_own(path: &Path) -> bool {
     let user = rustix::process::geteuid().as_raw();
     fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == user)
+}
+
+fn is_marked(path: &Path) -> bool {
+    fs::symlink_metadata(path.join(MARKER)).is_ok_and(|found| found.is_file())
 }
 
 /// Whoever runs in it has written a number into the lock and holds it. One whose lock is not there yet, or is empty, is
@@ -73,12 +85,16 @@ mod tests {
         let elsewhere = parent.join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         drop(begun(&elsewhere));
+        let own = parent.join("obscura-demo-mine");
+        fs::create_dir(&own).unwrap();
+        drop(begun(&own));
         std::os::unix::fs::symlink(&elsewhere, parent.join("obscura-demo-link")).unwrap();
 
         let removed = remove_leftovers(parent);
         assert_eq!(removed.iter().map(|(path, _)| path).collect::<Vec<_>>(), [&left]);
         assert!(removed[0].1.is_ok() && !left.exists());
         assert!(running.path().exists() && beginning.path().exists() && kept.exists() && elsewhere.exists());
+        assert!(own.exists(), "whoever put an installation there did not say that it goes");
         assert!(remove_leftovers(parent).is_empty());
     }
 }

@@ -137,3 +137,54 @@ async fn after_a_restore_without_the_folder_of_secrets_every_key_is_taken_and_he
     assert!(bench.opens(&custody, &key).await.is_empty());
     bench.invariant_every_slot_is_accounted_for(&custody, &[&key, &same_hour, &later, &old]).await;
 }
+
+#[tokio::test]
+async fn a_key_that_a_hold_without_a_key_had_before_is_held_when_it_comes_again() {
+    for expires_between in [false, true] {
+        let bench = Bench::new();
+        let (custody, key) = bench.with_key().await;
+        bench.held(&custody, &key, 100, 199).await;
+        bench.close(custody).await;
+        fs::remove_dir_all(bench.data("epoch-secrets")).unwrap();
+        let custody = bench.open().await;
+        if expires_between {
+            custody.expire().await.unwrap();
+            assert_eq!(custody.list_holds("", false).await.unwrap().len(), 1, "there is nothing to hold");
+        }
+        bench.import(&custody, &key).await;
+        assert_eq!(custody.list_holds("", false).await.unwrap().len(), 2, "held as it comes");
+        bench.wait_hours(RETENTION_HOURS + 2);
+        custody.expire().await.unwrap();
+        assert_eq!(bench.opens(&custody, &key).await, slots(100, 199), "expired between: {expires_between}");
+        bench.invariant_every_slot_is_accounted_for(&custody, &[&key]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_opens_again_after_the_first_round_is_held_although_no_key_comes() {
+    let bench = Bench::new();
+    let (custody, key, _, lost) = held_into_the_next_hour(&bench).await;
+    Loss::Half.befall(&bench, &lost).await;
+    let half = "UPDATE epoch SET key_version = key_version";
+    bench.sql(&format!("{half} + 7")).await;
+    custody.expire().await.unwrap();
+    assert_eq!(custody.list_holds("", false).await.unwrap().len(), 1, "there is nothing to hold");
+    bench.sql(&format!("{half} - 7")).await;
+    bench.wait_hours(RETENTION_HOURS);
+    custody.expire().await.unwrap();
+    assert_eq!(bench.opens(&custody, &key).await, slots(1_000, 1_799));
+}
+
+#[tokio::test]
+async fn where_a_stand_in_is_released_before_the_hold_that_lost_its_key_another_one_holds() {
+    let bench = Bench::new();
+    let (custody, key, _, lost) = held_into_the_next_hour(&bench).await;
+    Loss::Secret.befall(&bench, &lost).await;
+    custody.expire().await.unwrap();
+    let holds = custody.list_holds("", false).await.unwrap();
+    let stand_in = holds.iter().find(|hold| hold.id.to_string() != lost).unwrap();
+    custody.release_hold(&stand_in.id.to_string(), nobody()).await.unwrap();
+    bench.wait_hours(RETENTION_HOURS);
+    custody.expire().await.unwrap();
+    assert_eq!(bench.opens(&custody, &key).await, slots(1_000, 1_799));
+}
