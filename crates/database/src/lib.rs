@@ -11,10 +11,13 @@ mod migration;
 mod tests;
 mod write;
 
+use std::time::Duration;
+
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database as Connector, DatabaseConnection, DbBackend, DbErr,
-    Statement,
+    RuntimeErr, Statement,
 };
+use sqlx::{error::DatabaseError, sqlite::SqliteError};
 use tokio::sync::Mutex;
 
 pub use location::{Location, PostgresUrl};
@@ -29,6 +32,13 @@ const SERVER_WRITERS: u32 = 2;
 /// Connections to write with in SQLite, where two would write in turns and each forget its pages, because the other
 /// has changed them.
 const FILE_WRITERS: u32 = 1;
+
+/// How often, at most, a file of SQLite that others are opening is tried again, and after how long: five seconds.
+const TRIES_WHILE_LOCKED: u32 = 250;
+const WHILE_LOCKED: Duration = Duration::from_millis(20);
+/// Part of an extended result code of SQLite that is the primary one.
+const PRIMARY_CODE: u32 = 0xff;
+const SQLITE_BUSY: u32 = 5;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -164,8 +174,27 @@ impl Database {
 }
 
 async fn connect(location: &Location, options: ConnectOptions) -> Result<DatabaseConnection, Error> {
-    Connector::connect(options).await.map_err(|source| match location {
+    for _ in 0..TRIES_WHILE_LOCKED {
+        match Connector::connect(options.clone()).await {
+            Err(error) if is_locked(&error) => tokio::time::sleep(WHILE_LOCKED).await,
+            connected => return connected.map_err(|source| cannot_connect(location, source)),
+        }
+    }
+    Connector::connect(options).await.map_err(|source| cannot_connect(location, source))
+}
+
+/// Of several processes that make the same new file write ahead at the same time, SQLite lets one do so and tells the
+/// others that it is locked, without waiting as it does for statements.
+fn is_locked(error: &DbErr) -> bool {
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
+    let error = error.as_database_error().and_then(<dyn DatabaseError>::try_downcast_ref::<SqliteError>);
+    let code = error.and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & PRIMARY_CODE == SQLITE_BUSY)
+}
+
+fn cannot_connect(location: &Location, source: DbErr) -> Error {
+    match location {
         Location::Sqlite(_) => Error::Database(source),
         Location::Postgres { url, .. } => Error::Connect { server: url.server(), source },
-    })
+    }
 }

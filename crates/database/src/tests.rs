@@ -84,6 +84,21 @@ async fn of_many_that_open_at_the_same_time_one_migrates() {
     }
 }
 
+/// SQLite does not wait where two make a new file write ahead, which they do at the same time in few of many tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn many_that_open_a_new_file_at_the_same_time_wait_for_each_other() {
+    for _ in 0..100 {
+        let (_directory, location) = sqlite();
+        let opened = [(); 8].map(|()| {
+            let location = location.clone();
+            tokio::spawn(async move { Database::open(&location, &[FIRST]).await })
+        });
+        for database in opened {
+            database.await.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_a_version_adds_comes_to_tables_that_have_rows() {
     let (_directory, locations) = both();
@@ -165,7 +180,7 @@ async fn readers_do_not_wait_for_a_writer_and_see_what_is_committed() {
         let database = Database::open(&location, &[FIRST]).await.unwrap();
         let write = database.write().await.unwrap();
         write.execute_unprepared("UPDATE counter SET value = 7").await.unwrap();
-        let read = tokio::time::timeout(std::time::Duration::from_secs(5), value(&database)).await;
+        let read = tokio::time::timeout(Duration::from_secs(5), value(&database)).await;
         assert_eq!(read.unwrap(), 0, "{location:?}");
         write.commit().await.unwrap();
         assert_eq!(value(&database).await, 7);
@@ -365,7 +380,7 @@ async fn while_the_server_is_away_callers_get_an_error_in_bounded_time() {
     let postgres = Postgres::own();
     let database = Database::open(&on(&postgres.new_database()), &[FIRST]).await.unwrap();
     postgres.stop_immediately();
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), database.write()).await;
+    let waited = tokio::time::timeout(Duration::from_secs(30), database.write()).await;
     waited.unwrap().unwrap_err();
     postgres.start();
     add_one(&database).await.unwrap();
