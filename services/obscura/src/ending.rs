@@ -50,6 +50,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_terminal_asks_a_program_to_end() {
+        // Not ignored from here on, whatever started the tests.
+        let _heeded = signal(SignalKind::hangup()).unwrap();
         let ending = ending().unwrap();
         assert!(!ending.is_cancelled());
         kill_process(getpid(), Signal::HUP).unwrap();

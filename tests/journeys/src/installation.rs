@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{MovedTime, Replica, wait_for};
+use crate::{MovedTime, Replica, from_a_terminal, wait_for};
 
 /// An auditor beside whoever runs the test.
 pub const SECOND_AUDITOR: &str = "a:1";
@@ -254,7 +254,7 @@ impl Installation {
     /// Where the program cannot be started.
     #[must_use]
     pub fn begin(&self, arguments: &[&str]) -> Child {
-        let mut command = self.command(arguments);
+        let mut command = from_a_terminal(&self.command(arguments));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 

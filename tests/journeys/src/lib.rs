@@ -25,7 +25,7 @@ pub use back_ends::back_ends;
 pub use camera::{Auth, PASSWORD, TestCamera, USER};
 pub use installation::{Installation, OFFICER, Outcome, SECOND_AUDITOR, me, signal};
 pub use moved_time::MovedTime;
-pub use programs::{program, target_dir};
+pub use programs::{from_a_terminal, program, target_dir};
 pub use replica::Replica;
 
 use std::time::Duration;

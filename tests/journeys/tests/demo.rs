@@ -12,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use obscura_journeys::{Auth, TestCamera, program, wait_for};
+use obscura_journeys::{Auth, TestCamera, from_a_terminal, program, wait_for};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -83,7 +83,9 @@ fn folders(temporary: &Path) -> Vec<PathBuf> {
 /// A demonstration without an end that has begun.
 fn begun(temporary: &Path) -> Child {
     let mut demo = Command::new(program("obscura"));
-    demo.arg("demo").env("TMPDIR", temporary).stdout(Stdio::null()).stderr(Stdio::null());
+    demo.arg("demo");
+    let mut demo = from_a_terminal(&demo);
+    demo.env("TMPDIR", temporary).stdout(Stdio::null()).stderr(Stdio::null());
     let child = demo.spawn().unwrap();
     let own = child.id().to_string();
     wait_for("the demonstration to begin", || {
