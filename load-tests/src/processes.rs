@@ -53,6 +53,18 @@ pub fn cost(pids: &[u32]) -> Cost {
     cost
 }
 
+/// Resident memory of these processes by program, in MiB, largest first.
+#[must_use]
+pub fn memory(pids: &[u32]) -> Vec<(String, f64)> {
+    let of = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some((name.trim().to_owned(), stat(*pid)?.rss_pages * PAGE_BYTES / 1024.0 / 1024.0))
+    };
+    let mut memory: Vec<_> = pids.iter().filter_map(of).collect();
+    memory.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    memory
+}
+
 /// CPU seconds of one process.
 ///
 /// # Errors
@@ -94,5 +106,6 @@ mod tests {
         assert!(tree(own).contains(&own));
         let cost = cost(&[own]);
         assert!(cost.rss_mib > 1.0 && cost.processes == 1);
+        assert!(memory(&[own]).iter().all(|(name, mib)| !name.is_empty() && *mib > 1.0));
     }
 }

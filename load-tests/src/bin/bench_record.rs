@@ -18,7 +18,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use obscura_journeys::{Installation, program, target_dir, wait_for};
 use obscura_load_tests::{
-    processes::{Cost, cost, tree},
+    processes::{Cost, cost, memory, tree},
     report::Line,
 };
 use serde_json::json;
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
 
 /// Ten seconds of 1080p25 at a constant 3 Mbit/s with a key frame every two seconds.
 fn clip(folder: &Path) -> Result<PathBuf> {
-    let clip = folder.join("1080p25-3M.h264");
+    let clip = folder.join("1080p25-3M-2s.h264");
     if clip.is_file() {
         return Ok(clip);
     }
@@ -119,7 +119,7 @@ fn clip(folder: &Path) -> Result<PathBuf> {
             "-maxrate",
             "3M",
         ])
-        .args(["-bufsize", "3M", "-x264-params", "nal-hrd=cbr", "-pix_fmt", "yuv420p"])
+        .args(["-bufsize", "3M", "-x264-params", "nal-hrd=cbr:scenecut=0", "-pix_fmt", "yuv420p"])
         .arg(&part)
         .status()
         .context("ffmpeg makes the clip; `tools/need.sh test` installs it")?;
@@ -179,8 +179,20 @@ fn obscura(arguments: &Arguments, clip: &Path, streams: u32) -> Result<Measured>
     });
     let measured = measure(arguments, "obscura", streams, || tree(installation.supervisor_pid()));
     let lost = lost_packets(&installation);
-    eprintln!("obscura at {streams} streams: {lost} packets lost");
+    let gaps = gaps(&installation, streams)?;
+    eprintln!("obscura at {streams} streams: {lost} packets lost, {gaps} gaps");
     Ok(measured)
+}
+
+/// Gaps in all recordings: on a machine that keeps up there is none.
+fn gaps(installation: &Installation, streams: u32) -> Result<usize> {
+    let mut gaps = 0;
+    for n in 0..streams {
+        let listed = installation.must(&["recording", "list", &format!("camera-{n}"), "--json"]).json();
+        let lines = listed.as_array().context("`recording list --json` prints an array")?;
+        gaps += lines.iter().filter(|line| line["kind"] == "gap").count();
+    }
+    Ok(gaps)
 }
 
 fn lost_packets(installation: &Installation) -> u64 {
@@ -212,24 +224,32 @@ fn ffmpeg(arguments: &Arguments, clip: &Path, streams: u32, folder: &Path) -> Re
 }
 
 fn measure(arguments: &Arguments, what: &str, streams: u32, pids: impl Fn() -> Vec<u32>) -> Measured {
-    wait(&format!("{what}: warming up"), arguments.warm_up);
+    let rss = || cost(&pids()).rss_mib;
+    let peak = watch(&format!("{what}: warming up"), arguments.warm_up, 0.0, rss);
     let before: Cost = cost(&pids());
-    wait(&format!("{what}: measuring"), arguments.seconds);
+    let peak = watch(&format!("{what}: measuring"), arguments.seconds, peak, rss);
     let after: Cost = cost(&pids());
     let seconds = Duration::from_secs(arguments.seconds).as_secs_f64();
     let cpu_percent = (after.cpu_seconds - before.cpu_seconds) / seconds * 100.0;
     eprintln!(
-        "{what} at {streams} streams: {cpu_percent:.1} % of a core, {:.0} MiB in {} processes",
+        "{what} at {streams} streams: {cpu_percent:.1} % of a core, {:.0} MiB in {} processes, at most {peak:.0}",
         after.rss_mib, after.processes
     );
+    for (program, mib) in memory(&pids()).into_iter().take(5) {
+        eprintln!("  {program}: {mib:.0} MiB");
+    }
     Measured { cpu_percent_per_stream: cpu_percent / f64::from(streams), rss_mib: after.rss_mib }
 }
 
-fn wait(what: &str, seconds: u64) {
+/// Waits, and gives back the most that was measured meanwhile, once a second, or before.
+fn watch(what: &str, seconds: u64, most: f64, measure: impl Fn() -> f64) -> f64 {
     let bar = ProgressBar::new(seconds).with_message(what.to_owned());
+    let mut most = most;
     for _ in 0..seconds {
         std::thread::sleep(Duration::from_secs(1));
+        most = most.max(measure());
         bar.inc(1);
     }
     bar.finish_and_clear();
+    most
 }

@@ -36,6 +36,7 @@ mod peers;
 mod plug;
 mod refused;
 mod refused_gaps;
+mod slow_disk;
 mod terms;
 mod tries;
 mod unreadable;

@@ -123,7 +123,7 @@ pub async fn start(daemon: &Daemon, reporting: &Arc<Reporting>) -> Result<Record
     let snapshots = Arc::new(Cache::open(&data.join("snapshot"), authority, Arc::clone(&clock))?);
 
     let spool_dir = settings.spool_dir.clone().unwrap_or_else(|| data.join("spool"));
-    let limits = Limits { bytes: settings.spool_limit_bytes, reserve_bytes: settings.spool_reserve_bytes };
+    let limits = Limits::new(settings.spool_limit_bytes, settings.spool_reserve_bytes);
     let (spool, recovered) = Spool::open(spool_dir, limits, Arc::clone(&clock))?;
     let outbox = Arc::new(Outbox::default());
     let recorded_through = recovered::enqueue(&spool, &outbox, &recovered, clock.monotonic())?;

@@ -60,8 +60,9 @@ const MOST_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const LEAST_FILE_BYTES: u64 = 1024 * 1024;
 /// A full spool has at least so many files.
 const FILES: u64 = 64;
-/// Appends are refused while more than this waits for the disk.
-const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
+/// As many bytes may wait for the disk as come in most of a second from 400 cameras at 3 Mbit/s, since disks take
+/// that long now and then.
+const MOST_WAITING_BYTES: usize = 128 * 1024 * 1024;
 
 /// A position in the log: bytes ever appended before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,13 +89,21 @@ pub struct Limits {
     /// Bytes of the disk that are set aside, so that what ends and frees things can be written even
     /// when somebody else has filled the disk.
     pub reserve_bytes: u64,
+    /// Bytes that may wait for the disk in memory, beside those that are being written; appends are refused while
+    /// there are more.
+    pub waiting_bytes: usize,
 }
 
 impl Limits {
+    /// So many bytes on disk and so many set aside.
+    pub const fn new(bytes: u64, reserve_bytes: u64) -> Self {
+        Self { bytes, reserve_bytes, waiting_bytes: MOST_WAITING_BYTES }
+    }
+
     /// Bounded, and without a reserve.
     #[cfg(test)]
-    pub fn of_bytes(bytes: u64) -> Self {
-        Self { bytes, reserve_bytes: 0 }
+    pub const fn of_bytes(bytes: u64) -> Self {
+        Self::new(bytes, 0)
     }
 
     fn file_bytes(self) -> u64 {
@@ -209,7 +218,14 @@ impl Spool {
         if !finishing && self.shared.is_full() {
             return Err(Error::NoRoom);
         }
-        self.shared.append(records, if finishing { 2 * MAX_BUFFERED_BYTES } else { MAX_BUFFERED_BYTES })
+        let limit = self.limits.waiting_bytes;
+        self.shared.append(records, if finishing { 2 * limit } else { limit })
+    }
+
+    /// Whether the disk is so slow that footage is refused for the moment.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.shared.is_slow(self.limits.waiting_bytes)
     }
 
     /// Commits what was appended now instead of at the next turn.

@@ -13,7 +13,7 @@ use super::{
 use crate::spool::{Disk as _, Limits};
 
 const DISK_BYTES: u64 = 12 << 20;
-const LIMITS: Limits = Limits { bytes: 1 << 30, reserve_bytes: 1 << 20 };
+const LIMITS: Limits = Limits::new(1 << 30, 1 << 20);
 
 /// A small file system of its own, where the test may mount one; otherwise a directory that refuses
 /// more than as many bytes.
@@ -104,7 +104,7 @@ async fn a_simulated_disk_of_the_same_size_behaves_the_same() {
 
 #[tokio::test]
 async fn near_the_bound_the_least_important_camera_is_paused_first_and_comes_back_last() {
-    let limits = Limits { bytes: 20 << 20, reserve_bytes: 0 };
+    let limits = Limits::of_bytes(20 << 20);
     let setup = Setup { cameras: 3, priorities: vec![1, 5, 9], limits, ..Setup::default() };
     let mut world = World::new(setup).await;
     world.peers.stored().away = true;

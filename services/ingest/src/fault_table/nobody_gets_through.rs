@@ -66,7 +66,7 @@ async fn packs_of_one_camera_that_are_refused_beside_others_give_their_oldest_up
 async fn what_is_refused_takes_a_quarter_of_a_disk_that_is_smaller_than_the_bound() {
     let plug = Plug::default();
     plug.set_capacity(LIMIT);
-    let setup = Setup { limits: Limits { bytes: 4 * LIMIT, reserve_bytes: 1 << 20 }, ..small_spool() };
+    let setup = Setup { limits: Limits::new(4 * LIMIT, 1 << 20), ..small_spool() };
     let mut world = World::on(setup, TempDir::new().unwrap(), plug).await;
     world.peers.stored().refuses_keys_of = Some(world.cameras[0]);
     while world.run.spool.appended_bytes() < LIMIT * 6 {

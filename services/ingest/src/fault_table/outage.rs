@@ -24,7 +24,7 @@ fn slow_cameras(cameras: usize) -> Setup {
         frame_bytes: 200,
         look_every: 60,
         pack_footage: Duration::from_secs(60),
-        limits: Limits { bytes: 1 << 30, reserve_bytes: 0 },
+        limits: Limits::of_bytes(1 << 30),
         upload_bytes_per_second: 100_000,
         priorities: Vec::new(),
         patience: Patience::default(),

@@ -10,6 +10,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use obscura_direct_file::{Batch, DirectReader};
@@ -67,6 +68,7 @@ pub struct Plug(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     pulled: bool,
+    stands_still: bool,
     durable: BTreeMap<PathBuf, u64>,
     troubles: VecDeque<(Op, Trouble)>,
     met: usize,
@@ -106,6 +108,15 @@ impl Plug {
     /// These bytes of a file are never given back again.
     pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
         self.lock().bad.push((path.to_owned(), bytes));
+    }
+
+    /// Nothing that is written comes to an end any more, until the disk goes on.
+    pub fn stand_still(&self) {
+        self.lock().stands_still = true;
+    }
+
+    pub fn go_on(&self) {
+        self.lock().stands_still = false;
     }
 
     /// Everything is given back again.
@@ -160,6 +171,12 @@ impl Plug {
                 Err(gone())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn wait_until_it_goes_on(&self) {
+        while self.lock().stands_still {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -234,6 +251,7 @@ struct Plugged {
 
 impl Appending for Plugged {
     fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.plug.wait_until_it_goes_on();
         let bytes = batch.bytes();
         let trouble = self.plug.meet(|op| matches!(op, Op::Append(kind) if holds(bytes, kind)))?;
         let room = usize::try_from(self.plug.room(self.path.parent().unwrap())).unwrap_or(usize::MAX);
@@ -252,6 +270,7 @@ impl Appending for Plugged {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.plug.wait_until_it_goes_on();
         let trouble = self.plug.meet(|op| op == Op::Sync)?;
         if trouble == Some(Trouble::Full) {
             return Err(io::ErrorKind::StorageFull.into());

@@ -27,7 +27,7 @@ pub fn small_spool() -> Setup {
         // A look starts one pack at this rate, and eight cameras fill eight in ten seconds.
         look_every: 2,
         pack_footage: Duration::from_secs(10),
-        limits: Limits { bytes: LIMIT, reserve_bytes: 0 },
+        limits: Limits::of_bytes(LIMIT),
         upload_bytes_per_second: 1 << 30,
         priorities: vec![5; 8],
         patience: Patience::default(),

@@ -61,7 +61,7 @@ impl Default for Setup {
             frame_bytes: 12_000,
             look_every: 12,
             pack_footage: Duration::from_secs(4),
-            limits: Limits { bytes: 64 << 20, reserve_bytes: 1 << 20 },
+            limits: Limits::new(64 << 20, 1 << 20),
             upload_bytes_per_second: 1 << 30,
             priorities: vec![5],
             patience: Patience::default(),
@@ -140,6 +140,11 @@ impl World {
                 self.look().await;
             }
         }
+    }
+
+    /// The cameras send so many frames, and nobody looks at anything else.
+    pub fn record_only(&mut self, frames: u64) {
+        (0..frames).for_each(|_| self.frame());
     }
 
     /// One more camera, which records from here on.

@@ -23,15 +23,18 @@ use crate::{
     layer_key::LayerKeys,
     reorder::Timed,
     spool::{self, Extent, Position, Serial, Spool, record::Kind},
-    timeline::media_nanos,
+    timeline::{MEDIA_HZ, media_nanos},
 };
 
 /// A fragment is sealed and spooled when it is this old. Together with the commit interval of the spool this
 /// bounds what a crash loses to less than a second at five frames a second and more; at lower rates to about a
 /// second and a frame, because a frame is held until the next one says how long it lasted.
 pub const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
-/// A fragment is sealed and spooled when it is this large.
-const FRAGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// A fragment is sealed and spooled when it is this large,
+const FRAGMENT_BYTES: usize = 1024 * 1024;
+/// or lasts this long by the camera's time, in ticks: frames that waited for a recorder that stood still arrive all at
+/// once. Longer than [`FRAGMENT_EVERY`], so that arrival decides otherwise.
+const FRAGMENT_TICKS: i64 = MEDIA_HZ / 2;
 /// A segment is given up when so much sealed data cannot be spooled.
 const MAX_UNSPOOLED_BYTES: usize = 8 * 1024 * 1024;
 
@@ -188,10 +191,13 @@ impl SegmentWriter {
         self.last_end = timed.decode_time + i64::from(duration);
         self.pending.push((timed, duration));
         let since = *self.pending_since.get_or_insert(arrived);
-        if arrived.since(since) < FRAGMENT_EVERY && self.pending_bytes < FRAGMENT_BYTES {
+        if arrived.since(since) < FRAGMENT_EVERY
+            && self.pending_bytes < FRAGMENT_BYTES
+            && self.pending_ticks() < FRAGMENT_TICKS
+        {
             return Ok(None);
         }
-        self.flush(parts, &wall)
+        self.flush_unless_slow(parts, &wall)
     }
 
     /// Since when frames wait for their fragment to be sealed.
@@ -209,7 +215,11 @@ impl SegmentWriter {
         parts: &Parts,
         wall: impl Fn(i64) -> Timestamp,
     ) -> Result<Option<Spooled>, Error> {
-        if self.pending.is_empty() { Ok(None) } else { self.flush(parts, &wall) }
+        if self.pending.is_empty() { Ok(None) } else { self.flush_unless_slow(parts, &wall) }
+    }
+
+    fn pending_ticks(&self) -> i64 {
+        self.pending.first().map_or(0, |(first, _)| self.last_end - first.decode_time)
     }
 
     /// Packets of the group of pictures that is being written were lost: so many that no segment has
@@ -310,6 +320,19 @@ impl SegmentWriter {
         let first = self.header.hour.slot_start(self.header.slot);
         let last = first + obscura_seal::SLOT_DURATION - Duration::from_nanos(1);
         wall(self.first_decode_time).clamp(first, last)
+    }
+
+    /// While the spool would refuse them, frames wait in the memory that they have: sealed bytes would need more.
+    fn flush_unless_slow(
+        &mut self,
+        parts: &Parts,
+        wall: &impl Fn(i64) -> Timestamp,
+    ) -> Result<Option<Spooled>, Error> {
+        let waiting = self.pending_bytes + self.out.len();
+        if waiting < MAX_UNSPOOLED_BYTES && parts.spool.is_slow() {
+            return Ok(None);
+        }
+        self.flush(parts, wall)
     }
 
     fn flush(&mut self, parts: &Parts, wall: &impl Fn(i64) -> Timestamp) -> Result<Option<Spooled>, Error> {

@@ -80,17 +80,16 @@ impl Buffer {
         }
     }
 
-    /// Where the payload lies that is added with its header.
-    fn add(&mut self, record: &Record<'_>) -> Extent {
-        let header = record.header();
-        let length = HEADER_BYTES + record.payload.len();
+    /// Where the payload lies that is added behind its header.
+    fn add(&mut self, header: &[u8; HEADER_BYTES], payload: &[u8]) -> Extent {
+        let length = HEADER_BYTES + payload.len();
         let position = Position(self.end.0 + HEADER_BYTES as u64);
         let batch = &mut self.chunk_for(length).batch;
-        let whole = batch.push(&header) && batch.push(record.payload);
+        let whole = batch.push(header) && batch.push(payload);
         assert!(whole, "a chunk that was chosen for a record has room for it");
         self.end = Position(self.end.0 + length as u64);
         self.bytes += length;
-        Extent { start: position, length: u32::try_from(record.payload.len()).unwrap_or(u32::MAX) }
+        Extent { start: position, length: u32::try_from(payload.len()).unwrap_or(u32::MAX) }
     }
 
     /// The last chunk, or another one where it has not so much room.
@@ -106,11 +105,13 @@ impl Buffer {
         })
     }
 
-    /// Keeps memory for another chunk.
-    fn keep(&mut self, batch: Batch) {
+    /// Keeps memory for another chunk; gives back what is not kept.
+    fn keep(&mut self, batch: Batch) -> Option<Batch> {
         if self.spares.len() < self.most_spares && batch.capacity() < 2 * CHUNK_BYTES {
             self.spares.push(batch);
+            return None;
         }
+        Some(batch)
     }
 
     fn is_called(&self) -> bool {
@@ -182,8 +183,15 @@ impl Shared {
         self.lock().bytes > BEHIND_BYTES
     }
 
+    /// Whether an append with this limit would be refused, because the disk is slow.
+    pub fn is_slow(&self, limit: usize) -> bool {
+        self.lock().bytes > limit
+    }
+
     /// Appends all records or none.
     pub fn append(&self, records: &[Record<'_>], limit: usize) -> Result<(Vec<Extent>, Position), Error> {
+        // Checksums are made before anybody waits for the lock.
+        let headed: Vec<_> = records.iter().map(|record| (record.header(), record.payload)).collect();
         let mut buffer = self.lock();
         if let Some(cause) = &buffer.failed {
             return Err(Error::Failed(cause.clone()));
@@ -191,7 +199,7 @@ impl Shared {
         if buffer.bytes > limit {
             return Err(Error::Slow(buffer.bytes));
         }
-        let extents = records.iter().map(|record| buffer.add(record)).collect();
+        let extents = headed.iter().map(|(header, payload)| buffer.add(header, payload)).collect();
         let end = buffer.end;
         self.end.store(end.0, Ordering::Relaxed);
         if buffer.bytes >= WRITE_BYTES {
@@ -222,10 +230,14 @@ impl Shared {
         self.lock().file = at;
     }
 
-    /// Takes back memory of chunks that are durable.
+    /// Takes back memory of chunks that are durable. What is too much goes back to the system, which takes its time,
+    /// without the lock.
     pub fn keep(&self, chunks: impl Iterator<Item = Chunk>) {
-        let mut buffer = self.lock();
-        chunks.for_each(|chunk| buffer.keep(chunk.batch));
+        let surplus: Vec<Batch> = {
+            let mut buffer = self.lock();
+            chunks.filter_map(|chunk| buffer.keep(chunk.batch)).collect()
+        };
+        drop(surplus);
     }
 
     /// Waits for much to write or for the time to commit; then hands over everything buffered,
@@ -234,7 +246,8 @@ impl Shared {
         let mut buffer = self.wait(wait, |buffer| buffer.bytes < WRITE_BYTES);
         if buffer.bytes > 0 {
             let now = clock.wall().unix_nanos().to_be_bytes();
-            buffer.add(&Record { kind: Kind::Alive, serial: Serial(0), payload: &now });
+            let alive = Record { kind: Kind::Alive, serial: Serial(0), payload: &now };
+            buffer.add(&alive.header(), &now);
             self.end.store(buffer.end.0, Ordering::Relaxed);
         }
         buffer.bytes = 0;

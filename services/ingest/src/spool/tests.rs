@@ -10,7 +10,7 @@ use obscura_direct_file::{BLOCK_BYTES, DirectReader};
 
 use super::{record::Kind, *};
 
-const LIMITS: Limits = Limits { bytes: 1024 * 1024 * 1024, reserve_bytes: 0 };
+const LIMITS: Limits = Limits::of_bytes(1024 * 1024 * 1024);
 
 fn open(dir: &tempfile::TempDir) -> (Arc<Spool>, recovery::Recovered) {
     Spool::open(dir.path().to_owned(), LIMITS, SystemClock::shared()).unwrap()
