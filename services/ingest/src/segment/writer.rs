@@ -34,7 +34,7 @@ pub const FRAGMENT_EVERY: Duration = Duration::from_millis(400);
 const FRAGMENT_BYTES: usize = 1024 * 1024;
 /// or lasts this long by the camera's time, in ticks: frames that waited for a recorder that stood still arrive all at
 /// once. Longer than [`FRAGMENT_EVERY`], so that arrival decides otherwise.
-const FRAGMENT_TICKS: i64 = MEDIA_HZ / 2;
+const FRAGMENT_TICKS: i64 = MEDIA_HZ;
 /// A segment is given up when so much sealed data cannot be spooled.
 const MAX_UNSPOOLED_BYTES: usize = 8 * 1024 * 1024;
 
