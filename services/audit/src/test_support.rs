@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use obscura_blob::{BlobStore, LocalDirectory};
+use obscura_blob::{BlobStore, Error as BlobError, LocalDirectory};
 use obscura_clock::{Machine, SharedClock, SimulatedClock, Uptime};
 use obscura_database::{Location, PostgresUrl};
 use obscura_proto::audit::v1::{Event, Outcome, Person, Search, Test, event::Body};
@@ -106,7 +107,7 @@ impl Place {
     /// lock that was just given back.
     async fn lock(&self) -> Result<Lock, FileError> {
         let file = self.path("person-keys.json");
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             match Lock::take(&file) {
                 Err(FileError::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
                 taken => return taken,
@@ -115,11 +116,25 @@ impl Place {
         Lock::take(&file)
     }
 
+    /// The directory is locked too, and the lock comes back as late.
+    async fn objects(&self) -> Result<LocalDirectory, BlobError> {
+        let folder = self.path("log");
+        for _ in 0..6_000 {
+            match LocalDirectory::open(&folder) {
+                Err(BlobError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                opened => return opened,
+            }
+        }
+        LocalDirectory::open(&folder)
+    }
+
     pub async fn open(&self, faults: Arc<dyn Faults>) -> anyhow::Result<(Arc<Log>, Arc<dyn BlobStore>)> {
         let clock: SharedClock = self.clock.clone();
         let lock = self.lock().await?;
         let store = Arc::new(Store::open(&self.location).await?);
-        let blobs: Arc<dyn BlobStore> = Arc::new(LocalDirectory::open(&self.path("log"))?);
+        let blobs: Arc<dyn BlobStore> = Arc::new(self.objects().await?);
         let persons =
             Persons::open(&self.path("person-keys.json"), lock, store.clone(), faults.clone()).await?;
         let (sequencer, _writer) =

@@ -392,7 +392,7 @@ mod tests {
         let service = service(&bench).await;
         let request = Request::new(RotateKeyEncryptionKeyRequest {});
         drop(service.rotate_key_encryption_key(request).await.unwrap());
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             if service.custody.parts.encryption.versions().await.unwrap()
                 == [crate::key_encryption::KeyVersion(2)]
             {

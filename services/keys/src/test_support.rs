@@ -36,7 +36,7 @@ use crate::{
     custody::{Custody, Parts},
     expiry_hour::ExpiryHour,
     hold::Limits,
-    key_encryption::LocalKeyFile,
+    key_encryption::{self, LocalKeyFile},
     rollback,
     secrets::{self, Secrets},
     store::{SCHEMA, Store, kept_key},
@@ -139,7 +139,7 @@ impl Bench {
         let may_create = store.is_empty().await.unwrap();
         let parts = Parts {
             store,
-            encryption: Arc::new(LocalKeyFile::open_or_create(&self.data("kek.json"), may_create).unwrap()),
+            encryption: Arc::new(self.key_file(may_create).await),
             secrets: Secrets::open(&self.data(secrets::FOLDER), None).unwrap(),
             zone: "eea".parse().unwrap(),
             authority: AuthorityKey::from_bytes(self.authority.public_key()),
@@ -151,6 +151,19 @@ impl Bench {
             limits: self.limits,
         };
         Custody::open(parts).await.unwrap()
+    }
+
+    /// A program that another test starts at this moment has our files from its fork to its exec, and with them the
+    /// lock that was just given back.
+    async fn key_file(&self, may_create: bool) -> LocalKeyFile {
+        let path = self.data("kek.json");
+        for _ in 0..6_000 {
+            match LocalKeyFile::open_or_create(&path, may_create) {
+                Err(key_encryption::Error::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the key file stays locked for a minute");
     }
 
     /// Custody with one key that expires with hour `HOUR + 72`; now is the start of hour `HOUR + 1`.

@@ -63,8 +63,10 @@ enum Trouble {
 
 /// Longer than anybody waits.
 const LATE: Fault = Fault::Late(Duration::from_secs(3_600));
-/// How long the recorder waits here.
+/// How long the recorder waits here for an answer that comes late, once the store was asked.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How long it waits for any other answer.
+const LONGEST: Duration = Duration::from_secs(60);
 /// More calls of the store than any step makes.
 const MANY: usize = 20;
 
@@ -133,6 +135,10 @@ impl Trouble {
         !matches!(self, Self::Store(_))
     }
 
+    fn is_late(self) -> bool {
+        matches!(self, Self::Store(Fault::Late(_)) | Self::Killed(Fault::Late(_)))
+    }
+
     /// Calls of the store at which it can strike; those that are more than there are end the search.
     fn calls(self) -> usize {
         if matches!(self, Self::Store(_) | Self::Killed(_)) { MANY } else { 1 }
@@ -150,7 +156,7 @@ impl Zone {
         self
     }
 
-    /// A recorder sends it and waits for a while. Whether it was acknowledged.
+    /// A recorder sends it and waits for the answer. Whether it was acknowledged.
     async fn send(&self, what: What) -> bool {
         let sent = async {
             match what {
@@ -158,7 +164,21 @@ impl Zone {
                 What::Pack => self.put_and_commit().await,
             }
         };
-        tokio::time::timeout(PATIENCE, sent).await.unwrap_or(false)
+        tokio::time::timeout(LONGEST, sent).await.unwrap_or(false)
+    }
+
+    /// The same, and the recorder has given up when the answer comes.
+    async fn send_in_vain(&self, what: What) -> bool {
+        let given_up = async {
+            while self.faults.left() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            acknowledged = self.send(what) => acknowledged,
+            () = given_up => false,
+        }
     }
 
     async fn tell(&self) -> bool {
@@ -189,7 +209,8 @@ impl Zone {
             Trouble::NoDatabase => self.installation.grpc.store.close_for_test().await,
             Trouble::KilledAfter => {}
         }
-        let acknowledged = self.send(what).await;
+        let acknowledged =
+            if trouble.is_late() { self.send_in_vain(what).await } else { self.send(what).await };
         let met = self.faults.left() == 0;
         self.script([]);
         if trouble.ends_the_process() {

@@ -342,7 +342,7 @@ pub fn path_of(url: &str) -> &str {
 
 /// The lock of the directory is released once the last clone of a store before is gone.
 async fn open_objects(path: &Path, looks: Arc<AtomicU64>) -> Counting {
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         if let Ok(inner) = LocalDirectory::open(&path.join("objects")) {
             return Counting { inner: Arc::new(inner), looks };
         }

@@ -28,10 +28,11 @@ const PASSWORD: &str = "pgsecret7Zq";
 /// Starting may take a minute on a machine that is busy.
 const POLLS: u32 = 1_200;
 const POLL: Duration = Duration::from_millis(50);
-/// What the server may be told by `ALTER SYSTEM` stays on top of this. Durability is the default: on.
+/// What the server may be told by `ALTER SYSTEM` stays on top of this. Durability is the default: on. A test has a
+/// dozen connections, and as many tests run at a time as the machine has processors.
 const CONFIGURATION: &str = "
 listen_addresses = '127.0.0.1'
-max_connections = 200
+max_connections = 600
 shared_buffers = 32MB
 timezone = 'UTC'
 ";

@@ -245,6 +245,20 @@ mod tests {
         SecretFile::open(path, Lock::take(path)?, may_create)
     }
 
+    /// Closes the file. A program that another test starts at this moment has our files from its fork to its exec, and
+    /// with them the lock.
+    fn close(file: SecretFile, path: &Path) {
+        drop(file);
+        let is_free = (0..6_000).any(|_| {
+            let is_free = Lock::take(path).is_ok();
+            if !is_free {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            is_free
+        });
+        assert!(is_free, "it stays locked for a minute");
+    }
+
     #[test]
     fn secrets_read_back_and_destroyed_ones_are_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
@@ -254,7 +268,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let second = file.add().unwrap();
         assert_ne!(file.tag(second, "user:alice").unwrap(), tag);
-        drop(file);
+        close(file, &path);
         let mut file = open(&path, false).unwrap();
         assert_eq!(file.tag(first, "user:alice").unwrap(), tag);
         file.keep_only(Some(second)).unwrap();
@@ -272,7 +286,7 @@ mod tests {
         assert!(complaint(false).contains("restore it from its backup"));
         let opened = open(&path, true).unwrap();
         assert!(complaint(true).contains("another process"));
-        drop(opened);
+        close(opened, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(complaint(true).contains("chmod 600"));
     }

@@ -51,15 +51,18 @@ fn request() -> ErasePersonRequest {
     }
 }
 
-/// Every file below the folder, with its bytes.
+/// Every file below the folder, with its bytes. A server or a database at work may remove one of its own meanwhile.
 fn files(folder: PathBuf) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(path));
-        } else {
-            found.push((path.clone(), std::fs::read(path).unwrap()));
+            continue;
+        }
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            content => found.push((path, content.unwrap())),
         }
     }
     found

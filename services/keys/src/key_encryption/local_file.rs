@@ -238,6 +238,18 @@ mod tests {
         (directory, path)
     }
 
+    /// Opens a file that was just closed. A program that another test starts at this moment has our files from its
+    /// fork to its exec, and with them the lock that was given back.
+    fn reopen(path: &Path, may_create: bool) -> Result<LocalKeyFile, Error> {
+        for _ in 0..6_000 {
+            match LocalKeyFile::open_or_create(path, may_create) {
+                Err(Error::Locked(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                opened => return opened,
+            }
+        }
+        LocalKeyFile::open_or_create(path, may_create)
+    }
+
     #[tokio::test]
     async fn the_key_file_conforms() {
         let (_directory, path) = directory();
@@ -254,12 +266,12 @@ mod tests {
         file.rotate().await.unwrap();
         let new = file.wrap(row, b"new").await.unwrap();
         drop(file);
-        let file = LocalKeyFile::open_or_create(&path, false).unwrap();
+        let file = reopen(&path, false).unwrap();
         assert_eq!(&file.unwrap(row, &old).await.unwrap()[..], b"old");
         assert_eq!(&file.unwrap(row, &new).await.unwrap()[..], b"new");
         file.retire(old.version).await.unwrap();
         drop(file);
-        let file = LocalKeyFile::open_or_create(&path, false).unwrap();
+        let file = reopen(&path, false).unwrap();
         assert!(matches!(file.unwrap(row, &old).await, Err(Error::UnknownVersion(_))));
         assert!(file.rotate().await.unwrap() > new.version);
     }
@@ -270,7 +282,7 @@ mod tests {
         drop(LocalKeyFile::open_or_create(&path, true).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = LocalKeyFile::open_or_create(&path, true).unwrap_err();
+        let error = reopen(&path, true).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 
@@ -298,7 +310,7 @@ mod tests {
         assert!(matches!(file.rotate().await, Err(Error::TooManyVersions(MAX_VERSIONS))));
         assert!(fs::metadata(&path).unwrap().len() < MAX_FILE_BYTES);
         drop(file);
-        LocalKeyFile::open_or_create(&path, false).unwrap();
+        reopen(&path, false).unwrap();
     }
 
     fn written(bytes: &[u8]) -> Result<LocalKeyFile, Error> {

@@ -117,7 +117,7 @@ fn decision(country: &str) -> Option<ZoneDecision> {
 async fn next(
     stream: &mut BoxStream<'static, Result<WatchSnapshotResponse, Status>>,
 ) -> Option<SignedSnapshot> {
-    let response = time::timeout(Duration::from_secs(10), stream.next()).await.expect("in time")?;
+    let response = time::timeout(Duration::from_secs(60), stream.next()).await.expect("in time")?;
     response.unwrap().snapshot
 }
 

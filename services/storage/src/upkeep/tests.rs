@@ -125,7 +125,7 @@ async fn what_goes_on_in_the_background_follows_custody_and_ends_with_the_proces
     assert!(!zone.has_object(&recorded).await);
     shutdown.cancel();
     let ended = futures::future::join_all(tasks);
-    tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
 }
 
 #[tokio::test]

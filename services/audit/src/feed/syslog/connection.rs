@@ -139,14 +139,17 @@ mod tests {
         assert_eq!(unacknowledged(sender.as_fd()).unwrap(), 0);
         sender.set_nonblocking(true).unwrap();
         let mut written = 0;
-        // More than the other kernel takes while nobody reads.
-        while let Ok(bytes) = sender.write(&[0; 65_536]) {
-            written += bytes;
+        // More than the other kernel takes while nobody reads, also where it is slow to take it.
+        for _ in 0..20 {
+            while let Ok(bytes) = sender.write(&[0; 65_536]) {
+                written += bytes;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
         assert!(unacknowledged(sender.as_fd()).unwrap() > 0);
         receiver.read_exact(&mut vec![0; written]).unwrap();
         let all_there = || unacknowledged(sender.as_fd()).unwrap() == 0;
-        assert!((0..1_000).any(|_| all_there() || {
+        assert!((0..12_000).any(|_| all_there() || {
             thread::sleep(Duration::from_millis(5));
             false
         }));

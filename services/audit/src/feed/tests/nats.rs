@@ -29,8 +29,11 @@ async fn connect(nats: &Nats, who: &Certificate) -> jetstream::Context {
     let options = ConnectOptions::new()
         .require_tls(true)
         .add_root_certificates(who.ca.clone())
-        .add_client_certificate(who.certificate.clone(), who.key.clone());
-    jetstream::new(options.connect(nats.url()).await.unwrap())
+        .add_client_certificate(who.certificate.clone(), who.key.clone())
+        .connection_timeout(PATIENCE);
+    let mut context = jetstream::new(options.connect(nats.url()).await.unwrap());
+    context.set_timeout(PATIENCE);
+    context
 }
 
 /// What a durable consumer gets, up to a number of messages or until nothing more comes.
@@ -52,7 +55,8 @@ async fn consume(nats: &Nats, durable: &str, most: usize) -> Vec<(u64, Vec<u8>)>
             received.push((index, message.payload.to_vec()));
             message.double_ack().await.unwrap();
         }
-        if received.len() == before {
+        // A server that is busy may give nothing although there is more.
+        if received.len() == before && consumer.get_info().await.unwrap().num_pending == 0 {
             break;
         }
     }
@@ -262,8 +266,7 @@ async fn a_consumer_that_was_away_longer_than_the_duplicate_window_gets_every_ev
         running.feeds.replay("bus", 5).await.unwrap();
         log.append(20);
         running.arrived(log.len()).await;
-        let repeated = operator.get_stream(STREAM).await.unwrap().cached_info().state.messages;
-        assert!(repeated > log.len(), "the window is over, so the replay is in the stream: {repeated}");
+        replay_until_repeated(&running, &log, &operator).await;
         received.extend(consume(&nats, "siem", 10).await);
         tokio::time::sleep(4 * window).await;
         stream.purge().await.unwrap();
@@ -275,6 +278,22 @@ async fn a_consumer_that_was_away_longer_than_the_duplicate_window_gets_every_ev
     received.extend(consume(&nats, "siem", usize::MAX).await);
     assert!(received.len() as u64 > log.len());
     assert_each_once_by_id(&log, &received);
+}
+
+/// With the window over, a replay is in the stream. The server forgets an id at some moment behind its window, later
+/// where the machine is busy.
+async fn replay_until_repeated(running: &Running, log: &MemoryLog, operator: &jetstream::Context) {
+    let mut messages = 0;
+    for _ in 0..100 {
+        messages = operator.get_stream(STREAM).await.unwrap().cached_info().state.messages;
+        if messages > log.len() {
+            return;
+        }
+        tokio::time::sleep(10 * POLL).await;
+        running.feeds.replay("bus", 5).await.unwrap();
+        running.arrived(log.len()).await;
+    }
+    panic!("the replay is not in the stream: {messages}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,12 +358,14 @@ async fn our_own_user_can_neither_delete_nor_purge_nor_change_the_stream() {
     let running = Running::start(&log, "bus", settings(&nats, ""));
     running.delivered(&log).await;
     let mut ours = connect(&nats, &nats.audit).await;
+    let config = ours.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    // What a user may not do the server does not answer.
     ours.set_timeout(Duration::from_secs(1));
-    let stream = ours.get_stream(STREAM).await.unwrap();
+    let stream = ours.get_stream_no_info(STREAM).await.unwrap();
     assert!(ours.delete_stream(STREAM).await.is_err());
     assert!(stream.purge().await.is_err());
     assert!(stream.delete_message(1).await.is_err());
-    let smaller = Config { max_messages: 1, ..stream.cached_info().config.clone() };
+    let smaller = Config { max_messages: 1, ..config };
     assert!(ours.update_stream(smaller).await.is_err());
     // An operator can delete it, but not purge it by mistake.
     let operator = connect(&nats, &nats.operator).await.get_stream(STREAM).await.unwrap();

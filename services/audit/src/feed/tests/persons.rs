@@ -49,8 +49,9 @@ impl Receivers {
         settings.map(|(name, settings)| (name.to_owned(), settings)).into()
     }
 
-    /// All that each has received, down to subjects and headers.
-    async fn received(&self) -> BTreeMap<&'static str, Vec<String>> {
+    /// All that each has received, down to subjects and headers, once these events are written down.
+    async fn received(&self, events: u64) -> BTreeMap<&'static str, Vec<String>> {
+        syslog::written(&self.syslog, usize::try_from(events).unwrap()).await;
         let lines = self.syslog.received().into_iter().map(|(data, message)| format!("{data} {message}"));
         [
             ("bus", nats::everything(&self.nats).await),
@@ -171,7 +172,7 @@ async fn no_receiver_ever_hears_who_somebody_is_and_after_an_erasure_nothing_lea
     }
     assert_eq!(pseudonyms.len(), 2, "who acted, and who was named by another");
     // That nothing is found means something: the events are there, and say of whom they are without saying who that is.
-    let received = receivers.received().await;
+    let received = receivers.received(bench.size().await).await;
     for (feed, messages) in &received {
         assert_eq!(messages.len(), 3, "{feed}");
         for pseudonym in &pseudonyms {
@@ -202,7 +203,7 @@ async fn no_receiver_ever_hears_who_somebody_is_and_after_an_erasure_nothing_lea
         assert!(persons.key_of(pseudonym).await.unwrap().is_none(), "nobody can say whose it was");
     }
     assert!(!pseudonyms.contains(&persons.pseudonyms(ID).await.unwrap()[0]));
-    let received = receivers.received().await;
+    let received = receivers.received(bench.size().await).await;
     for (feed, messages) in &received {
         assert!(messages.len() > erased, "{feed}");
         for message in messages.iter().skip(erased) {

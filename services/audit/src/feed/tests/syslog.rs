@@ -4,6 +4,10 @@ use super::*;
 
 /// Where a test wants everything to settle soon.
 pub const SOON: u32 = 2;
+/// Where nothing settles before a test ends, however slow the machine is.
+const LATE: u32 = 30;
+/// Where everything that came before has to be in the file, on a machine that is busy, when the receiver is killed.
+const SURE: u32 = 5;
 
 pub fn settings(syslog: &Syslog, who: &Certificate, settle_seconds: u32) -> Settings {
     let Certificate { ca, certificate, key } = who;
@@ -20,12 +24,32 @@ fn received(syslog: &Syslog) -> Vec<(u64, Vec<u8>)> {
     syslog.received().into_iter().map(|(data, message)| (index(&data), message.into_bytes())).collect()
 }
 
+/// Waits until the receiver has written so many events: it may be behind what its kernel has.
+pub async fn written(syslog: &Syslog, events: usize) {
+    until(&format!("{events} events are written"), || {
+        let count = syslog.received().len();
+        if count >= events { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+}
+
+/// Waits until the receiver has written the last event of the log, and with it all before.
+async fn written_to_the_end(syslog: &Syslog, log: &MemoryLog) {
+    let last = log.len() - 1;
+    until(&format!("event {last} is written"), || {
+        let written = received(syslog).last().map(|(index, _)| *index);
+        if written == Some(last) { Ok(()) } else { Err(format!("{written:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_receiver_writes_down_every_event_byte_for_byte() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(200));
     let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
     running.delivered(&log).await;
     running.stop().await;
+    written(&syslog, 200).await;
     let received = received(&syslog);
     assert_each_once_by_id(&log, &received);
     assert_eq!(received.len(), 200);
@@ -34,7 +58,7 @@ async fn a_real_receiver_writes_down_every_event_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_killed_twice_in_the_middle_has_every_event_in_the_end() {
     let (mut syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(100));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SURE));
     until("it writes", || if syslog.received().is_empty() { Err("nothing".into()) } else { Ok(()) }).await;
     for _ in 0..2 {
         let writing = log.clone();
@@ -52,6 +76,7 @@ async fn a_receiver_killed_twice_in_the_middle_has_every_event_in_the_end() {
         running.delivered(&log).await;
     }
     running.stop().await;
+    written_to_the_end(&syslog, &log).await;
     assert_each_once_by_id(&log, &received(&syslog));
 }
 
@@ -73,13 +98,14 @@ async fn events_that_died_in_the_receivers_kernel_are_sent_again() {
         running.delivered(&log).await;
     }
     running.stop().await;
+    written_to_the_end(&syslog, &log).await;
     assert_each_once_by_id(&log, &received(&syslog));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_does_not_know_us_gets_nothing_and_we_notice() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(10));
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.stranger, SOON));
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.stranger, LATE));
     running.troubled("the syslog receiver ended the connection").await;
     // Every later attempt ends in the same way, and nothing ever counts as arrived.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -92,18 +118,14 @@ async fn a_receiver_that_does_not_know_us_gets_nothing_and_we_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_younger_than_the_settling_time_is_sent_again_after_a_restart() {
     let (syslog, log) = (Syslog::own().unwrap(), MemoryLog::with(50));
-    // Nothing settles before the stop, however slow the machine is.
-    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, 30));
-    until("it has written everything", || {
-        let count = syslog.received().len();
-        if count == 50 { Ok(()) } else { Err(count.to_string()) }
-    })
-    .await;
+    let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, LATE));
+    written(&syslog, 50).await;
     running.stop().await;
     assert_eq!(log.position("siem").unwrap().next_index, 0);
     let running = Running::start(&log, "siem", settings(&syslog, &syslog.client, SOON));
     running.delivered(&log).await;
     running.stop().await;
+    written(&syslog, 100).await;
     let received = received(&syslog);
     assert_eq!(received.len(), 100);
     assert_each_once_by_id(&log, &received);

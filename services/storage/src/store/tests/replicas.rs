@@ -102,7 +102,8 @@ async fn a_backup_that_reads_for_long_keeps_no_new_day_waiting() {
     backup.execute_unprepared("LOCK TABLE packs, runs, gaps IN ACCESS SHARE MODE").await.unwrap();
     store.database.readers().execute_unprepared("DELETE FROM packs_of_days").await.unwrap();
     let began = insert(&store, 2, &[(20 * DAY, 20 * DAY + 4_000)]);
-    let began = tokio::time::timeout(Duration::from_secs(10), began).await.unwrap();
+    // Where it waited for the backup, that would be for the 30 s that a statement waits for a lock.
+    let began = tokio::time::timeout(Duration::from_secs(20), began).await.unwrap();
     assert_eq!(began.unwrap(), Inserted::New);
     assert_eq!(days(&store).await.len(), 2, "the empty one stays while somebody reads it");
 }
