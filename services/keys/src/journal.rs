@@ -42,6 +42,13 @@ pub struct Journal {
     turn: Mutex<()>,
     /// So many events may be staged before the staged ones are counted again.
     room: AtomicU64,
+    /// Held by who counts them.
+    counting: Mutex<()>,
+}
+
+/// Room for one event less.
+const fn taken(room: u64) -> Option<u64> {
+    room.checked_sub(1)
 }
 
 /// An event and who waits for it.
@@ -53,8 +60,8 @@ struct Waiting {
 impl Journal {
     /// Nothing waits yet.
     pub fn new(database: Arc<Database>, staged: Arc<Notify>) -> Self {
-        let (waiting, turn, room) = (StdMutex::default(), Mutex::default(), AtomicU64::new(0));
-        Self { database, staged, waiting, turn, room }
+        let (waiting, room) = (StdMutex::default(), AtomicU64::new(0));
+        Self { database, staged, waiting, turn: Mutex::default(), room, counting: Mutex::default() }
     }
 
     /// Stages an event; it is durable on return.
@@ -71,14 +78,23 @@ impl Journal {
     }
 
     async fn take_room(&self) -> Result<(), Error> {
-        let take = |room: u64| room.checked_sub(1);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+        if self.room_is_left() {
+            return Ok(());
+        }
+        // One counts for all who come meanwhile: a thousand counts would wait for each other's connections.
+        let _counting = self.counting.lock().await;
+        if self.room_is_left() {
             return Ok(());
         }
         let staged = staged::Entity::find().count(self.database.readers()).await?;
-        let room = MAX_STAGED.checked_sub(staged).and_then(take).ok_or(Error::Unheard)?;
+        let room = MAX_STAGED.checked_sub(staged).and_then(taken).ok_or(Error::Unheard)?;
         self.room.store(room, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes room for one event, where some is left.
+    fn room_is_left(&self) -> bool {
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
     fn push(&self, event: Event) -> Result<oneshot::Receiver<bool>, Error> {
