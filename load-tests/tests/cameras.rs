@@ -27,7 +27,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Frames in the video, and in a group of pictures.
 const FRAMES: usize = 50;
 const GROUP: usize = 25;

@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(patient.store.size(&key()).await.unwrap(), 5, "it did");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_store_that_answers_later_than_anybody_waits_has_the_object_once_and_the_caller_hears_so() {
         let directory = TempDir::new().unwrap();
         let faults = WithFaults::new(Arc::new(LocalDirectory::open(directory.path()).unwrap()));

@@ -124,7 +124,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_with_an_end_to_waiting_keeps_the_contract() {
-        conformance::run(&store(&TempDir::new().unwrap()).0).await;
+        let directory = TempDir::new().unwrap();
+        let local = LocalDirectory::open(directory.path()).unwrap();
+        conformance::run(&WithTimeout::new(Arc::new(local), Timeouts::default())).await;
     }
 
     #[tokio::test(start_paused = true)]

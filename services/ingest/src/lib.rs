@@ -295,7 +295,7 @@ mod tests {
         let spool = dead_spool(dir.path()).await;
         let shutdown = CancellationToken::new();
         let ending = end_with_spool(spool.committed(), shutdown.clone());
-        tokio::time::timeout(Duration::from_secs(10), ending).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), ending).await.unwrap();
         assert!(shutdown.is_cancelled());
     }
 

@@ -36,6 +36,8 @@ use serde::{Deserialize, Serialize};
 pub use create::private_folder;
 pub use demo_camera::DemoCamera;
 pub use lock::Lock;
+#[cfg(test)]
+pub use lock::samples::free as free_lock;
 pub use unit::{systemd_steps, systemd_unit};
 
 use crate::problem::{Context as _, Problem, Result};

@@ -118,7 +118,7 @@ fn a_camera_that_loses_its_power_leaves_a_gap_with_its_reason_and_comes_back_by_
     installation.camera("door", "the camera to record again", |camera| camera["recording"] == true);
     let ended =
         wait_for("the gap to end", || gaps(&installation).into_iter().find(|gap| !gap["end"].is_null()));
-    assert!(ended["start"].as_str() < ended["end"].as_str());
+    assert!(time(&ended["start"]) < time(&ended["end"]), "{ended}");
     installation.must(&["recording", "verify"]);
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::{port::Port, process::Process};
 
 const ACCESS_KEY: &str = "GK0b5c0ba0b5c0ba0b5c0ba0b5";
 const SECRET_KEY: &str = "0b5c0ba00b5c0ba00b5c0ba00b5c0ba00b5c0ba00b5c0ba00b5c0ba00b5c0ba0";
@@ -25,7 +25,7 @@ const POLLS: u32 = 1_200;
 /// A server of its own. Ends when dropped and when the process ends, also when that is killed.
 #[derive(Debug)]
 pub struct Garage {
-    port: u16,
+    ports: [Port; 3],
     _process: Process,
     _directory: TempDir,
 }
@@ -37,23 +37,23 @@ impl Garage {
     /// Where the program is missing or does not answer.
     pub fn own() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("obscura-garage-").tempdir()?;
-        let [port, rpc, admin] = free_ports()?;
+        let ports = [Port::take()?, Port::take()?, Port::take()?];
         let config = directory.path().join("garage.toml");
-        fs::write(&config, configuration(directory.path(), [port, rpc, admin]))?;
+        fs::write(&config, configuration(directory.path(), ports.each_ref().map(Port::number)))?;
         let mut command = Command::new(program()?);
         command.arg("-c").arg(&config).args(["server", "--single-node", "--default-bucket"]);
         command.env("GARAGE_DEFAULT_ACCESS_KEY", ACCESS_KEY).env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY);
         command.env("GARAGE_DEFAULT_BUCKET", BUCKET);
         let log = directory.path().join("log");
         let mut process = Process::start(&command, &log)?;
-        wait_until_it_answers(&mut process, port, &log)?;
-        Ok(Self { port, _process: process, _directory: directory })
+        wait_until_it_answers(&mut process, ports[0].number(), &log)?;
+        Ok(Self { ports, _process: process, _directory: directory })
     }
 
     /// `http://127.0.0.1:port`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.ports[0].number())
     }
 
     /// Access key and secret of an identity that may read and write the bucket.
@@ -112,17 +112,6 @@ root_domain = ".s3.localhost"
 api_bind_addr = "127.0.0.1:{admin}"
 "#
     )
-}
-
-/// Ports that were free a moment ago.
-fn free_ports() -> Result<[u16; 3]> {
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listeners = [free()?, free()?, free()?];
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }
 
 fn program() -> Result<PathBuf> {

@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod garage;
 pub mod nats;
+mod port;
 pub mod postgres;
 pub mod process;
 pub mod seaweedfs;

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -18,11 +18,13 @@ use tempfile::TempDir;
 
 use crate::{
     certificates::{Authority, Certificate},
+    port::Port,
     process::Process,
 };
 
 const POLL: Duration = Duration::from_millis(20);
-const POLLS: u32 = 1_500;
+/// Starting may take a minute on a machine that is busy.
+const POLLS: u32 = 3_000;
 
 /// How a server differs from the usual one.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +45,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Nats {
     directory: TempDir,
-    port: u16,
+    port: Port,
     process: Option<Process>,
     /// The audit service.
     pub audit: Certificate,
@@ -67,11 +69,11 @@ impl Nats {
             audit: user("audit", "obscura/audit")?,
             consumer: user("consumer", "siem")?,
             operator: user("operator", "operator")?,
-            port: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
+            port: Port::take()?,
             process: None,
             directory,
         };
-        fs::write(nats.directory.path().join("nats.conf"), configuration(nats.port, options))?;
+        fs::write(nats.directory.path().join("nats.conf"), configuration(nats.port.number(), options))?;
         nats.start()?;
         Ok(nats)
     }
@@ -79,7 +81,7 @@ impl Nats {
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("tls://localhost:{}", self.port)
+        format!("tls://localhost:{}", self.port.number())
     }
 
     /// Starts it again where it was killed, with what it had on disk.
@@ -92,7 +94,7 @@ impl Nats {
         command.current_dir(self.directory.path()).args(["-c", "nats.conf"]);
         let process = self.process.insert(Process::start(&command, &log)?);
         for _ in 0..POLLS {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.number())).is_ok() {
                 return Ok(());
             }
             if !process.is_running() {

@@ -5,7 +5,6 @@
 use std::{
     ffi::OsStr,
     fs,
-    net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,6 +18,8 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
+
+use crate::port::Port;
 
 /// Where Debian puts it, one directory for each major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -52,7 +53,7 @@ rm -rf -- "$1"
 #[derive(Debug)]
 pub struct Postgres {
     directory: PathBuf,
-    port: u16,
+    port: Port,
     server: Mutex<Option<Child>>,
     spawner: mpsc::Sender<(Command, mpsc::Sender<Child>)>,
     databases: AtomicU32,
@@ -75,7 +76,7 @@ impl Postgres {
         let directory = directory.expect("a temporary directory").keep();
         let janitor = janitor(&directory);
         let postgres = Self {
-            port: free_port(),
+            port: Port::take().expect("a free port"),
             server: Mutex::new(None),
             spawner: spawner(),
             databases: AtomicU32::new(0),
@@ -91,7 +92,7 @@ impl Postgres {
     pub fn new_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql(&format!("CREATE DATABASE {name}"));
-        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}", self.port)
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}", self.port())
     }
 
     /// The password in every URL, to look for where it must not be.
@@ -103,7 +104,7 @@ impl Postgres {
     /// The port, the same after a restart.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Everything that the server keeps: tables, indexes, its write-ahead log.
@@ -150,7 +151,7 @@ impl Postgres {
         let mut command = self.program("postgres");
         let log = fs::File::create(self.directory.join("server.log")).expect("a log");
         command.arg("-D").arg(self.directory.join("data")).arg("-k").arg(&self.directory);
-        command.args(["-p", &self.port.to_string()]);
+        command.args(["-p", &self.port().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let (answer, child) = mpsc::channel();
         self.spawner.send((command, answer)).expect("the thread that starts servers");
@@ -171,7 +172,7 @@ impl Postgres {
         let mut psql = self.program("psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
         psql.args(["--username", USER, "--dbname", "postgres", "--host"]).arg(&self.directory);
-        psql.args(["--port", &self.port.to_string(), "--command", statement]);
+        psql.args(["--port", &self.port().to_string(), "--command", statement]);
         run(psql.env("PGOPTIONS", options))
     }
 
@@ -211,7 +212,11 @@ impl Postgres {
                 panic!("PostgreSQL ended with {status}:\n{log}");
             }
             let mut ready = self.program("pg_isready");
-            ready.arg("--quiet").arg("--host").arg(&self.directory).args(["--port", &self.port.to_string()]);
+            ready
+                .arg("--quiet")
+                .arg("--host")
+                .arg(&self.directory)
+                .args(["--port", &self.port().to_string()]);
             ready.status().is_ok_and(|status| status.success())
         });
     }
@@ -265,11 +270,6 @@ fn janitor(directory: &Path) -> Child {
     let mut shell = Command::new("sh");
     shell.args(["-c", JANITOR, "janitor"]).arg(directory).process_group(0);
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a shell")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 fn run(command: &mut Command) -> String {

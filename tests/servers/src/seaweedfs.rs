@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,14 +19,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::port::Port;
+
 const ACCESS_KEY: &str = "obscura-test";
 /// By a name that occurs nowhere else, so that a test can look where it must not be.
 const SECRET_KEY: &str = "s3secret9Kx0123456789abcdefghijk";
 const REGION: &str = "eu-central-1";
 /// Starting may take a minute on a machine that is busy.
 const POLLS: u32 = 1_200;
-/// Between finding its ports free and taking them somebody else may take one: then it is started with others.
-const ATTEMPTS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
 /// Starts the server, and again for each line that it reads. Waits until this process is gone, however it
 /// went; then ends the server, for which only SIGKILL works, and removes the directory.
@@ -47,7 +47,7 @@ rm -rf -- "$directory"
 #[derive(Debug)]
 pub struct SeaweedFs {
     directory: PathBuf,
-    ports: [u16; 8],
+    ports: [Port; 8],
     keeper: Child,
     buckets: AtomicU32,
 }
@@ -63,29 +63,19 @@ impl SeaweedFs {
     /// Starts a server that nobody else uses: about three seconds.
     #[must_use]
     pub fn own() -> Self {
-        for _ in 1..ATTEMPTS {
-            let server = Self::begin();
-            if server.comes_to_store(POLLS / 2) {
-                return server;
-            }
-        }
-        let server = Self::begin();
-        server.wait_until_it_stores();
-        server
-    }
-
-    fn begin() -> Self {
         let directory = tempfile::Builder::new().prefix("obscura-seaweedfs-").tempdir();
         let directory = directory.expect("a temporary directory").keep();
-        let ports = free_ports();
-        let keeper = start(&directory, ports);
-        Self { directory, ports, keeper, buckets: AtomicU32::new(0) }
+        let ports = [(); 8].map(|()| Port::take().expect("a free port"));
+        let keeper = start(&directory, ports.each_ref().map(Port::number));
+        let server = Self { directory, ports, keeper, buckets: AtomicU32::new(0) };
+        server.wait_until_it_stores();
+        server
     }
 
     /// `http://127.0.0.1:port`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[6])
+        format!("http://127.0.0.1:{}", self.s3())
     }
 
     /// Access key and secret of an identity that may do everything.
@@ -121,7 +111,7 @@ impl SeaweedFs {
     /// Kills it as `kill -9` does, and waits until nothing listens any more.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
-        self.wait_until("the killed server to be gone", || get(self.ports[6], "/").is_none());
+        self.wait_until("the killed server to be gone", || self.answer().is_none());
     }
 
     /// Starts it where it was killed, with what it had on disk, and waits until it stores.
@@ -139,7 +129,7 @@ impl SeaweedFs {
 
     /// Runs a command of the administrator's shell.
     fn shell(&self, command: &str) {
-        let [master, grpc, ..] = self.ports;
+        let [master, grpc, ..] = self.ports.each_ref().map(Port::number);
         let shell = Command::new(weed())
             .args(["shell", &format!("-master=127.0.0.1:{master}.{grpc}")])
             .stdin(Stdio::piped())
@@ -160,32 +150,31 @@ impl SeaweedFs {
         self.wait_until("SeaweedFS to store", || self.stores());
     }
 
-    fn comes_to_store(&self, polls: u32) -> bool {
-        comes_true(polls, || self.stores())
+    const fn s3(&self) -> u16 {
+        self.ports[6].number()
+    }
+
+    /// What it says to somebody without credentials.
+    fn answer(&self) -> Option<String> {
+        get(self.s3(), "/")
     }
 
     /// It answers before it can store: the parts of it find each other first.
     fn stores(&self) -> bool {
-        let stores = get(self.ports[0], "/dir/assign").is_some_and(|answer| answer.contains("\"fid\""));
-        stores && get(self.ports[6], "/").is_some()
+        let assigned = get(self.ports[0].number(), "/dir/assign");
+        assigned.is_some_and(|answer| answer.contains("\"fid\"")) && self.answer().is_some()
     }
 
-    fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
-        if !comes_true(POLLS, condition) {
-            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            panic!("waited in vain for {what}: {log}");
-        }
-    }
-}
-
-fn comes_true(polls: u32, mut condition: impl FnMut() -> bool) -> bool {
-    (0..polls).any(|_| {
-        let is_true = condition();
-        if !is_true {
+    fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        for _ in 0..POLLS {
+            if condition() {
+                return;
+            }
             thread::sleep(POLL);
         }
-        is_true
-    })
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        panic!("waited in vain for {what}: {log}");
+    }
 }
 
 impl Drop for SeaweedFs {
@@ -226,12 +215,6 @@ fn start(directory: &Path, ports: [u16; 8]) -> Child {
     command.spawn().expect("a shell")
 }
 
-/// Ports that were free a moment ago.
-fn free_ports() -> [u16; 8] {
-    let listeners = [(); 8].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    listeners.each_ref().map(|listener| listener.local_addr().expect("it has an address").port())
-}
-
 fn weed() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let weed = root.join(".tools/python/bin/weed");
@@ -259,12 +242,12 @@ mod tests {
         assert!(!server.new_bucket().is_empty());
         for _ in 0..2 {
             server.kill();
-            assert!(get(server.ports[6], "/").is_none());
+            assert!(server.answer().is_none());
             server.start();
         }
         server.shell("s3.bucket.create -name another");
         server.freeze();
         server.thaw();
-        assert!(get(server.ports[6], "/").is_some());
+        server.wait_until("the thawed server to answer", || server.answer().is_some());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -18,12 +18,14 @@ use tempfile::TempDir;
 
 use crate::{
     certificates::{Authority, Certificate},
+    port::Port,
     process::Process,
 };
 
 const PROGRAM: &str = "/usr/sbin/rsyslogd";
 const POLL: Duration = Duration::from_millis(20);
-const POLLS: u32 = 1_500;
+/// Starting may take a minute on a machine that is busy.
+const POLLS: u32 = 3_000;
 /// Begins every line, so that a line that was cut off by a kill can be told from its successor.
 pub const LINE_START: &str = "@@ ";
 
@@ -31,7 +33,7 @@ pub const LINE_START: &str = "@@ ";
 #[derive(Debug)]
 pub struct Syslog {
     directory: TempDir,
-    port: u16,
+    port: Port,
     process: Option<Process>,
     /// A sender that it knows.
     pub client: Certificate,
@@ -54,13 +56,13 @@ impl Syslog {
         let stranger =
             Authority::new(&elsewhere)?.service("client", "spiffe://shop.example/obscura/audit")?;
         let mut syslog = Self {
-            port: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
+            port: Port::take()?,
             process: None,
             stranger: Certificate { ca: client.ca.clone(), ..stranger },
             client,
             directory,
         };
-        fs::write(syslog.path("rsyslog.conf"), configuration(syslog.directory.path(), syslog.port))?;
+        fs::write(syslog.path("rsyslog.conf"), configuration(syslog.directory.path(), syslog.port.number()))?;
         syslog.start()?;
         Ok(syslog)
     }
@@ -68,7 +70,7 @@ impl Syslog {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("localhost:{}", self.port)
+        format!("localhost:{}", self.port.number())
     }
 
     /// Starts it again where it was killed.
@@ -83,7 +85,7 @@ impl Syslog {
         command.arg("-f").arg(self.path("rsyslog.conf")).arg("-i").arg(self.path("rsyslog.pid"));
         let process = self.process.insert(Process::start(&command, &self.path("server.log"))?);
         for _ in 0..POLLS {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.number())).is_ok() {
                 return Ok(());
             }
             if !process.is_running() {

@@ -33,12 +33,17 @@ async fn a_silent_stranger_below_the_bound_holds_up_nobody() {
 #[tokio::test]
 async fn a_handshake_over_the_bound_waits_for_a_place() {
     let shop = Installation::new();
-    let limits = Limits { handshakes: 1, handshake: SHORT, ..LIMITS };
+    // Long enough for the handshake of the one who waits, on a busy machine.
+    let handshake = Duration::from_secs(2);
+    let limits = Limits { handshakes: 1, handshake, ..LIMITS };
     let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
-    let _silent = TcpStream::connect(server.address).await.unwrap();
     let mut client = server.client(&shop.identity("ingest"));
-    let (answer, waited) = took(client.get_intake_key(GetIntakeKeyRequest {})).await;
-    assert!(answer.is_ok() && waited > SHORT / 2, "{waited:?}");
+    let ((_silent, answer), waited) = took(async {
+        let silent = TcpStream::connect(server.address).await.unwrap();
+        (silent, client.get_intake_key(GetIntakeKeyRequest {}).await)
+    })
+    .await;
+    assert!(answer.is_ok() && waited >= handshake, "{waited:?}");
 }
 
 #[tokio::test]
@@ -84,14 +89,14 @@ async fn a_stream_that_never_ends_does_not_hold_up_the_drain_for_ever() {
     let mut stream = answer.into_inner();
     assert!(stream.message().await.unwrap().is_some());
     let ((), drained) = took(server.stop()).await;
-    assert!(drained >= SHORT && drained < SHORT * 10, "{drained:?}");
+    assert!(drained >= SHORT && drained < HOUR, "{drained:?}");
     assert!(stream.message().await.is_err());
 }
 
 #[tokio::test]
 async fn an_old_connection_is_asked_to_go_and_its_channel_comes_back_by_itself() {
     let shop = Installation::new();
-    let limits = Limits { connection_age: Duration::from_millis(50), connections: 1, ..LIMITS };
+    let limits = Limits { connection_age: Duration::from_secs(1), connections: 1, ..LIMITS };
     let server = Served::within(limits, shop.identity("keys"), keys::router()).await;
     let first = server.client(&shop.identity("ingest"));
     first.clone().get_intake_key(GetIntakeKeyRequest {}).await.unwrap();

@@ -7,7 +7,7 @@ use super::*;
 use crate::write_atomically;
 
 const TICK: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn eventually<F: Future<Output = bool>>(condition: impl Fn() -> F) {
     let wait = async {

@@ -1,5 +1,7 @@
 //! An event that is waited for.
 
+use tokio::net::TcpSocket;
+
 use super::*;
 
 #[tokio::test]
@@ -34,8 +36,11 @@ async fn append_says_at_once_what_the_log_says() {
 #[tokio::test]
 async fn append_waits_for_a_log_that_is_not_up_yet_and_gives_up_after_5_s() {
     let log = Log::default();
-    let address = serve(&log, anywhere()).await.address;
-    // The server is gone again, its port is free.
+    // Bound and never listening: nobody else is given the address while the log is away.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.set_reuseaddr(true).unwrap();
+    bound.bind(anywhere()).unwrap();
+    let address = bound.local_addr().unwrap();
     let waiting = AuditLog::new(channel(address), trust());
     let event = event(&clock(), Outcome::Success, test("early"));
     let appending = tokio::spawn({
@@ -49,6 +54,6 @@ async fn append_waits_for_a_log_that_is_not_up_yet_and_gives_up_after_5_s() {
     drop(running);
     until(|| std::net::TcpStream::connect(address).is_err()).await;
     let fresh = AuditLog::new(channel(address), trust());
-    let error = time::timeout(Duration::from_secs(8), fresh.append(event)).await.unwrap().unwrap_err();
+    let error = time::timeout(Duration::from_secs(60), fresh.append(event)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("did not answer"), "{error}");
 }

@@ -21,7 +21,7 @@ fn names(folder: &tempfile::TempDir) -> bool {
 #[tokio::test]
 async fn soon_after_the_log_has_taken_an_event_no_file_names_who_it_is_about() {
     let (log, folder) = (Log::default(), tempfile::tempdir().unwrap());
-    let limits = Limits { forget_after: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { forget_after: Duration::from_secs(1), ..Limits::default() };
     let outbox = Outbox::open(folder.path(), limits, clock()).await.unwrap();
     for _ in 0..2 {
         outbox.record_or_drop(search_by_a_person());

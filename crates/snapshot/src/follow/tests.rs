@@ -12,7 +12,12 @@ use obscura_proto::registry::v1::{
 };
 
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    task::JoinHandle,
+    time,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
@@ -22,7 +27,7 @@ use tonic::{
 use crate::{Authority, AuthorityKey, Cache, follow};
 
 /// How long anything in these tests may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A registry that publishes what the test tells it.
 struct FakeRegistry(watch::Receiver<SignedSnapshot>);
@@ -80,6 +85,8 @@ struct Consumer {
     authority: Authority,
     cache: Arc<Cache>,
     address: SocketAddr,
+    /// Keeps the address for the registry while it is away: bound, and never listening.
+    _bound: TcpSocket,
     shutdown: CancellationToken,
     following: JoinHandle<()>,
     _dir: TempDir,
@@ -92,11 +99,14 @@ impl Consumer {
         let dir = tempfile::tempdir().unwrap();
         let key = AuthorityKey::from_bytes(authority.public_key());
         let cache = Arc::new(Cache::open(dir.path(), key, SystemClock::shared()).unwrap());
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.set_reuseaddr(true).unwrap();
+        bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = bound.local_addr().unwrap();
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let shutdown = CancellationToken::new();
         let following = tokio::spawn(follow(Arc::clone(&cache), channel, shutdown.clone()));
-        Self { authority, cache, address, shutdown, following, _dir: dir }
+        Self { authority, cache, address, _bound: bound, shutdown, following, _dir: dir }
     }
 
     fn signed(&self, version: u64) -> SignedSnapshot {

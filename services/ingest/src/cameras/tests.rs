@@ -109,14 +109,13 @@ impl Site {
             let gauge = self.gauge()?;
             Some(gauge.status(crate::spool::Position::default()).frames)
         };
-        let until = count().unwrap_or(0) + frames;
-        for _ in 0..1_000 {
-            if count().is_some_and(|count| count >= until) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no frames");
+        let enough = count().unwrap_or(0) + frames;
+        until("frames", || count().is_some_and(|count| count >= enough)).await;
+    }
+
+    /// Sessions that were opened.
+    fn connections(&self) -> u64 {
+        self.gauge().unwrap().status(crate::spool::Position::default()).connections
     }
 
     /// Stops everything; the segments by sequence, and the gaps.
@@ -127,6 +126,17 @@ impl Site {
         let taken = std::iter::from_fn(|| self.outbox.take_full(EVERYTHING, now, |_| true));
         (taken.flatten().collect(), self.outbox.gaps())
     }
+}
+
+/// Looks again and again, for a minute at least.
+async fn until(what: &str, mut is_there: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if is_there() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain for {what}");
 }
 
 fn sequences(segments: &[Sealed]) -> Vec<u64> {
@@ -148,10 +158,10 @@ async fn another_source_is_recorded_with_the_next_number_and_the_time_between_is
     site.receive(120).await;
     let gauge = site.gauge().unwrap();
     // Two changes at once: the one in the middle has hardly begun.
-    site.publish(vec![site.camera(&second, 24)]);
-    site.publish(vec![site.camera(&first, 48)]);
-    site.publish(vec![site.camera(&second, 24)]);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let changes = [(&second, 24), (&first, 48), (&second, 24)];
+    let changes = changes.map(|(source, hours)| vec![site.camera(source, hours)]);
+    changes.into_iter().for_each(|cameras| site.publish(cameras));
+    until("a session with the other source", || site.connections() >= 2).await;
     site.receive(120).await;
     assert!(Arc::ptr_eq(&gauge, &site.gauge().unwrap()), "what was counted stays counted");
     let (segments, gaps) = site.end().await;
@@ -176,10 +186,8 @@ async fn another_retention_or_priority_leaves_the_session_alone() {
     site.receive(120).await;
     site.publish(vec![site.camera(&source, 24)]);
     site.receive(120).await;
-    let connections = site.gauge().unwrap().status(crate::spool::Position::default()).connections;
-    assert_eq!(connections, 1);
-    let keys = site.outbox.waiting_keys();
-    assert!(keys >= 2, "footage under another placement has another layer key");
+    until("another layer key for footage under another placement", || site.outbox.waiting_keys() >= 2).await;
+    assert_eq!(site.connections(), 1);
     let (segments, gaps) = site.end().await;
     assert_one_after_the_other(&segments);
     assert!(gaps.is_empty(), "{gaps:?}");
@@ -193,12 +201,7 @@ async fn a_camera_that_was_removed_and_comes_back_goes_on_with_the_next_number()
     site.publish(vec![site.camera(&source, 72)]);
     site.receive(80).await;
     site.publish(Vec::new());
-    for _ in 0..500 {
-        if site.gauge().is_none() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the camera to go", || site.gauge().is_none()).await;
     site.publish(vec![site.camera(&source, 72)]);
     site.receive(80).await;
     let (segments, gaps) = site.end().await;

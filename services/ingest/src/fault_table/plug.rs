@@ -187,8 +187,9 @@ impl Plug {
 
     fn room(&self, dir: &Path) -> u64 {
         let capacity = self.lock().capacity;
-        let used =
-            || std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().metadata().unwrap().len()).sum();
+        // The uploader removes files while the writer looks.
+        let bytes = |item: io::Result<std::fs::DirEntry>| item.ok()?.metadata().ok().map(|found| found.len());
+        let used = || std::fs::read_dir(dir).unwrap().filter_map(bytes).sum();
         capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used()))
     }
 }

@@ -248,7 +248,7 @@ impl World {
     async fn commit(&self) {
         let target = self.run.spool.appended_bytes();
         let mut committed = self.run.spool.committed();
-        for _ in 0..2_000 {
+        for _ in 0..12_000 {
             self.run.spool.commit_soon();
             let waiting = committed.wait_for(|at| at.0 >= target);
             let waited = tokio::time::timeout(Duration::from_millis(10), waiting).await;

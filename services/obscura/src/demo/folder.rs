@@ -24,6 +24,9 @@ const KEPT_PREFIX: &str = "obscura-kept-demo-";
 const MARKER: &str = "temporary-demonstration";
 const MARKER_TEXT: &str = "The next `obscura demo` removes this directory. To keep it, remove this file.\n";
 
+/// How often the removal of one is begun.
+const REMOVALS: u32 = 100;
+
 /// A new one in `parent` that goes again.
 pub fn temporary(parent: &Path) -> Result<TempDir> {
     let folder = Builder::new().prefix(PREFIX).tempdir_in(parent).doing("make a directory")?;
@@ -43,7 +46,18 @@ pub fn remove_leftovers(parent: &Path) -> Vec<(PathBuf, std::io::Result<()>)> {
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     let left =
         named.map(|entry| entry.path()).filter(|path| is_own(path) && is_marked(path) && is_left(path));
-    left.map(|path| (path.clone(), fs::remove_dir_all(&path))).collect()
+    left.map(|path| (path.clone(), remove(&path))).collect()
+}
+
+/// Services of a demonstration that was killed a moment ago may still be ending, and put files where one just looked.
+fn remove(path: &Path) -> std::io::Result<()> {
+    for _ in 1..REMOVALS {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed,
+        }
+    }
+    fs::remove_dir_all(path)
 }
 
 /// A directory of this user itself, and no link to one.
@@ -67,27 +81,29 @@ fn is_left(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::installation::free_lock;
 
     #[test]
     fn what_a_killed_demonstration_left_goes_and_nothing_else_does() {
         let parent = tempfile::tempdir().unwrap();
         let parent = parent.path();
         let begun = |folder: &Path| Lock::take(&folder.join("lock")).unwrap();
+        let ended = |folder: &Path| free_lock(begun(folder), &folder.join("lock"));
         let left = temporary(parent).unwrap().keep();
         fs::create_dir(left.join("storage")).unwrap();
         fs::write(left.join("storage/footage"), b"a person").unwrap();
-        drop(begun(&left));
+        ended(&left);
         let (running, beginning) = (temporary(parent).unwrap(), temporary(parent).unwrap());
         let _lock = begun(running.path());
         fs::write(beginning.path().join("lock"), b"").unwrap();
         let kept = kept(parent).unwrap();
-        drop(begun(&kept));
+        ended(&kept);
         let elsewhere = parent.join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
-        drop(begun(&elsewhere));
+        ended(&elsewhere);
         let own = parent.join("obscura-demo-mine");
         fs::create_dir(&own).unwrap();
-        drop(begun(&own));
+        ended(&own);
         std::os::unix::fs::symlink(&elsewhere, parent.join("obscura-demo-link")).unwrap();
 
         let removed = remove_leftovers(parent);

@@ -239,7 +239,7 @@ mod tests {
         let bucket = S3Bucket::open(&settings, clock.clone()).unwrap();
         let key = "eea/pack".parse().unwrap();
         bucket.put(&key, body_of(&b"0123456789"[..]), 10).await.unwrap();
-        let url = bucket.presign_get(&key, Duration::from_secs(60)).url.parse().unwrap();
+        let url = bucket.presign_get(&key, Duration::from_hours(1)).url.parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::create(&folder.path().join("ca"), &"shop.example".parse().unwrap(), &*clock).unwrap();
         ca.issue("cli", &folder.path().join("cli"), Duration::from_hours(1), &*clock).unwrap();

@@ -77,7 +77,7 @@ async fn a_pack_streams_into_a_bucket_once_and_half_of_it_leaves_nothing() {
     let (dir, bucket, objects) = (TempDir::new().unwrap(), bucket(), objects(true, None));
     let body = body(&dir).await;
     let key: BlobKey = "eea/pack".parse().unwrap();
-    let upload = upload(&bucket.presign_put(&key, 3_000_000, Duration::from_secs(60)));
+    let upload = upload(&bucket.presign_put(&key, 3_000_000, Duration::from_hours(1)));
     assert!(objects.send(&upload, cut(&body)).await.is_err(), "the spool ended too early");
     assert!(bucket.list("", None, 10).await.unwrap().is_empty());
     assert_eq!(objects.send(&upload, body.clone()).await.unwrap(), StatusCode::OK);
@@ -89,7 +89,7 @@ async fn a_pack_streams_into_a_bucket_once_and_half_of_it_leaves_nothing() {
 #[tokio::test]
 async fn plain_http_is_refused_unless_it_is_allowed() {
     let dir = TempDir::new().unwrap();
-    let presigned = bucket().presign_put(&"eea/pack".parse().unwrap(), 3_000_000, Duration::from_secs(60));
+    let presigned = bucket().presign_put(&"eea/pack".parse().unwrap(), 3_000_000, Duration::from_hours(1));
     let refused = objects(false, None).send(&upload(&presigned), body(&dir).await).await.unwrap_err().cause;
     assert!(refused.contains("http is not allowed") && !refused.contains("X-Amz"), "{refused}");
 }
