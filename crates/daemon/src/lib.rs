@@ -70,8 +70,8 @@ struct Arguments {
 
 impl Daemon {
     /// Starts the process of `service`: reads `--config FILE`, and lets SIGTERM and SIGINT cancel
-    /// [`Daemon::shutdown`]. With `OBSCURA_SUPERVISED=1` in the environment the end of the parent
-    /// counts as SIGTERM.
+    /// [`Daemon::shutdown`]. With the process id of the parent as `OBSCURA_SUPERVISOR` in the environment the end of
+    /// the parent counts as SIGTERM.
     ///
     /// # Errors
     /// As [`Daemon::open`], and where signals cannot be caught.

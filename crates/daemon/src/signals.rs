@@ -7,19 +7,17 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Set to `1` by the supervisor.
-const SUPERVISED: &str = "OBSCURA_SUPERVISED";
+/// Set to its process id by the supervisor.
+const SUPERVISOR: &str = "OBSCURA_SUPERVISOR";
 
 /// Under a supervisor, its end is our SIGTERM, so that no recorder is left behind without one.
 pub fn follow_parent() -> Result<()> {
-    if env::var_os(SUPERVISED).is_none_or(|value| value != "1") {
-        return Ok(());
-    }
-    let parent = getppid();
+    let Some(supervisor) = env::var_os(SUPERVISOR) else { return Ok(()) };
     set_parent_process_death_signal(Some(Signal::TERM))
         .context("cannot ask to be told when the supervisor ends")?;
     // It may have ended before the kernel knew that we wanted to know.
-    if getppid() != parent {
+    let parent = getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    if parent.is_none_or(|parent| supervisor != *parent) {
         bail!("the supervisor ended while this process was starting");
     }
     Ok(())

@@ -32,6 +32,7 @@ fn main() -> Result<()> {
             sigterm_ends_a_service_with_exit_code_0()?;
             sigint_ends_a_service_with_exit_code_0()?;
             a_service_does_not_outlive_its_supervisor()?;
+            a_service_whose_supervisor_is_gone_already_does_not_start()?;
             a_configuration_that_is_not_there_ends_with_words_and_exit_code_1()
         }
     }
@@ -79,6 +80,16 @@ fn a_service_does_not_outlive_its_supervisor() -> Result<()> {
     until("the service ends", || TcpStream::connect(&address).is_err())
 }
 
+fn a_service_whose_supervisor_is_gone_already_does_not_start() -> Result<()> {
+    let place = Place::new()?;
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("--config").arg(&place.config).env("OBSCURA_SUPERVISOR", "1");
+    let output = command.output()?;
+    let words = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1) && words.contains("the supervisor ended"), "{words}");
+    Ok(())
+}
+
 fn a_configuration_that_is_not_there_ends_with_words_and_exit_code_1() -> Result<()> {
     let output = Command::new(env::current_exe()?).args(["--config", "/nowhere/keys.toml"]).output()?;
     let words = String::from_utf8(output.stderr)?;
@@ -91,7 +102,7 @@ fn start(config: &Path) -> Result<Child> {
     command
         .arg("--config")
         .arg(config)
-        .env("OBSCURA_SUPERVISED", "1")
+        .env("OBSCURA_SUPERVISOR", std::process::id().to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     Ok(command.spawn()?)

@@ -37,12 +37,12 @@ async fn main() -> anyhow::Result<()> {
 
 /// A supervised camera must not outlive its supervisor.
 fn die_with_parent() -> anyhow::Result<()> {
-    if std::env::var_os("OBSCURA_SUPERVISED").is_some_and(|value| value == "1") {
-        let parent = rustix::process::getppid();
+    if let Some(supervisor) = std::env::var_os("OBSCURA_SUPERVISOR") {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         // It may have ended before the kernel knew that we wanted to know.
+        let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
         anyhow::ensure!(
-            rustix::process::getppid() == parent,
+            parent.is_some_and(|parent| supervisor == *parent),
             "the supervisor ended while the camera was starting"
         );
     }

@@ -145,7 +145,7 @@ fn the_camera_ends_in_peace_when_told() {
 fn a_supervised_camera_does_not_outlive_its_parent() {
     let directory = tempfile::tempdir().unwrap();
     let camera = env!("CARGO_BIN_EXE_obscura-demo-camera");
-    let script = format!("OBSCURA_SUPERVISED=1 {camera} --address-file address & echo $! >pid; wait");
+    let script = format!("OBSCURA_SUPERVISOR=$$ {camera} --address-file address & echo $! >pid; wait");
     let mut parent = Command::new("sh").args(["-c", &script]).current_dir(directory.path()).spawn().unwrap();
     wait_for("the address", || fs::read_to_string(directory.path().join("address")).ok()).unwrap();
     let written = || fs::read_to_string(directory.path().join("pid")).ok().filter(|pid| pid.ends_with('\n'));

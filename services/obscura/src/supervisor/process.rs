@@ -43,7 +43,7 @@ impl Launch for Program {
     type Running = Process;
 
     /// The child gets a process group of its own: Ctrl-C on the terminal reaches the supervisor only,
-    /// which then ends its children in order. `OBSCURA_SUPERVISED` makes a service follow its parent
+    /// which then ends its children in order. `OBSCURA_SUPERVISOR` makes a service follow its parent
     /// into death, should the parent be killed.
     fn launch(&mut self) -> io::Result<Process> {
         if let Some(file) = &self.address_file {
@@ -52,7 +52,7 @@ impl Launch for Program {
         let log = LogFile::open(&self.log, log_file::LIMIT)?;
         let mut child = Command::new(&self.path)
             .args(&self.arguments)
-            .env("OBSCURA_SUPERVISED", "1")
+            .env("OBSCURA_SUPERVISOR", std::process::id().to_string())
             .envs(ALLOCATOR)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
