@@ -23,7 +23,7 @@ use super::{
     file::{self, LogFile},
 };
 
-/// The writer commits before its time when so much is in memory only.
+/// The writer commits before its time when so much is not known to be durable.
 pub const MOST_UNCOMMITTED_BYTES: usize = 16 * 1024 * 1024;
 /// Name of the file that keeps room for the end of things.
 const RESERVE: &str = "reserve";
@@ -143,6 +143,12 @@ impl Writer {
     /// Writes everything and commits it where that is due.
     fn write_and_commit(&mut self, commit: &watch::Sender<Position>, at_once: bool) -> Result<(), Error> {
         while self.written < self.uncommitted.len() {
+            // After a stall far more may wait, of which no more may be torn by a crash.
+            let written: usize =
+                self.uncommitted.iter().take(self.written).map(|chunk| chunk.batch.len()).sum();
+            if written >= MOST_UNCOMMITTED_BYTES {
+                self.commit(commit)?;
+            }
             self.write_next(commit)?;
         }
         let waiting: usize = self.uncommitted.iter().map(|chunk| chunk.batch.len()).sum();
