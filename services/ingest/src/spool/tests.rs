@@ -285,8 +285,10 @@ impl Appending for StalledFile {
 async fn after_a_stall_no_more_is_at_stake_at_once_than_at_other_times() {
     const PAYLOAD: usize = 1 << 20;
     let (dir, disk) = (tempfile::tempdir().unwrap(), Stalled::default());
+    // So large that everything goes into one file: the end of a file is committed anyway.
+    let limits = Limits::of_bytes(FILES * MOST_FILE_BYTES);
     let (spool, _) =
-        Spool::open_on(Arc::new(disk.clone()), dir.path().to_owned(), LIMITS, SystemClock::shared()).unwrap();
+        Spool::open_on(Arc::new(disk.clone()), dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
     let payload = vec![0x5a; PAYLOAD];
     let mut end = Position(0);
     for _ in 0..64 {
