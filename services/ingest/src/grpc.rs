@@ -122,15 +122,15 @@ impl IngestService for Ingest {
         if request.end_open_segments {
             self.cameras.cut(CUT_PATIENCE).await;
         }
-        let segments = self.uploader.flush(camera, FLUSH_PATIENCE).await;
-        if self.outbox.waiting_segments(camera) > 0 && segments == 0 {
+        let flushed = self.uploader.flush(camera, FLUSH_PATIENCE).await;
+        if flushed.left == 0 && flushed.waiting > 0 {
             return Err(Refusal::new(
                 Code::Unavailable,
                 "storage or keys does not answer; what was recorded waits safely in the spool",
             )
             .into());
         }
-        Ok(Response::new(FlushResponse { segments: u32::try_from(segments).unwrap_or(u32::MAX) }))
+        Ok(Response::new(FlushResponse { segments: u32::try_from(flushed.left).unwrap_or(u32::MAX) }))
     }
 }
 

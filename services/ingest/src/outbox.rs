@@ -2,6 +2,7 @@
 //!
 //! Plain state behind a lock; [`crate::upload`] empties it.
 
+mod awaited;
 mod gaps;
 mod keys;
 mod packs;

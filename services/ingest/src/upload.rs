@@ -48,8 +48,19 @@ use crate::{
 
 /// How often the outbox is looked at when nobody calls.
 const TICK: Duration = Duration::from_millis(500);
+/// How long whoever waits for many segments lets the outbox alone before looking again.
+const BREATH: Duration = Duration::from_millis(20);
 /// Packs that are sent at the same time.
 const PARALLEL_UPLOADS: usize = 3;
+
+/// What became of segments that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// How many arrived.
+    pub left: usize,
+    /// How many did not.
+    pub waiting: usize,
+}
 
 /// Sends what waits.
 #[derive(Debug)]
@@ -147,24 +158,21 @@ impl Uploader {
         while packs.try_join_next().is_some() {}
     }
 
-    /// Sends everything that waits of one camera, or of all, without waiting for packs to fill.
-    /// Returns how many segments left; those that did not within `patience` go on waiting.
-    pub async fn flush(&self, camera: Option<CameraId>, patience: Duration) -> usize {
-        let before = self.outbox.waiting_segments(camera);
+    /// Sends everything that waits now of one camera, or of all, without waiting for packs to fill. What is recorded
+    /// meanwhile is not waited for, and what did not leave within `patience` goes on waiting.
+    pub async fn flush(&self, camera: Option<CameraId>, patience: Duration) -> Flushed {
+        let awaited = self.outbox.waiting_now(camera);
         self.spool.commit_soon();
         let _flushing = Flushing::start(self, camera);
-        let left = tokio::time::timeout(patience, async {
-            while self.outbox.waiting_segments(camera) > 0 {
-                let changed = self.outbox.changed.notified();
-                if self.outbox.waiting_segments(camera) == 0 {
-                    break;
-                }
-                let _ = tokio::time::timeout(TICK, changed).await;
+        let until_left = async {
+            while self.outbox.may_still_leave(&awaited) {
+                let _ = tokio::time::timeout(TICK, self.outbox.changed.notified()).await;
+                tokio::time::sleep(BREATH).await;
             }
-        })
-        .await;
-        let after = if left.is_ok() { 0 } else { self.outbox.waiting_segments(camera) };
-        before.saturating_sub(after)
+        };
+        let _ = tokio::time::timeout(patience, until_left).await;
+        let waiting = self.outbox.still_waiting(&awaited);
+        Flushed { left: awaited.len().saturating_sub(waiting), waiting }
     }
 
     /// Segments that were given up while the spool did not even take their end.

@@ -109,7 +109,8 @@ pub struct Packs {
 
 #[derive(Debug)]
 struct Flight {
-    segments: usize,
+    /// Of its segments.
+    serials: Vec<Serial>,
     oldest: Option<Sealed>,
 }
 
@@ -131,7 +132,8 @@ impl Packs {
         self.last = Some(camera);
         let pack = self.waiting.get_mut(&camera)?.remove(&serial)?;
         let oldest = pack.segments.first().cloned();
-        self.in_flight.insert(camera, Flight { segments: pack.segments.len(), oldest });
+        let serials = pack.segments.iter().map(|sealed| sealed.serial).collect();
+        self.in_flight.insert(camera, Flight { serials, oldest });
         Some(pack)
     }
 
@@ -167,7 +169,21 @@ impl Packs {
         let waiting = self.waiting.iter().filter(|(camera, _)| of(**camera));
         let waiting = waiting.flat_map(|(_, packs)| packs.values()).map(|pack| pack.segments.len());
         let flying = self.in_flight.iter().filter(|(camera, _)| of(**camera));
-        waiting.sum::<usize>() + flying.map(|(_, flight)| flight.segments).sum::<usize>()
+        waiting.sum::<usize>() + flying.map(|(_, flight)| flight.serials.len()).sum::<usize>()
+    }
+
+    /// Segments in packs of these cameras that are on their way or may be soon; with `refused` those in packs that
+    /// were refused as well.
+    pub fn serials(
+        &self,
+        of: impl Fn(CameraId) -> bool + Copy,
+        refused: bool,
+    ) -> impl Iterator<Item = Serial> {
+        let waiting = self.waiting().filter(move |pack| refused || pack.refusals == 0);
+        let waiting = waiting.filter(move |pack| pack.camera().is_some_and(of));
+        let waiting = waiting.flat_map(|pack| &pack.segments).map(|sealed| sealed.serial);
+        let flying = self.in_flight.iter().filter(move |(camera, _)| of(**camera));
+        waiting.chain(flying.flat_map(|(_, flight)| &flight.serials).copied())
     }
 
     /// How long the oldest segment of each camera waits, in packs that count.

@@ -134,6 +134,32 @@ fn a_camera_has_one_pack_on_its_way_and_one_that_failed_takes_its_old_place() {
 }
 
 #[test]
+fn what_waits_at_one_moment_is_told_from_what_comes_later_and_from_what_is_refused() {
+    let outbox = Outbox::default();
+    outbox.add_segment(sealed(camera(1), 10, 1), NOW);
+    outbox.add_segment(sealed(camera(2), 11, 1), NOW);
+    outbox.add_pack(pack(1, 1));
+    outbox.add_pack(Formed { refusals: 1, not_before: Monotonic::from_nanos(u64::MAX), ..pack(1, 2) });
+    assert_eq!(outbox.waiting_now(Some(camera(3))).len(), 0);
+    let awaited = outbox.waiting_now(Some(camera(1)));
+    assert_eq!((awaited.len(), outbox.waiting_now(None).len()), (2, 3));
+
+    // More is recorded, and does not count.
+    outbox.add_segment(sealed(camera(1), 12, 1), NOW);
+    let queued = outbox.take_full(EVERYTHING, NOW, |id| id == camera(1)).unwrap();
+    outbox.add_pack(Formed { serial: Serial(3), segments: queued[..1].to_vec(), ..pack(1, 3) });
+    let first = outbox.take_pack(NOW, Position::default()).unwrap();
+    assert_eq!(outbox.still_waiting(&awaited), 2, "on its way and in a pack");
+    outbox.pack_done(&first);
+    assert!(outbox.may_still_leave(&awaited));
+    let second = outbox.take_pack(NOW, Position::default()).unwrap();
+    let refused = Formed { refusals: 1, ..second };
+    outbox.pack_failed(refused);
+    assert!(!outbox.may_still_leave(&awaited), "nobody waits for a pack that was refused");
+    assert_eq!(outbox.still_waiting(&awaited), 1, "and it has not left");
+}
+
+#[test]
 fn a_pack_that_has_to_wait_for_a_reason_of_its_own_does_not_hold_up_the_next() {
     let outbox = Outbox::default();
     let later = Monotonic::from_nanos(NOW.as_nanos() + 1);
