@@ -33,9 +33,9 @@ const SERVER_WRITERS: u32 = 2;
 /// has changed them.
 const FILE_WRITERS: u32 = 1;
 
-/// How often, at most, a file of SQLite that others are opening is tried again, and after how long: five seconds.
-const TRIES_WHILE_LOCKED: u32 = 250;
-const WHILE_LOCKED: Duration = Duration::from_millis(20);
+/// For how long a file of SQLite that others are opening is tried again, and how soon each time.
+const OPENING: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(20);
 /// Part of an extended result code of SQLite that is the primary one.
 const PRIMARY_CODE: u32 = 0xff;
 const SQLITE_BUSY: u32 = 5;
@@ -174,13 +174,16 @@ impl Database {
 }
 
 async fn connect(location: &Location, options: ConnectOptions) -> Result<DatabaseConnection, Error> {
-    for _ in 0..TRIES_WHILE_LOCKED {
+    let until = tokio::time::Instant::now() + OPENING;
+    loop {
         match Connector::connect(options.clone()).await {
-            Err(error) if is_locked(&error) => tokio::time::sleep(WHILE_LOCKED).await,
+            // One try may wait for long where somebody keeps the file locked: then it was the last.
+            Err(error) if is_locked(&error) && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
             connected => return connected.map_err(|source| cannot_connect(location, source)),
         }
     }
-    Connector::connect(options).await.map_err(|source| cannot_connect(location, source))
 }
 
 /// Of several processes that make the same new file write ahead at the same time, SQLite lets one do so and tells the

@@ -100,6 +100,22 @@ async fn many_that_open_a_new_file_at_the_same_time_wait_for_each_other() {
 }
 
 #[tokio::test]
+async fn a_file_that_somebody_keeps_locked_is_an_error_in_bounded_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kept.sqlite");
+    let kept = Connector::connect(format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+    kept.execute_unprepared("CREATE TABLE other (value BIGINT)").await.unwrap();
+    let writing = kept.begin().await.unwrap();
+    writing.execute_unprepared("INSERT INTO other (value) VALUES (1)").await.unwrap();
+    let location = Location::Sqlite(path);
+    let opened = tokio::time::timeout(Duration::from_secs(120), Database::open(&location, &[FIRST])).await;
+    opened.unwrap().unwrap_err();
+    writing.commit().await.unwrap();
+    kept.close().await.unwrap();
+    assert_eq!(value(&Database::open(&location, &[FIRST]).await.unwrap()).await, 0);
+}
+
+#[tokio::test]
 async fn what_a_version_adds_comes_to_tables_that_have_rows() {
     let (_directory, locations) = both();
     for location in locations {
