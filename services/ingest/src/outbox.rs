@@ -55,7 +55,15 @@ struct State {
     unreadable: usize,
     given_up: Vec<GivenUp>,
     segments: HashMap<CameraId, VecDeque<(Sealed, Monotonic)>>,
+    /// Segments that were taken to have something noted in the spool, and are nowhere else until then.
+    taken: HashMap<Serial, CameraId>,
     packs: Packs,
+}
+
+impl State {
+    fn take(&mut self, sealed: &Sealed) {
+        self.taken.insert(sealed.serial, sealed.entry.header.camera);
+    }
 }
 
 /// When segments of a camera become a pack.
@@ -82,6 +90,7 @@ impl Outbox {
     pub fn add_segment(&self, mut sealed: Sealed, now: Monotonic) {
         sealed.since = now;
         let mut state = self.lock();
+        state.taken.remove(&sealed.serial);
         let queue = state.segments.entry(sealed.entry.header.camera).or_default();
         let before = queue.iter().rposition(|(earlier, _)| position(earlier) < position(&sealed));
         queue.insert(before.map_or(0, |before| before + 1), (sealed, now));
@@ -89,18 +98,34 @@ impl Outbox {
 
     /// A segment could not be completed: its end has still to be noted in the spool.
     pub fn give_up(&self, segment: GivenUp) {
-        self.lock().given_up.push(segment);
+        let mut state = self.lock();
+        if let GivenUp::Torn(sealed) = &segment {
+            state.taken.remove(&sealed.serial);
+        }
+        state.given_up.push(segment);
     }
 
     /// Takes the segments that were given up.
     #[must_use]
     pub fn take_given_up(&self) -> Vec<GivenUp> {
-        std::mem::take(&mut self.lock().given_up)
+        let mut state = self.lock();
+        let given_up = std::mem::take(&mut state.given_up);
+        for segment in &given_up {
+            if let GivenUp::Torn(sealed) = segment {
+                state.take(sealed);
+            }
+        }
+        given_up
     }
 
     /// A pack was formed, now or by an earlier run.
     pub fn add_pack(&self, pack: Formed) {
-        self.lock().packs.add(pack);
+        let mut state = self.lock();
+        for sealed in &pack.segments {
+            state.taken.remove(&sealed.serial);
+        }
+        state.packs.add(pack);
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -139,6 +164,7 @@ impl Outbox {
             footage += sealed.entry.span.duration();
             taken.extend(queue.pop_front().map(|(sealed, _)| sealed));
         }
+        taken.iter().for_each(|sealed| state.take(sealed));
         Some(taken)
     }
 
@@ -146,6 +172,7 @@ impl Outbox {
     pub fn put_back(&self, segments: Vec<Sealed>, now: Monotonic) {
         let mut state = self.lock();
         for sealed in segments.into_iter().rev() {
+            state.taken.remove(&sealed.serial);
             state.segments.entry(sealed.entry.header.camera).or_default().push_front((sealed, now));
         }
     }

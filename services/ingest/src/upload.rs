@@ -56,7 +56,7 @@ const PARALLEL_UPLOADS: usize = 3;
 /// What became of segments that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flushed {
-    /// How many arrived.
+    /// How many left the recorder.
     pub left: usize,
     /// How many did not.
     pub waiting: usize,

@@ -69,6 +69,9 @@ pub struct Plug(Arc<Mutex<State>>);
 struct State {
     pulled: bool,
     stands_still: bool,
+    /// Bytes that were appended since the last sync, and the most that there were.
+    unsynced: usize,
+    most_unsynced: usize,
     durable: BTreeMap<PathBuf, u64>,
     troubles: VecDeque<(Op, Trouble)>,
     met: usize,
@@ -174,6 +177,17 @@ impl Plug {
         }
     }
 
+    /// The most bytes that were appended and not synced.
+    pub fn most_unsynced(&self) -> usize {
+        self.lock().most_unsynced
+    }
+
+    fn note_unsynced(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.unsynced += bytes;
+        state.most_unsynced = state.most_unsynced.max(state.unsynced);
+    }
+
     fn wait_until_it_goes_on(&self) {
         while self.lock().stands_still {
             std::thread::sleep(Duration::from_millis(1));
@@ -266,6 +280,7 @@ impl Appending for Plugged {
         } else {
             self.file.append(&mut first(batch, part))?;
         }
+        self.plug.note_unsynced(part);
         self.plug.after(trouble)?;
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -279,7 +294,9 @@ impl Appending for Plugged {
         self.file.sync()?;
         if trouble != Some(Trouble::EndsHalfway) {
             let length = std::fs::metadata(&self.path)?.len();
-            self.plug.lock().durable.insert(self.path.clone(), length);
+            let mut state = self.plug.lock();
+            state.durable.insert(self.path.clone(), length);
+            state.unsynced = 0;
         }
         self.plug.after(trouble)
     }

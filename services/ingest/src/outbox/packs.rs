@@ -172,15 +172,13 @@ impl Packs {
         waiting.sum::<usize>() + flying.map(|(_, flight)| flight.serials.len()).sum::<usize>()
     }
 
-    /// Segments in packs of these cameras that are on their way or may be soon; with `refused` those in packs that
-    /// were refused as well.
+    /// Segments in packs of these cameras that are on their way, and in those that count.
     pub fn serials(
         &self,
         of: impl Fn(CameraId) -> bool + Copy,
-        refused: bool,
+        counts: impl Fn(&Formed) -> bool,
     ) -> impl Iterator<Item = Serial> {
-        let waiting = self.waiting().filter(move |pack| refused || pack.refusals == 0);
-        let waiting = waiting.filter(move |pack| pack.camera().is_some_and(of));
+        let waiting = self.waiting().filter(move |pack| pack.camera().is_some_and(of) && counts(pack));
         let waiting = waiting.flat_map(|pack| &pack.segments).map(|sealed| sealed.serial);
         let flying = self.in_flight.iter().filter(move |(camera, _)| of(**camera));
         waiting.chain(flying.flat_map(|(_, flight)| &flight.serials).copied())

@@ -139,7 +139,11 @@ fn what_waits_at_one_moment_is_told_from_what_comes_later_and_from_what_is_refus
     outbox.add_segment(sealed(camera(1), 10, 1), NOW);
     outbox.add_segment(sealed(camera(2), 11, 1), NOW);
     outbox.add_pack(pack(1, 1));
-    outbox.add_pack(Formed { refusals: 1, not_before: Monotonic::from_nanos(u64::MAX), ..pack(1, 2) });
+    outbox.add_pack(Formed {
+        refusals: MOST_REFUSALS,
+        not_before: Monotonic::from_nanos(u64::MAX),
+        ..pack(1, 2)
+    });
     assert_eq!(outbox.waiting_now(Some(camera(3))).len(), 0);
     let awaited = outbox.waiting_now(Some(camera(1)));
     assert_eq!((awaited.len(), outbox.waiting_now(None).len()), (2, 3));
@@ -147,13 +151,14 @@ fn what_waits_at_one_moment_is_told_from_what_comes_later_and_from_what_is_refus
     // More is recorded, and does not count.
     outbox.add_segment(sealed(camera(1), 12, 1), NOW);
     let queued = outbox.take_full(EVERYTHING, NOW, |id| id == camera(1)).unwrap();
+    assert_eq!(outbox.still_waiting(&awaited), 2, "being noted as a pack");
     outbox.add_pack(Formed { serial: Serial(3), segments: queued[..1].to_vec(), ..pack(1, 3) });
     let first = outbox.take_pack(NOW, Position::default()).unwrap();
     assert_eq!(outbox.still_waiting(&awaited), 2, "on its way and in a pack");
     outbox.pack_done(&first);
     assert!(outbox.may_still_leave(&awaited));
     let second = outbox.take_pack(NOW, Position::default()).unwrap();
-    let refused = Formed { refusals: 1, ..second };
+    let refused = Formed { refusals: MOST_REFUSALS, ..second };
     outbox.pack_failed(refused);
     assert!(!outbox.may_still_leave(&awaited), "nobody waits for a pack that was refused");
     assert_eq!(outbox.still_waiting(&awaited), 1, "and it has not left");

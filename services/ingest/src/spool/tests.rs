@@ -2,11 +2,11 @@ use std::{
     fs::OpenOptions,
     io::{self, Write as _},
     path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use obscura_clock::SystemClock;
-use obscura_direct_file::{BLOCK_BYTES, Batch, DirectReader};
+use obscura_direct_file::{BLOCK_BYTES, DirectReader};
 
 use super::{record::Kind, *};
 
@@ -228,75 +228,23 @@ fn a_disk_that_fails_everywhere_is_not_tried_for_long_before_the_recorder_starts
     assert!(failed <= windows + 120, "{failed} tries failed");
 }
 
-/// A disk that stands still at first, and counts what was appended since the last sync.
-#[derive(Clone, Debug, Default)]
-struct Stalled(Arc<Stall>);
-
-#[derive(Debug, Default)]
-struct Stall {
-    over: AtomicBool,
-    unsynced: AtomicUsize,
-    most_unsynced: AtomicUsize,
-}
-
-impl Disk for Stalled {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Appending>> {
-        Ok(Box::new(StalledFile(self.clone(), FileSystem.create(path)?)))
-    }
-    fn keep(&self, path: &Path, length: u64) -> io::Result<()> {
-        FileSystem.keep(path, length)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        FileSystem.remove(path)
-    }
-    fn set_aside(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        FileSystem.set_aside(path, bytes)
-    }
-    fn available(&self, dir: &Path) -> io::Result<u64> {
-        FileSystem.available(dir)
-    }
-}
-
-struct StalledFile(Stalled, Box<dyn Appending>);
-
-impl Appending for StalledFile {
-    fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
-        let Stalled(stall) = &self.0;
-        while !stall.over.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let unsynced = stall.unsynced.fetch_add(batch.len(), Ordering::Relaxed) + batch.len();
-        stall.most_unsynced.fetch_max(unsynced, Ordering::Relaxed);
-        self.1.append(batch)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.0.unsynced.store(0, Ordering::Relaxed);
-        self.1.sync()
-    }
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.1.cut(length)
-    }
-    fn reader(&self) -> io::Result<DirectReader> {
-        self.1.reader()
-    }
-}
-
 #[tokio::test]
 async fn after_a_stall_no_more_is_at_stake_at_once_than_at_other_times() {
     const PAYLOAD: usize = 1 << 20;
-    let (dir, disk) = (tempfile::tempdir().unwrap(), Stalled::default());
+    let (dir, disk) = (tempfile::tempdir().unwrap(), crate::fault_table::Plug::default());
     // So large that everything goes into one file: the end of a file is committed anyway.
     let limits = Limits::of_bytes(FILES * MOST_FILE_BYTES);
     let (spool, _) =
         Spool::open_on(Arc::new(disk.clone()), dir.path().to_owned(), limits, SystemClock::shared()).unwrap();
+    disk.stand_still();
     let payload = vec![0x5a; PAYLOAD];
     let mut end = Position(0);
     for _ in 0..64 {
         (_, end) = spool.append(&[record(Kind::Data, spool.next_serial(), &payload)]).unwrap();
     }
-    disk.0.over.store(true, Ordering::Relaxed);
+    disk.go_on();
     spool.wait_committed(end).await.unwrap();
-    let most = disk.0.most_unsynced.load(Ordering::Relaxed);
+    let most = disk.most_unsynced();
     assert!((PAYLOAD..=MOST_UNCOMMITTED_BYTES + 2 * PAYLOAD).contains(&most), "{most} bytes");
 }
 
