@@ -150,7 +150,8 @@ fn what_waits_at_one_moment_is_told_from_what_comes_later_and_from_what_is_refus
 
     // More is recorded, and does not count.
     outbox.add_segment(sealed(camera(1), 12, 1), NOW);
-    let queued = outbox.take_full(EVERYTHING, NOW, |id| id == camera(1)).unwrap();
+    let only_flushed = PackPolicy { age: Duration::from_hours(1), ..EVERYTHING };
+    let queued = outbox.take_full(only_flushed, NOW, |id| id == camera(1)).unwrap();
     assert_eq!(outbox.still_waiting(&awaited), 2, "being noted as a pack");
     outbox.add_pack(Formed { serial: Serial(3), segments: queued[..1].to_vec(), ..pack(1, 3) });
     let first = outbox.take_pack(NOW, Position::default()).unwrap();
